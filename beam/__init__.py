@@ -1,0 +1,1 @@
+"""Videos in, sharded TFRecords out: the Apache Beam pipeline. Installed as mmv_tf.beam."""

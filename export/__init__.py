@@ -1,0 +1,1 @@
+"""Publishing a trained model. Installed as mmv_tf.export."""

@@ -1,0 +1,1 @@
+"""Networks f_m: each maps one modality to a vector and knows nothing of the others."""

@@ -1,0 +1,72 @@
+"""Packaging of mmv_tf.
+
+Three top-level folders are installed as parts of the package, so that a wheel never claims the import
+names `beam`, `export` or `gin`:  beam/ -> mmv_tf.beam,  export/ -> mmv_tf.export,  gin/ -> mmv_tf.gin (data).
+
+The bounds below say what is known to work; `requirements.lock` holds the exact versions that the Makefile
+installs. Each bound that is not obvious carries the trap that it avoids.
+"""
+
+from setuptools import setup
+
+INSTALL_REQUIRES = [
+    # tf-models-official 2.20 requires tensorflow ~= 2.20, tensorflow-text is built per TensorFlow release.
+    "tensorflow>=2.20,<2.21",
+    "keras>=3.12,<4",
+    "tensorflow-text>=2.20,<2.21",
+    # 0.16.1 imports pkg_resources, which setuptools 82 removed: hence the bound on setuptools.
+    "tensorflow-hub==0.16.1",
+    "setuptools<81",
+    # hub.KerasLayer is a tf_keras layer.
+    "tf-keras>=2.20,<2.21",
+    # The native library of 0.37.1 does not load with TensorFlow > 2.17; only its functions written in
+    # TensorFlow are used (spectrogram, melscale). It has no wheel for Python 3.13.
+    "tensorflow-io==0.37.1",
+    # Orbit's Controller and distribute_utils. Its layers are tf_keras objects and are not used.
+    "tf-models-official>=2.20,<2.21",
+    # gin.tf does not import on TensorFlow >= 2.16: plain `import gin` only.
+    "gin-config==0.5.0",
+    "apache-beam>=2.77,<3",
+    # WriteToTFRecord and our CRC checks need it; apache-beam does not bring it.
+    "google-crc32c>=1.5",
+    # PyAV: decoding in a child process, with FFmpeg inside the wheel.
+    "av>=15,<19",
+    "opencv-python-headless>=4.10",
+    "numpy>=2.0,<3",
+    "absl-py>=2.0",
+    "tqdm>=4.60",
+]
+
+EXTRAS = {
+    # The demo's data: games with their own sound, installed at run time, never committed.
+    "demo": ["ale-py==0.12.1"],
+    "dev": ["pytest>=8", "ruff>=0.12", "build>=1.2"],
+}
+
+setup(
+    name="mmv_tf",
+    version="0.1.0",
+    description="Self-Supervised MultiModal Versatile Networks (MMV) in TensorFlow 2 / Keras",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.13",
+    packages=[
+        "mmv_tf",
+        "mmv_tf.backbones",
+        "mmv_tf.beam",
+        "mmv_tf.checkpoints",
+        "mmv_tf.evals",
+        "mmv_tf.export",
+        "mmv_tf.gin",
+    ],
+    package_dir={"mmv_tf.beam": "beam", "mmv_tf.export": "export", "mmv_tf.gin": "gin"},
+    package_data={"mmv_tf.gin": ["**/*.gin"]},
+    install_requires=INSTALL_REQUIRES,
+    extras_require=EXTRAS,
+    entry_points={
+        "console_scripts": [
+            "mmv_tf_train=mmv_tf.train:cli",
+            "mmv_tf_preprocess=mmv_tf.beam.preprocess:cli",
+            "mmv_tf_export=mmv_tf.export.saved_model:cli",
+        ]
+    },
+)
