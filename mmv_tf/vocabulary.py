@@ -1,0 +1,99 @@
+"""Vocabularies: files of one word a line. The id of a word is its line number, from 1; 0 means no word.
+
+python -m mmv_tf.vocabulary --records RECORDS_DIRECTORY --output vocabulary.txt
+"""
+
+import argparse
+import sys
+
+# Common English words that say nothing about what is seen or heard. MMV removes stop words; its list is not published.
+STOP_WORDS = frozenset(
+    """
+    a about after again all also am an and any are aren't as at be because been before being both but by can cannot
+    can't could couldn't did didn't do does doesn't doing don't each few for from further had hadn't has hasn't have
+    haven't having he he'd he'll he's her here here's hers herself him himself his how how's i i'd i'll i'm i've if in
+    into is isn't it it's its itself just let's me more most my myself no nor not of on once only or other ought our
+    ours ourselves own same she she'd she'll she's should shouldn't so some such than that that's the their theirs them
+    themselves then there there's these they they'd they'll they're they've this those to too us very was wasn't we
+    we'd we'll we're we've were weren't what what's when when's where where's which while who who's whom why why's will
+    with won't would wouldn't you you'd you'll you're you've your yours yourself yourselves
+    """.split()
+)
+
+
+def read(path: str) -> tuple[str, ...]:
+    """The words of a vocabulary file; local or remote.
+
+    Raises:
+      ValueError: no such file, not UTF-8, or an empty line; names the file and the line.
+    """
+    import tensorflow as tf
+
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            lines = file.read().decode("utf-8").split("\n")
+    except tf.errors.OpError as error:
+        raise ValueError(f"vocabulary {path}: cannot be read ({error.message})") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"vocabulary {path}: not UTF-8 (byte {error.start})") from None
+    words = tuple(line.strip() for line in (lines[:-1] if lines[-1] == "" else lines))
+    if not words:
+        raise ValueError(f"vocabulary {path}: the file is empty; it needs one word a line")
+    if "" in words:
+        raise ValueError(f"vocabulary {path}: line {words.index('') + 1} is empty; it needs one word a line")
+    return words
+
+
+def write(words, path: str) -> None:
+    """Writes a vocabulary file, whole or not at all."""
+    import tensorflow as tf
+
+    temporary = f"{path}.tmp"
+    with tf.io.gfile.GFile(temporary, "w") as file:
+        file.write("".join(f"{word}\n" for word in words))
+    tf.io.gfile.rename(temporary, path, overwrite=True)
+
+
+def from_card(directory: str, size: int = 65535, min_count: int = 1) -> tuple[str, ...]:
+    """The most frequent words in the captions of a folder of records, by its dataset.json; without stop words.
+
+    Args:
+      directory: with the dataset.json that `mmv_tf.beam.preprocess` wrote.
+      size: at most so many words.
+      min_count: leave out words that are rarer.
+    Raises:
+      ValueError: no dataset.json, or no word in it; names the folder.
+    """
+    from mmv_tf import dataset_card
+
+    counts = dataset_card.load(directory).word_counts
+    words = tuple(word for word, count in counts.items() if count >= min_count and word not in STOP_WORDS)[:size]
+    if not words:
+        raise ValueError(f"{directory}: its captions hold no word for a vocabulary (min_count {min_count})")
+    return words
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(description="Writes the vocabulary of a folder of records.")
+    parser.add_argument("--records", required=True, help="folder with dataset.json")
+    parser.add_argument("--output", required=True, help="file to write, one word a line")
+    parser.add_argument("--size", type=int, default=65535, help="at most so many words (default: %(default)s)")
+    parser.add_argument("--min_count", type=int, default=1, help="leave out rarer words (default: %(default)s)")
+    args = parser.parse_args(argv)
+    try:
+        words = from_card(args.records, args.size, args.min_count)
+        write(words, args.output)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{len(words)} words in {args.output}")
+    return 0
+
+
+def cli() -> None:
+    """Console entry point."""
+    raise SystemExit(main())
+
+
+if __name__ == "__main__":
+    cli()
