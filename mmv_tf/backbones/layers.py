@@ -1,0 +1,129 @@
+"""Convolutions and pooling over [B, T, H, W, C], run in the form that is fastest without changing the numbers.
+
+TensorFlow's 3-D kernels are slow where one of the extents is 1 (on a CPU a (1,3,3) + (3,1,1) pair trains about twice
+as fast as 2-D convolutions), so each kernel shape takes the cheapest operation that computes the same sums. Kernels
+keep the five axes of the released networks: [T, H, W, C_in, C_out].
+"""
+
+import keras
+from keras import ops
+
+from mmv_tf.batch_norm import BatchNorm
+
+
+def fan_in_normal() -> keras.initializers.Initializer:
+    """The reference's initialiser (haiku): normal, cut at two sigma, with sigma = 1/sqrt(fan_in) before the cut.
+
+    Keras makes up for the spread that the cut takes away (a factor .8796); the scale takes that back.
+    """
+    return keras.initializers.VarianceScaling(0.87962566103423978**2, "fan_in", "truncated_normal")
+
+
+def convolve(x, kernel, strides=(1, 1, 1)):
+    """3-D convolution with SAME padding: x [B,T,H,W,C], kernel [t,h,w,C,D] -> [B,T/st,H/sh,W/sw,D]."""
+    time, height, width = kernel.shape[:3]
+    if time == strides[0] == 1:
+        return over_frames(x, lambda frames: ops.conv(frames, kernel[0], strides[1:], padding="same"))
+    if height == width == strides[1] == strides[2] == 1:
+        kernel = kernel[:, :, 0]
+        return over_positions(x, lambda rows: ops.conv(rows, kernel, (strides[0], 1), padding="same"))
+    return ops.conv(x, kernel, strides, padding="same")
+
+
+def max_pool(x, window, strides):
+    """3-D max pooling with SAME padding: [B,T,H,W,C] -> [B,T/st,H/sh,W/sw,C].
+
+    The maximum of a box is the maximum over time of the maxima over space: 2-D kernels instead of the 3-D ones.
+    """
+    if window[1:] != (1, 1) or strides[1:] != (1, 1):
+        x = over_frames(x, lambda frames: ops.max_pool(frames, window[1:], strides[1:], padding="same"))
+    if window[0] != 1 or strides[0] != 1:
+        x = over_positions(x, lambda rows: ops.max_pool(rows, (window[0], 1), (strides[0], 1), padding="same"))
+    return x
+
+
+def over_frames(x, function):
+    """Applies a function of images [N,H,W,C] to every frame of [B,T,H,W,C]."""
+    batch, frames = ops.shape(x)[:2]
+    y = function(ops.reshape(x, (-1, *ops.shape(x)[2:])))
+    return ops.reshape(y, (batch, frames, *ops.shape(y)[1:]))
+
+
+def over_positions(x, function):
+    """Applies a function of [B,T,N,C] to [B,T,H,W,C] with N = H*W; it may change T and C."""
+    batch, frames, height, width, channels = ops.shape(x)
+    y = function(ops.reshape(x, (batch, frames, height * width, channels)))
+    return ops.reshape(y, (batch, ops.shape(y)[1], height, width, ops.shape(y)[3]))
+
+
+def space_to_depth(x):
+    """[B,T,H,W,C] -> [B,T/2,H/2,W/2,8C]: each 2x2x2 box becomes channels, in the order (dt, dh, dw, c).
+
+    Odd sizes are padded with a zero frame, row or column at the end. The reference takes even sizes only.
+    """
+    sizes = ops.shape(x)[1:4]
+    if any(not isinstance(n, int) or n % 2 for n in sizes):
+        x = ops.pad(x, [(0, 0), *((0, n % 2) for n in sizes), (0, 0)])
+    batch, frames, height, width, channels = ops.shape(x)
+    x = ops.reshape(x, (batch, frames // 2, 2, height // 2, 2, width // 2, 2, channels))
+    x = ops.transpose(x, (0, 1, 3, 5, 2, 4, 6, 7))
+    return ops.reshape(x, (batch, frames // 2, height // 2, width // 2, 8 * channels))
+
+
+def mean(x, axes):
+    """Mean over `axes`, summed in float32 also where `x` is bfloat16; in the dtype of `x`."""
+    wide = x if x.dtype == "float64" else ops.cast(x, "float32")
+    return ops.cast(ops.mean(wide, axes), x.dtype)
+
+
+class Conv(keras.layers.Layer):
+    """Convolution without bias, SAME padding. `kernel` is (h, w) for images [B,H,W,C] or (t, h, w) for clips."""
+
+    def __init__(self, channels: int, kernel: tuple[int, ...], strides: tuple[int, ...] | int = 1, **kwargs):
+        super().__init__(**kwargs)
+        self.channels = channels
+        self.kernel_size = tuple(kernel)
+        self.strides = (strides,) * len(kernel) if isinstance(strides, int) else tuple(strides)
+
+    def build(self, input_shape):
+        # Not cast by Keras: ConvNorm multiplies it in full precision first.
+        shape = (*self.kernel_size, input_shape[-1], self.channels)
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer=fan_in_normal(), autocast=False)
+
+    def call(self, x):
+        return self.convolve(x, self.kernel)
+
+    def convolve(self, x, kernel):
+        """`x` with another kernel of the same shape."""
+        kernel = ops.cast(kernel, self.compute_dtype)
+        if len(self.kernel_size) == 2:
+            return ops.conv(x, kernel, self.strides, padding="same")
+        return convolve(x, kernel, self.strides)
+
+    def compute_output_shape(self, input_shape):
+        sizes = [n and -(-n // s) for n, s in zip(input_shape[1:-1], self.strides, strict=True)]
+        return (input_shape[0], *sizes, self.channels)
+
+
+class ConvNorm(keras.layers.Layer):
+    """Convolution -> batch norm -> ReLU. At inference the batch norm is folded into the kernel."""
+
+    def __init__(self, channels: int, kernel: tuple[int, ...], strides: tuple[int, ...] | int = 1, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = Conv(channels, kernel, strides, name="conv")
+        self.norm = BatchNorm(name="norm")
+
+    def build(self, input_shape):
+        self.conv.build(input_shape)
+        self.norm.build(self.conv.compute_output_shape(input_shape))
+
+    def call(self, x, training=False):
+        if training and self.norm.trainable:
+            return ops.relu(self.norm(self.conv(x), training=True))
+        # One pass over the activations instead of three: convolution, bias and ReLU run as one kernel.
+        multiplier, shift = self.norm.inference_affine()
+        x = self.conv.convolve(x, self.conv.kernel * multiplier)
+        return ops.relu(x + ops.cast(shift, x.dtype))
+
+    def compute_output_shape(self, input_shape):
+        return self.conv.compute_output_shape(input_shape)
