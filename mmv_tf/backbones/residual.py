@@ -1,0 +1,90 @@
+"""Residual blocks with the activation in front (ResNet V2, He et al. 2016), for images [B,H,W,C]."""
+
+import keras
+from keras import ops
+
+from mmv_tf.backbones.layers import Conv, ConvNorm
+from mmv_tf.batch_norm import BatchNorm
+
+# depth: (blocks a group, whether the blocks are bottlenecks)
+DEPTHS = {
+    18: ((2, 2, 2, 2), False),
+    34: ((3, 4, 6, 3), False),
+    50: ((3, 4, 6, 3), True),
+    101: ((3, 4, 23, 3), True),
+    152: ((3, 8, 36, 3), True),
+    200: ((3, 24, 36, 3), True),
+}
+
+
+class Block(keras.layers.Layer):
+    """batch norm -> ReLU -> convolutions, added to the input (or to its projection), with nothing behind.
+
+    Bottleneck: 1x1 to a quarter of the channels, 3x3 with the stride, 1x1 to `channels`. Basic: two 3x3, the stride
+    on the first. The projection, where there is one, is taken from the activated input.
+
+    Args:
+      channels: output channels.
+      stride: of height and width.
+      bottleneck: see above.
+      projection: whether the shortcut is a 1x1 convolution with the stride.
+      shift: applied to the activated input of the residual branch, not of the shortcut.
+    """
+
+    def __init__(self, channels, stride=1, bottleneck=True, projection=False, shift=None, **kwargs):
+        super().__init__(**kwargs)
+        self.shift = shift
+        self.norm = BatchNorm(name="norm")
+        if bottleneck:
+            inner = channels // 4
+            self.convs = [ConvNorm(inner, (1, 1), name="conv_0"), ConvNorm(inner, (3, 3), stride, name="conv_1")]
+            self.last = Conv(channels, (1, 1), name="conv_2")
+        else:
+            self.convs = [ConvNorm(channels, (3, 3), stride, name="conv_0")]
+            self.last = Conv(channels, (3, 3), name="conv_1")
+        self.shortcut = Conv(channels, (1, 1), stride, name="shortcut") if projection else None
+
+    def call(self, x, training=False):
+        y = ops.relu(self.norm(x, training=training))
+        shortcut = x if self.shortcut is None else self.shortcut(y)
+        if self.shift is not None:
+            y = self.shift(y)
+        for conv in self.convs:
+            y = conv(y, training=training)
+        return shortcut + self.last(y)
+
+
+def groups(depth: int, width: float = 1.0, shift=None, name: str = "group") -> list[list[Block]]:
+    """The four groups of blocks of a ResNet V2.
+
+    Raises:
+      ValueError: there is no network of that depth, or the width leaves no channels.
+    """
+    if depth not in DEPTHS:
+        raise ValueError(f"depth must be one of {', '.join(map(str, DEPTHS))}, not {depth}.")
+    counts, bottleneck = DEPTHS[depth]
+    made = []
+    for group, count in enumerate(counts):
+        channels = scaled(64 * 2**group * (4 if bottleneck else 1), width)
+        made.append(
+            [
+                Block(
+                    channels,
+                    stride=2 if group > 0 and block == 0 else 1,
+                    bottleneck=bottleneck,
+                    # only where the number of channels changes
+                    projection=block == 0 and (bottleneck or group > 0),
+                    shift=shift,
+                    name=f"{name}_{group}_block_{block}",
+                )
+                for block in range(count)
+            ]
+        )
+    return made
+
+
+def scaled(channels: int, width: float) -> int:
+    """`channels` times `width`, to a multiple of 8."""
+    if not width > 0:
+        raise ValueError(f"width must be above 0, not {width}.")
+    return max(8, 8 * round(channels * width / 8))

@@ -1,0 +1,81 @@
+"""The text network: word vectors, one dense layer, and the maximum over the words."""
+
+import os
+
+import keras
+from keras import ops
+
+from mmv_tf.backbones import layers, word_vectors
+from mmv_tf.configurable import configurable
+
+
+@configurable
+class TextNetwork(keras.layers.Layer):
+    """Word ids int32 [B,W] or [B,K,W] -> [B,units] or [B,K,units].
+
+    As released (deepmind-research/mmv, models/mm_embeddings.py, TextModule): word vectors -> dense with bias -> ReLU
+    -> maximum over the words, without a mask. Id 0 stands for padding here; its row starts at zero, so that padding
+    adds no more than the ReLU of the bias to the maximum. The reference treats row 0 like any other, and so do we.
+
+    Args:
+      vocabulary_size: number of ids, padding and unknown words included.
+      dim: length of a word vector.
+      units: width of the dense layer, the output.
+      vectors: a .npy file [vocabulary_size, dim] whose row i is the vector of id i (`word_vectors.align` makes one
+        from word2vec or GloVe files). Empty: random vectors. Read when the layer is built; not needed where a
+        checkpoint is restored afterwards.
+      learned: whether training changes the vectors. The released networks leave those of word2vec as they are.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int = 65536,
+        dim: int = 300,
+        units: int = 2048,
+        vectors: str = "",
+        learned: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.vocabulary_size = vocabulary_size
+        self.dim = dim
+        self.vectors = vectors
+        self.learned = learned
+        self.output_dim = units
+        self.dense = keras.layers.Dense(units, kernel_initializer=layers.fan_in_normal(), name="dense")
+
+    def build(self, input_shape):
+        self.embeddings = self.add_weight(
+            name="embeddings",
+            shape=(self.vocabulary_size, self.dim),
+            initializer=self._initial_vectors,
+            trainable=self.learned,
+        )
+        self.dense.build((None, self.dim))
+
+    def _initial_vectors(self, shape, dtype=None):
+        if self.vectors:
+            matrix = word_vectors.read_npy(os.path.expanduser(self.vectors))
+            if matrix.shape != tuple(shape):
+                raise ValueError(
+                    f"{self.vectors}: {matrix.shape[0]} vectors of {matrix.shape[1]} numbers, but TextNetwork has "
+                    f"vocabulary_size = {shape[0]} and dim = {shape[1]}."
+                )
+            return ops.convert_to_tensor(matrix, dtype)
+        values = keras.initializers.RandomNormal(stddev=self.dim**-0.5)(shape, dtype)  # of length 1, about
+        return values * ops.cast(ops.arange(shape[0]) > 0, values.dtype)[:, None]  # row 0 is padding
+
+    def call(self, words, training=False):
+        return self.endpoints(words, training=training)["embedding"]
+
+    def endpoints(self, words, training=False):
+        """{'words': [..., W, units], 'embedding': [..., units]}."""
+        if len(words.shape) not in (2, 3):
+            raise ValueError(f"TextNetwork takes word ids [B,W] or [B,K,W], not {tuple(words.shape)}.")
+        if not self.built:
+            self.build(words.shape)
+        vectors = ops.cast(ops.take(self.embeddings, words, axis=0), self.compute_dtype)
+        if not self.learned:
+            vectors = ops.stop_gradient(vectors)
+        words = ops.relu(self.dense(vectors))
+        return {"words": words, "embedding": ops.max(words, axis=-2)}

@@ -1,0 +1,171 @@
+"""Reads word vectors: word2vec (text and binary), GloVe (text) and .npy. Files are bounded and never executed."""
+
+import os
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+_MAX_DIM = 4096
+_MAX_WORDS = 10_000_000
+_MAX_WORD_BYTES = 1024  # of one word; GoogleNews has phrases of up to about 100
+_MAX_BYTES = 8 << 30  # of the matrix that is returned
+
+
+def read(path, keep: Collection[str] | None = None) -> tuple[list[str], np.ndarray]:
+    """Reads a file of words and vectors, of whichever format it is.
+
+    Args:
+      path: word2vec text (a first line 'count dim') or GloVe text (none), UTF-8; or word2vec binary.
+      keep: return only these words. A file of three million words then costs the memory of those kept.
+
+    Returns:
+      (words in the order of the file, float32 matrix [len(words), dim]).
+
+    Raises:
+      ValueError: the file is malformed, truncated or too large; names the file and the line or record.
+    """
+    with open(path, "rb") as file:
+        first = file.readline(_MAX_WORD_BYTES + 32 * _MAX_DIM)
+        header = _header(first)
+        if header is None:
+            file.seek(0)
+            return _read_text(path, file, None, None, keep)
+        count, dim = header
+        _check_size(path, count, dim)
+        start = file.tell()
+        if _is_binary(path, file, dim):
+            file.seek(start)
+            return _read_binary(path, file, count, dim, keep)
+        file.seek(start)
+        return _read_text(path, file, count, dim, keep)
+
+
+def read_npy(path) -> np.ndarray:
+    """Reads a matrix [V, dim] from a .npy file as float32; pickled objects are refused.
+
+    Raises:
+      ValueError: not such a file, or not a finite matrix of numbers.
+    """
+    try:
+        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: not a .npy file of numbers ({error}).") from error
+    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: must hold one matrix of numbers, [words, dim].")
+    _check_size(path, *matrix.shape)
+    return _finite(path, np.asarray(matrix, np.float32))
+
+
+def align(vocabulary: Sequence[str], words: Sequence[str], matrix: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Puts vectors in the order of a vocabulary.
+
+    Args:
+      vocabulary: the word of each id; '' (padding) gets zeros.
+      words, matrix: what `read` returns.
+
+    Returns:
+      (float32 [len(vocabulary), dim], the words of the vocabulary that have no vector). Those get zeros as well.
+    """
+    row = {word: i for i, word in reversed(list(enumerate(words)))}
+    aligned = np.zeros((len(vocabulary), matrix.shape[1]), np.float32)
+    missing = []
+    for i, word in enumerate(vocabulary):
+        if word in row:
+            aligned[i] = matrix[row[word]]
+        elif word:
+            missing.append(word)
+    return aligned, missing
+
+
+def _header(line: bytes) -> tuple[int, int] | None:
+    parts = line.split()
+    if len(parts) == 2 and all(part.isdigit() and len(part) < 12 for part in parts):
+        return int(parts[0]), int(parts[1])
+    return None
+
+
+def _check_size(path, count: int, dim: int):
+    if not (0 < dim <= _MAX_DIM and 0 < count <= _MAX_WORDS):
+        raise ValueError(f"{path}: {count} vectors of {dim} numbers; at most {_MAX_WORDS} of {_MAX_DIM} are read.")
+
+
+def _is_binary(path, file, dim: int) -> bool:
+    """Whether the record at the position of `file` is a word and 4*dim bytes, and not a line of numbers."""
+    line = file.readline(_MAX_WORD_BYTES + 32 * dim)
+    parts = line.split()
+    if len(parts) < dim + 1:
+        return True
+    try:
+        [float(part) for part in parts[-dim:]]
+    except ValueError:
+        return True
+    return False
+
+
+def _read_text(path, file, count, dim, keep):
+    words, rows = [], []
+    seen = 0
+    limit = _MAX_WORD_BYTES + 32 * (dim or _MAX_DIM)
+    while line := file.readline(limit):
+        number = seen + (2 if count is not None else 1)
+        if len(line) == limit:
+            raise ValueError(f"{path}: line {number} is longer than a word and its vector can be.")
+        parts = line.rstrip(b"\r\n ").split(b" ")
+        if parts == [b""]:
+            continue
+        dim = dim or len(parts) - 1
+        # GloVe has words with spaces in them (". . ."): the vector is the last `dim` parts.
+        word = b" ".join(parts[:-dim]).decode("utf-8", errors="replace") if len(parts) > dim else ""
+        if not word or dim < 1:
+            raise ValueError(f"{path}: line {number} must be a word and {dim} numbers.")
+        seen += 1
+        if seen > _MAX_WORDS:
+            raise ValueError(f"{path}: more than {_MAX_WORDS} words.")
+        if keep is not None and word not in keep:
+            continue
+        try:
+            rows.append(np.array(parts[-dim:], dtype="S32").astype(np.float32))
+        except ValueError:
+            raise ValueError(f"{path}: line {number} must be a word and {dim} numbers.") from None
+        words.append(word)
+        _check_memory(path, len(words), dim)
+    if not seen:
+        raise ValueError(f"{path}: no word vectors in it.")
+    if count is not None and seen != count:
+        raise ValueError(f"{path}: announces {count} words and has {seen}; is it cut off?")
+    return words, _finite(path, np.stack(rows) if rows else np.zeros((0, dim), np.float32))
+
+
+def _read_binary(path, file, count, dim, keep):
+    size = 4 * dim
+    if count * (size + 2) > os.fstat(file.fileno()).st_size:
+        raise ValueError(f"{path}: announces {count} words and is too short for them; is it cut off?")
+    words, rows = [], []
+    for number in range(count):
+        word = bytearray()
+        while (byte := file.read(1)) != b" ":
+            if not byte or len(word) > _MAX_WORD_BYTES:
+                raise ValueError(f"{path}: record {number} has no word; is it cut off, or not word2vec binary?")
+            if byte != b"\n":  # some writers end a record with one
+                word += byte
+        values = file.read(size)
+        if len(values) < size:
+            raise ValueError(f"{path}: cut off in record {number} of {count}.")
+        word = word.decode("utf-8", errors="replace")
+        if keep is None or word in keep:
+            words.append(word)
+            rows.append(np.frombuffer(values, "<f4"))
+            _check_memory(path, len(words), dim)
+    return words, _finite(path, np.stack(rows) if rows else np.zeros((0, dim), np.float32))
+
+
+def _check_memory(path, count: int, dim: int):
+    if 4 * count * dim > _MAX_BYTES:
+        raise ValueError(f"{path}: more than {_MAX_BYTES >> 30} GiB of vectors; name the words to keep.")
+
+
+def _finite(path, matrix):
+    bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
+    if len(bad):
+        raise ValueError(f"{path}: vector {bad[0]} has numbers that are not finite.")
+    return matrix
