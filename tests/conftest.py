@@ -1,13 +1,14 @@
-"""Two logical CPU devices for the tests of several replicas; they must be asked for before TensorFlow starts."""
+"""Set-up of all tests: quiet TensorFlow, and four logical CPU devices for tests of several replicas."""
 
-import pytest
-import tensorflow as tf
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+sys.path.insert(0, os.path.dirname(__file__))
+
+import tensorflow as tf  # noqa: E402  (the environment comes first)
 
 tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
 )
-
-
-@pytest.fixture(scope="session")
-def two_replicas():
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

@@ -1,0 +1,82 @@
+"""gin files: where they are found, what they may bind, and errors that a person can act on."""
+
+import argparse
+import importlib
+import os
+import pathlib
+
+import gin
+
+import mmv_tf
+
+# Every module that gives gin something to bind. Imported before a file is parsed, so that a name which a file
+# uses is known, and one that is not known is a mistake in the file.
+_CONFIGURABLE_MODULES = (
+    "mmv_tf.audio",
+    "mmv_tf.backbones",
+    "mmv_tf.graph",
+    "mmv_tf.input_pipeline",
+    "mmv_tf.losses",
+    "mmv_tf.model",
+    "mmv_tf.optim",
+    "mmv_tf.text",
+    "mmv_tf.train",
+    "mmv_tf.video",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --gin_file and --gin_param, both repeatable."""
+    parser.add_argument("--gin_file", action="append", default=[], metavar="FILE", help="a gin file; repeatable")
+    parser.add_argument(
+        "--gin_param", action="append", default=[], metavar="'NAME=VALUE'", help="one binding more; repeatable"
+    )
+
+
+def gin_folder() -> pathlib.Path:
+    """The folder of the shipped gin files: gin/ of a checkout, or mmv_tf/gin of an installed wheel."""
+    for place in mmv_tf.__path__:
+        folder = pathlib.Path(place) / "gin"
+        if (folder / "fac.gin").is_file():
+            return folder
+    raise FileNotFoundError("The gin files of mmv_tf are missing from this installation: install it again.")
+
+
+def parse(gin_files=(), gin_params=(), finalize: bool = True) -> None:
+    """Parses gin files and bindings, from nothing. `gin/fac.gin` is found from any working directory.
+
+    Raises:
+      ValueError, OSError: one line that names the file or the binding at fault. Unknown names are errors.
+    """
+    for module in _CONFIGURABLE_MODULES:
+        importlib.import_module(module)
+    gin.clear_config()
+    gin.add_config_file_search_path(str(gin_folder().parent))
+    for file in gin_files:
+        if "://" in os.fspath(file):
+            # Remote files are read through TensorFlow, which knows gs:// and its like.
+            import tensorflow as tf
+
+            gin.config.register_file_reader(tf.io.gfile.GFile, tf.io.gfile.exists)
+    with gin.unlock_config():
+        gin.parse_config_files_and_bindings(
+            [os.fspath(file) for file in gin_files], list(gin_params), finalize_config=False, skip_unknown=False
+        )
+    if finalize:
+        gin.finalize()
+
+
+def run(command, argv=None):
+    """Runs `command(argv)`; what a person can mend ends in one line on stderr and exit status 2, not a traceback."""
+    import sys
+    import traceback
+
+    try:
+        return command(argv)
+    except (ValueError, OSError, KeyError, FloatingPointError) as error:
+        if os.environ.get("MMV_TF_TRACEBACK"):
+            traceback.print_exc()
+        message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        print("(MMV_TF_TRACEBACK=1 shows where it was raised)", file=sys.stderr)
+        raise SystemExit(2) from None

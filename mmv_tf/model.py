@@ -1,0 +1,156 @@
+"""MMV: backbones, a modality graph and its losses as one keras.Model with a custom train step."""
+
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from mmv_tf import losses
+from mmv_tf.configurable import configurable
+from mmv_tf.graph import Graph
+from mmv_tf.heads import ProjectionHead
+
+
+def _gather(tensor: tf.Tensor) -> tf.Tensor:
+    """[b, ...] on each replica -> [B, ...] in replica order, with an exact gradient; as it is on one replica."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return tensor
+    return context.all_gather(tensor, axis=0)
+
+
+def _sum_over_replicas(vector: tf.Tensor) -> tf.Tensor:
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return vector
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, vector)
+
+
+@configurable
+class MMV(keras.Model):
+    """A MultiModal Versatile network (paper section 3).
+
+    Args:
+      backbones: {modality: layer}; each maps its modality to a representation [B, D].
+      graph: the modality graph. Its modalities must be those of `backbones`.
+
+    Raises:
+      ValueError: the graph uses a modality that has no backbone, or a backbone is not in the graph.
+    """
+
+    def __init__(self, backbones: Mapping[str, keras.layers.Layer], graph: Graph, **kwargs):
+        super().__init__(**kwargs)
+        missing = sorted(set(graph.modalities) - set(backbones))
+        unused = sorted(set(backbones) - set(graph.modalities))
+        if missing:
+            raise ValueError(f"The graph uses the modality {missing[0]!r}, and MMV.backbones has none for it.")
+        if unused:
+            raise ValueError(f"MMV.backbones has {unused[0]!r}, and no head of the graph starts there.")
+        self.graph = graph
+        self.backbones = dict(backbones)
+        self.heads = {
+            str(head): ProjectionHead(head, graph.spaces[head.space], name=f"{head.source}_to_{head.space}")
+            for head in graph.heads
+        }
+
+    def embed(self, batch: Mapping[str, tf.Tensor], training: bool = False) -> dict[str, dict[str, tf.Tensor]]:
+        """Embeds any subset of the modalities.
+
+        Args:
+          batch: the dict of DESIGN.md section 5; other keys (masks, labels) are not looked at. video [B,T,H,W,3] in
+            [0,1], audio [B,T',M,1] log-mel, text [B,W] or [B,K,W] word ids.
+          training: with batch statistics, and only the spaces that some pair needs.
+
+        Returns:
+          {modality: {'repr': [B,D], space: [B,d], ...}}, raw (not normalised); [B,K,...] for K candidate texts.
+        """
+        return {m: self.embed_modality(m, batch[m], training) for m in self.graph.modalities if m in batch}
+
+    def embed_modality(self, modality: str, inputs: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        """`embed` for one modality: {'repr': [B,D], space: [B,d], ...}."""
+        return self.embed_repr(modality, self.backbones[modality](inputs, training=training), training)
+
+    def embed_repr(self, modality: str, representation: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        """The heads alone: from a representation [B,D] to {'repr', space: ...}."""
+        embeddings = {"repr": representation}
+        spaces = self.graph.training_spaces(modality) if training else self.graph.spaces_of(modality)
+        for space in spaces:  # in the order of their paths: a space comes after those that it is made from
+            head = self.graph.path(modality, space)[-1]
+            source = embeddings["repr" if head.source == modality else head.source]
+            embeddings[space] = self.heads[str(head)](source, training=training)
+        return embeddings
+
+    def call(self, batch, training=False):
+        return self.embed(batch, training=training)
+
+    def build_by_call(self, batch: Mapping[str, tf.Tensor]) -> None:
+        """Makes all variables, also of heads that training leaves out (use inside `strategy.scope()`)."""
+        self.embed(batch, training=False)
+        self.built = True
+
+    def compute_losses(self, batch: Mapping[str, tf.Tensor], training: bool = False):
+        """The weighted loss of a batch, and what to log.
+
+        Returns:
+          total: scalar, this replica's share of the loss of the global batch.
+          logs: {name: scalar} shares too: 'total_loss', and per pair 'loss/<pair>', 'accuracy/<pair>' both ways.
+        """
+        embeddings = self.embed(batch, training=training)
+        sides = {}
+        for pair in self.graph.pairs:
+            for modality in (pair.first, pair.second):
+                if (modality, pair.space) not in sides:  # gathered once, however many pairs use it
+                    sides[modality, pair.space] = self._side(embeddings[modality][pair.space], batch, modality)
+        total, logs = 0.0, {}
+        for pair in self.graph.pairs:
+            first, second = sides[pair.first, pair.space], sides[pair.second, pair.space]
+            name = self.graph.pair_name(pair)
+            logs[f"loss/{name}"] = pair.loss(first, second)
+            logs[f"accuracy/{name}"] = losses.retrieval_accuracy(first, second)
+            logs[f"accuracy/{name}_reverse"] = losses.retrieval_accuracy(second, first)
+            total += pair.weight * logs[f"loss/{name}"]
+        return total, {"total_loss": total, **logs}
+
+    def _side(self, embeddings, batch, modality: str) -> losses.Embeddings:
+        single = losses.Embeddings.single(embeddings, batch.get(f"{modality}_mask"))
+        context = tf.distribute.get_replica_context()
+        replica = 0 if context is None else context.replica_id_in_sync_group
+        # float32 before the gather: the masks and the losses are float32, and bfloat16 would round the embeddings.
+        local = ops.cast(single.local, "float32")
+        mask = tf.cast(_gather(tf.cast(single.mask, tf.int32)), tf.bool)
+        return losses.Embeddings(local, single.mask, _gather(local), mask, replica * tf.shape(local)[0])
+
+    @property
+    def log_names(self) -> list[str]:
+        """The names that `train_step` returns, in order."""
+        names = [self.graph.pair_name(pair) for pair in self.graph.pairs]
+        per_pair = [n for name in names for n in (f"loss/{name}", f"accuracy/{name}", f"accuracy/{name}_reverse")]
+        return ["total_loss", *per_pair, "gradient_norm"]
+
+    def train_step(self, batch):
+        """One optimiser step; works under `fit` and in `strategy.run`.
+
+        Returns:
+          {name: scalar} over the global batch: those of `compute_losses`, and 'gradient_norm' (of the gradient of a
+          replica's share, averaged over replicas).
+        """
+        with tf.GradientTape() as tape:
+            total, logs = self.compute_losses(batch, training=True)
+        variables = self.trainable_variables
+        gradients = tape.gradient(total, variables)
+        # Heads that only inference uses have no gradient.
+        used = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+        gradients, variables = [g for g, _ in used], [v for _, v in used]
+        # The optimiser sums gradients over replicas; the losses are shares of one mean, so that this is exact.
+        self.optimizer.apply(gradients, variables)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        return self.sum_logs({**logs, "gradient_norm": tf.linalg.global_norm(gradients) / replicas})
+
+    def test_step(self, batch):
+        return self.sum_logs(self.compute_losses(batch, training=False)[1])
+
+    def sum_logs(self, logs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Adds the replicas' shares up, in one reduction."""
+        summed = _sum_over_replicas(tf.stack([tf.cast(value, tf.float32) for value in logs.values()]))
+        return dict(zip(logs, tf.unstack(summed), strict=True))
