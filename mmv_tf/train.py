@@ -84,7 +84,8 @@ def train(
         raise ValueError(f"train.batch_size = {batch_size} cannot be divided among {replicas} replicas.")
     if checkpoint_every % steps_per_loop:
         raise ValueError(
-            f"train.checkpoint_every = {checkpoint_every} must be a multiple of train.steps_per_loop = {steps_per_loop}."
+            f"train.checkpoint_every = {checkpoint_every} must be a multiple of "
+            f"train.steps_per_loop = {steps_per_loop}."
         )
     if optimizer is None:
         raise ValueError(

@@ -66,8 +66,8 @@ class Trainer(orbit.AbstractTrainer):
         if bad_step >= 0:
             parts = [n for n, v in zip(self.model.log_names, bad_logs.numpy(), strict=True) if not tf.math.is_finite(v)]
             raise FloatingPointError(
-                f"Step {int(bad_step) + 1}: {', '.join(parts) or 'a gradient'} became NaN or Inf. Training stopped; the "
-                "newest checkpoint is from before. Lower the learning rate, or look at the clips of that step."
+                f"Step {int(bad_step) + 1}: {', '.join(parts) or 'a gradient'} became NaN or Inf. Training stopped; "
+                "the newest checkpoint is from before. Lower the learning rate, or look at the clips of that step."
             )
         seconds = time.perf_counter() - started
         logs = dict(zip(self.model.log_names, mean.numpy().tolist(), strict=True))

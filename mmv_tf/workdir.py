@@ -53,7 +53,7 @@ def parse_config(workdir: str, gin_params=()) -> None:
     path = os.path.join(workdir, CONFIG)
     if not tf.io.gfile.exists(path):
         raise FileNotFoundError(
-            f"{workdir} is not a workdir: it has no {CONFIG}. `python -m mmv_tf.train --workdir {workdir} ...` makes one."
+            f"{workdir} is not a workdir: it has no {CONFIG}. `python -m mmv_tf.train --workdir ...` makes one."
         )
     config.parse([], [read_text(path), *gin_params], finalize=False)
     vocabulary = os.path.join(workdir, VOCABULARY)

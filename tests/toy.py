@@ -14,10 +14,12 @@ from mmv_tf.model import MMV
 def mirrored(replicas: int) -> tf.distribute.MirroredStrategy:
     """One strategy a number of replicas for the whole session.
 
-    Two strategies over the same devices give their collective operations the same keys, and the runtime then holds
-    the shapes of one against the other.
+    Two strategies in one process give their collective operations the same keys, and the runtime then holds the
+    shapes of one against the other: hence one strategy a size, each with keys of its own.
     """
-    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
+    keys = {"_collective_key_base": 1000 * replicas}  # TensorFlow's own means against it, made for tests
+    strategy = type("MirroredStrategy", (tf.distribute.MirroredStrategy,), keys)
+    return strategy([f"CPU:{i}" for i in range(replicas)])
 
 
 class ToyBackbone(keras.layers.Layer):
