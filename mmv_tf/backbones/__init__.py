@@ -1,7 +1,9 @@
 """One network a file; each maps one modality to a vector and knows nothing of the others."""
 
 from mmv_tf.backbones.audio_resnet import AudioResNet
+from mmv_tf.backbones.i3d import I3D
 from mmv_tf.backbones.s3d import S3D
 from mmv_tf.backbones.text_network import TextNetwork
+from mmv_tf.backbones.tsm_resnet import TSMResNet
 
-__all__ = ["S3D", "AudioResNet", "TextNetwork"]
+__all__ = ["I3D", "S3D", "AudioResNet", "TSMResNet", "TextNetwork"]

@@ -25,7 +25,7 @@ class AudioResNet(keras.layers.Layer):
 
     def __init__(self, depth: int = 50, width: float = 1.0, **kwargs):
         super().__init__(**kwargs)
-        self.stem = Conv(residual.scaled(64, width), (7, 7), 2, name="stem")
+        self.stem = Conv(layers.scaled(64, width), (7, 7), 2, name="stem")
         self.groups = residual.groups(depth, width)
         self.norm = BatchNorm(name="norm")
         self.output_dim = self.groups[-1][-1].last.channels

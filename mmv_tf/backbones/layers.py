@@ -19,6 +19,13 @@ def fan_in_normal() -> keras.initializers.Initializer:
     return keras.initializers.VarianceScaling(0.87962566103423978**2, "fan_in", "truncated_normal")
 
 
+def scaled(channels: int, width: float) -> int:
+    """`channels` times `width`, to a multiple of 8."""
+    if not width > 0:
+        raise ValueError(f"width must be above 0, not {width}.")
+    return max(8, 8 * round(channels * width / 8))
+
+
 def convolve(x, kernel, strides=(1, 1, 1)):
     """3-D convolution with SAME padding: x [B,T,H,W,C], kernel [t,h,w,C,D] -> [B,T/st,H/sh,W/sw,D]."""
     time, height, width = kernel.shape[:3]

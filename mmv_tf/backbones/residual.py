@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from mmv_tf.backbones.layers import Conv, ConvNorm
+from mmv_tf.backbones.layers import Conv, ConvNorm, scaled
 from mmv_tf.batch_norm import BatchNorm
 
 # depth: (blocks a group, whether the blocks are bottlenecks)
@@ -28,7 +28,8 @@ class Block(keras.layers.Layer):
       stride: of height and width.
       bottleneck: see above.
       projection: whether the shortcut is a 1x1 convolution with the stride.
-      shift: applied to the activated input of the residual branch, not of the shortcut.
+      shift: a function (maps [N,H,W,C], frames a clip) -> maps, applied to the activated input of the residual
+        branch, not to that of the shortcut.
     """
 
     def __init__(self, channels, stride=1, bottleneck=True, projection=False, shift=None, **kwargs):
@@ -44,11 +45,11 @@ class Block(keras.layers.Layer):
             self.last = Conv(channels, (3, 3), name="conv_1")
         self.shortcut = Conv(channels, (1, 1), stride, name="shortcut") if projection else None
 
-    def call(self, x, training=False):
+    def call(self, x, training=False, frames=None):
         y = ops.relu(self.norm(x, training=training))
         shortcut = x if self.shortcut is None else self.shortcut(y)
         if self.shift is not None:
-            y = self.shift(y)
+            y = self.shift(y, frames)
         for conv in self.convs:
             y = conv(y, training=training)
         return shortcut + self.last(y)
@@ -81,10 +82,3 @@ def groups(depth: int, width: float = 1.0, shift=None, name: str = "group") -> l
             ]
         )
     return made
-
-
-def scaled(channels: int, width: float) -> int:
-    """`channels` times `width`, to a multiple of 8."""
-    if not width > 0:
-        raise ValueError(f"width must be above 0, not {width}.")
-    return max(8, 8 * round(channels * width / 8))

@@ -1,0 +1,21 @@
+"""I3D (Carreira and Zisserman 2017), the second video network of MIL-NCE."""
+
+from mmv_tf.backbones.inception import Inception
+from mmv_tf.configurable import configurable
+
+
+@configurable
+class I3D(Inception):
+    """I3D: clips [B,T,H,W,3] in [0,1] -> [B,1024], the mean of the last map over time and space.
+
+    Inception-v1 with every convolution inflated to 3-D. No published weights are loaded, so that pooling, padding and
+    batch norm are those of `S3D`: what differs between the two is what separates the architectures (full convolutions
+    instead of separable ones, and no gates).
+
+    Args:
+      width: multiplies the channels (to multiples of 8).
+      final_endpoint: the last layer, one of `inception.ENDPOINTS`.
+    """
+
+    def __init__(self, width: float = 1.0, final_endpoint: str = "Mixed_5c", **kwargs):
+        super().__init__(width, final_endpoint, ((7, 7, 7), 2), separable=False, gated=False, **kwargs)

@@ -1,0 +1,152 @@
+"""The parts of the Inception networks over time: I3D has full 3-D convolutions, S3D-G separable ones and gates."""
+
+import keras
+from keras import ops
+
+from mmv_tf.backbones import layers
+from mmv_tf.backbones.layers import ConvNorm, scaled
+
+# Channels of the branches of each Mixed block: 1x1x1; 1x1x1 -> 3x3x3; 1x1x1 -> 3x3x3; pool -> 1x1x1.
+_MIXED = {
+    "Mixed_3b": ((64,), (96, 128), (16, 32), (32,)),
+    "Mixed_3c": ((128,), (128, 192), (32, 96), (64,)),
+    "Mixed_4b": ((192,), (96, 208), (16, 48), (64,)),
+    "Mixed_4c": ((160,), (112, 224), (24, 64), (64,)),
+    "Mixed_4d": ((128,), (128, 256), (24, 64), (64,)),
+    "Mixed_4e": ((112,), (144, 288), (32, 64), (64,)),
+    "Mixed_4f": ((256,), (160, 320), (32, 128), (128,)),
+    "Mixed_5b": ((256,), (160, 320), (32, 128), (128,)),
+    "Mixed_5c": ((384,), (192, 384), (48, 128), (128,)),
+}
+ENDPOINTS = (
+    *("Conv2d_1a_7x7", "MaxPool_2a_3x3", "Conv2d_2b_1x1", "Conv2d_2c_3x3", "MaxPool_3a_3x3", "Mixed_3b", "Mixed_3c"),
+    *("MaxPool_4a_3x3", "Mixed_4b", "Mixed_4c", "Mixed_4d", "Mixed_4e", "Mixed_4f"),
+    *("MaxPool_5a_2x2", "Mixed_5b", "Mixed_5c"),
+)
+_POOLS = {
+    "MaxPool_2a_3x3": ((1, 3, 3), (1, 2, 2)),
+    "MaxPool_3a_3x3": ((1, 3, 3), (1, 2, 2)),
+    "MaxPool_4a_3x3": ((3, 3, 3), (2, 2, 2)),
+    "MaxPool_5a_2x2": ((2, 2, 2), (2, 2, 2)),
+}
+
+
+class Inception(keras.layers.Layer):
+    """The stages that S3D and I3D have in common: clips [B,T,H,W,C] -> the mean of the last map [B, output_dim].
+
+    Args:
+      width: multiplies the channels (to multiples of 8).
+      final_endpoint: the last layer, one of `ENDPOINTS`.
+      stem: (kernel, stride) of the first convolution.
+      separable, gated: of the convolutions from Conv2d_2c_3x3 on.
+    """
+
+    def __init__(self, width: float, final_endpoint: str, stem, separable: bool, gated: bool, **kwargs):
+        super().__init__(**kwargs)
+        name = type(self).__name__
+        if final_endpoint not in ENDPOINTS:
+            raise ValueError(f"{name}.final_endpoint must be one of {', '.join(ENDPOINTS)}, not {final_endpoint!r}.")
+        if not width > 0:
+            raise ValueError(f"{name}.width must be above 0, not {width}.")
+        options = {"separable": separable, "gated": gated}
+        self.stages = {}
+        for name in ENDPOINTS[: ENDPOINTS.index(final_endpoint) + 1]:
+            if name in _POOLS:
+                stage = MaxPool(*_POOLS[name], name=name)
+            elif name in _MIXED:
+                stage = Mixed([[scaled(c, width) for c in branch] for branch in _MIXED[name]], **options, name=name)
+            elif name == "Conv2d_1a_7x7":
+                stage = Unit(scaled(64, width), *stem, separable=False, gated=False, name=name)
+            elif name == "Conv2d_2b_1x1":
+                stage = Unit(scaled(64, width), (1, 1, 1), gated=False, name=name)
+            else:
+                stage = Unit(scaled(192, width), (3, 3, 3), **options, name=name)
+            self.stages[name] = stage
+            self.output_dim = getattr(stage, "channels", None) or self.output_dim
+
+    def prepare(self, x):
+        """What happens to clips [B,T,H,W,3] before the first convolution."""
+        return x
+
+    def call(self, x, training=False):
+        return self.endpoints(x, training=training)["embedding"]
+
+    def endpoints(self, x, training=False):
+        """{name: map [B,T',H',W',C]} of every layer up to `final_endpoint`, and 'embedding' [B, output_dim]."""
+        if len(x.shape) != 5 or x.shape[-1] != 3:
+            raise ValueError(f"{type(self).__name__} takes clips [B,T,H,W,3], not {tuple(x.shape)}.")
+        x = self.prepare(ops.cast(x, self.compute_dtype))
+        ends = {}
+        for name, stage in self.stages.items():
+            x = ends[name] = stage(x, training=training)
+        return {**ends, "embedding": layers.mean(x, (1, 2, 3))}
+
+
+class Unit(keras.layers.Layer):
+    """One or two convolutions, each with batch norm and ReLU, then an optional gate (SUnit3D of the reference).
+
+    A separable convolution is (1,k,k) then (t,1,1), both with the number of output channels.
+    """
+
+    def __init__(self, channels, kernel, strides=1, separable=True, gated=True, **kwargs):
+        super().__init__(**kwargs)
+        self.channels = channels
+        time, *space = kernel
+        kernels = [(1, *space), (time, 1, 1)] if separable and tuple(space) != (1, 1) else [kernel]
+        if len(kernels) == 2 and strides != 1:
+            raise ValueError(f"A separable Unit has stride 1, not {strides}.")
+        self.convs = [ConvNorm(channels, k, strides, name=f"conv_{i}") for i, k in enumerate(kernels)]
+        self.gate = (
+            keras.layers.Dense(channels, "sigmoid", kernel_initializer=layers.fan_in_normal()) if gated else None
+        )
+
+    def call(self, x, training=False):
+        for conv in self.convs:
+            x = conv(x, training=training)
+        if self.gate is not None:
+            gate = self.gate(layers.mean(x, (1, 2, 3)))
+            x = x * ops.reshape(gate, (-1, 1, 1, 1, self.channels))
+        return x
+
+
+class Mixed(keras.layers.Layer):
+    """Four branches side by side, concatenated; the gates are inside the branches."""
+
+    def __init__(self, branches, separable=True, gated=True, **kwargs):
+        super().__init__(**kwargs)
+        self.channels = sum(branch[-1] for branch in branches)
+        names = (
+            ("Branch_0_Conv2d_0a_1x1",),
+            ("Branch_1_Conv2d_0a_1x1", "Branch_1_Conv2d_0b_3x3"),
+            ("Branch_2_Conv2d_0a_1x1", "Branch_2_Conv2d_0b_3x3"),
+            ("Branch_3_Conv2d_0b_1x1",),
+        )
+        self.branches = []
+        for channels, branch in zip(branches, names, strict=True):
+            units = []
+            for i, (count, name) in enumerate(zip(channels, branch, strict=True)):
+                kernel = (3, 3, 3) if name.endswith("3x3") else (1, 1, 1)
+                last = i == len(branch) - 1
+                units.append(Unit(count, kernel, separable=separable, gated=gated and last, name=name))
+            self.branches.append(units)
+
+    def call(self, x, training=False):
+        outputs = []
+        for i, units in enumerate(self.branches):
+            y = layers.max_pool(x, (3, 3, 3), (1, 1, 1)) if i == 3 else x
+            for unit in units:
+                y = unit(y, training=training)
+            outputs.append(y)
+        return ops.concatenate(outputs, axis=-1)
+
+
+class MaxPool(keras.layers.Layer):
+    """Max pooling as a layer, so that all stages are called alike."""
+
+    def __init__(self, window, strides, **kwargs):
+        super().__init__(**kwargs)
+        self.window = window
+        self.strides = strides
+
+    def call(self, x, training=False):
+        return layers.max_pool(x, self.window, self.strides)

@@ -1,0 +1,83 @@
+"""TSM ResNet (Lin et al. 2019): an image network whose blocks look one frame ahead and back."""
+
+import keras
+from keras import ops
+
+from mmv_tf.backbones import layers, residual
+from mmv_tf.backbones.layers import Conv
+from mmv_tf.batch_norm import BatchNorm
+from mmv_tf.configurable import configurable
+
+
+@configurable
+class TSMResNet(keras.layers.Layer):
+    """ResNet V2 over frames with temporal shifts: clips [B,T,H,W,3] in [0,1] -> [B, 2048 * width].
+
+    The released networks (deepmind-research/mmv, models/tsm_resnet.py) are depth 50 with width 1 and 2. Where they
+    differ from the stock TSM: activations stand in front of the convolutions (V2), the stem has neither batch norm nor
+    ReLU, and the two shifted groups of channels change places (see `temporal_shift`). Any number of frames will do.
+
+    Args:
+      depth: 18, 34, 50, 101, 152 or 200.
+      width: multiplies the channels (to multiples of 8).
+      shift_fraction: share of the channels that is shifted each way.
+    """
+
+    def __init__(self, depth: int = 50, width: float = 1.0, shift_fraction: float = 0.125, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= shift_fraction <= 0.5:
+            raise ValueError(f"TSMResNet.shift_fraction must be in [0, 0.5], not {shift_fraction}.")
+
+        def shift(x, frames):
+            return temporal_shift(x, frames, int(x.shape[-1] * shift_fraction))
+
+        self.stem = Conv(layers.scaled(64, width), (7, 7), 2, name="stem")
+        self.groups = residual.groups(depth, width, shift)
+        self.norm = BatchNorm(name="norm")
+        self.output_dim = self.groups[-1][-1].last.channels
+
+    def call(self, x, training=False):
+        return self.endpoints(x, training=training)["embedding"]
+
+    def endpoints(self, x, training=False):
+        """{'stem', 'group_0' ... 'group_3', 'last_conv': maps [B*T,H',W',C], 'embedding': [B, output_dim]}.
+
+        'last_conv' is the map after the last batch norm and ReLU (in `AudioResNet` it is the one before, as released).
+        """
+        if len(x.shape) != 5 or x.shape[-1] != 3:
+            raise ValueError(f"TSMResNet takes clips [B,T,H,W,3], not {tuple(x.shape)}.")
+        batch, frames = ops.shape(x)[:2]
+        ends = {}
+        x = self.stem(ops.reshape(ops.cast(x, self.compute_dtype), (-1, *ops.shape(x)[2:])))
+        x = ends["stem"] = ops.max_pool(x, 3, 2, padding="same")
+        for i, blocks in enumerate(self.groups):
+            for block in blocks:
+                x = block(x, training=training, frames=frames)
+            ends[f"group_{i}"] = x
+        x = ends["last_conv"] = ops.relu(self.norm(x, training=training))
+        x = ops.reshape(x, (batch, -1, x.shape[-1]))  # all frames have the same size, so one mean does for the two
+        return {**ends, "embedding": layers.mean(x, 1)}
+
+
+def temporal_shift(x, frames, count: int):
+    """Moves `count` channels one frame back and `count` one frame on.
+
+    As released: output channels are the *last* `count` channels of the next frame, then the middle ones unmoved, then
+    the *first* `count` channels of the frame before. So the two groups change places, which the stock TSM does not do;
+    weights trained with this order need it. Zeros come in at both ends of a clip.
+
+    Args:
+      x: [B*T,H,W,C], clip by clip.
+      frames: T.
+      count: at most C/2.
+    """
+    if not count:
+        return x
+    shape = ops.shape(x)
+    channels = x.shape[-1]
+    x = ops.reshape(x, (-1, frames, *shape[1:]))
+    none = ((0, 0),) * 3
+    ahead = ops.pad(x[:, 1:, ..., channels - count :], ((0, 0), (0, 1), *none))
+    back = ops.pad(x[:, :-1, ..., :count], ((0, 0), (1, 0), *none))
+    x = ops.concatenate([ahead, x[..., count : channels - count], back], axis=-1)
+    return ops.reshape(x, shape)
