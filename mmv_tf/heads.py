@@ -2,13 +2,9 @@
 
 import keras
 
+from mmv_tf.backbones.layers import fan_in_normal
 from mmv_tf.batch_norm import BatchNorm
 from mmv_tf.graph import Head
-
-
-# The reference's initialiser (haiku): normal, cut at two sigma, sigma = 1/sqrt(fan_in) before the cut. Keras divides
-# by the standard deviation that the cut leaves; the scale takes that back.
-_INITIALIZER = keras.initializers.VarianceScaling(0.87962566103423978**2, "fan_in", "truncated_normal")
 
 
 class _DenseBeforeNorm(keras.layers.Dense):
@@ -25,9 +21,7 @@ class _DenseBeforeNorm(keras.layers.Dense):
 
 def _dense(units: int, name: str, before_norm: bool, use_bias: bool = True) -> keras.layers.Dense:
     layer = _DenseBeforeNorm if before_norm and use_bias else keras.layers.Dense
-    # A copy a layer: a Keras initialiser that is used again draws the same numbers again.
-    initializer = keras.initializers.VarianceScaling.from_config(_INITIALIZER.get_config())
-    return layer(units, use_bias=use_bias, kernel_initializer=initializer, name=name)
+    return layer(units, use_bias=use_bias, kernel_initializer=fan_in_normal(), name=name)
 
 
 @keras.saving.register_keras_serializable("mmv_tf")

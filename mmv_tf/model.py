@@ -71,14 +71,21 @@ class MMV(keras.Model):
         """`embed` for one modality: {'repr': [B,D], space: [B,d], ...}."""
         return self.embed_repr(modality, self.backbones[modality](inputs, training=training), training)
 
-    def embed_repr(self, modality: str, representation: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-        """The heads alone: from a representation [B,D] to {'repr', space: ...}."""
+    def embed_repr(
+        self, modality: str, representation: tf.Tensor, training: bool = False, every_space: bool = False
+    ) -> dict[str, tf.Tensor]:
+        """The heads alone: from a representation [B,D] to {'repr': [B,D], space: [B,d], ...}.
+
+        With `every_space`, training mode too gives the spaces that no pair needs, with the moving averages of their
+        heads and without a change to them.
+        """
         embeddings = {"repr": representation}
-        spaces = self.graph.training_spaces(modality) if training else self.graph.spaces_of(modality)
+        trained = self.graph.training_spaces(modality)
+        spaces = self.graph.spaces_of(modality) if every_space or not training else trained
         for space in spaces:  # in the order of their paths: a space comes after those that it is made from
             head = self.graph.path(modality, space)[-1]
             source = embeddings["repr" if head.source == modality else head.source]
-            embeddings[space] = self.heads[str(head)](source, training=training)
+            embeddings[space] = self.heads[str(head)](source, training=training and space in trained)
         return embeddings
 
     def call(self, batch, training=False):

@@ -126,21 +126,21 @@ def train(
             checkpoint_manager=manager,
             summary_dir=workdir,
         )
-    if int(step):
-        print(f"resumed from step {int(step)} of {steps} in {workdir}", flush=True)
+    if int(step.numpy()):
+        print(f"resumed from step {int(step.numpy())} of {steps} in {workdir}", flush=True)
     if mode == "init":
-        manager.save(checkpoint_number=int(step))
+        manager.save(checkpoint_number=int(step.numpy()))
         print(f"the untrained network is in {workdir}", flush=True)
         return {}
 
     # 4. The run: loops of steps_per_loop steps, a checkpoint every checkpoint_every and at the end.
-    started, first_step = time.time(), int(step)
+    started, first_step = time.time(), int(step.numpy())
     with quiet_orbit(), trainer.progress(first_step):
         controller.train(steps)
     summary = {
-        "steps": int(step),
+        "steps": int(step.numpy()),
         "seconds": round(time.time() - started, 1),
-        "steps_in_this_sitting": int(step) - first_step,
+        "steps_in_this_sitting": int(step.numpy()) - first_step,
         "parameters": model.count_params(),
         **{name: float(value) for name, value in trainer.last_logs.items()},
     }

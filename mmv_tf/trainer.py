@@ -53,7 +53,7 @@ class Trainer(orbit.AbstractTrainer):
 
     def train(self, num_steps):
         if self._iterator is None:  # only now is the step known to be the restored one
-            first_step = int(self._step)
+            first_step = int(self._step.numpy())
             self._iterator = iter(
                 self._strategy.distribute_datasets_from_function(
                     lambda context: self._pipeline.training_dataset(

@@ -61,6 +61,7 @@ def parse_config(workdir: str, gin_params=()) -> None:
         # The words travel with the run; the file that they were read from may be gone.
         with gin.unlock_config():
             gin.bind_parameter("Tokenizer.vocabulary", vocabulary)
+            gin.bind_parameter("TextNetwork.vectors", "")  # the checkpoint holds them
     gin.finalize()
 
 

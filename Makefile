@@ -1,0 +1,30 @@
+# make test: the tests, in an environment that it sets up.   make demo: the main job on real videos, from nothing.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: test lint demo clean
+
+# Exact versions from the lock, then this checkout as it lies here (editable: its own dependencies are the lock's).
+$(READY): requirements.lock setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+test: lint
+	$(BIN)/python -m pytest
+
+# make demo VIDEOS=/some/folder runs the same path on your own files.
+demo: $(READY)
+	$(BIN)/python -m demo.run $(if $(VIDEOS),--videos "$(VIDEOS)")
+
+clean:
+	rm -rf build $(VENV)
