@@ -71,7 +71,7 @@ class Trainer(orbit.AbstractTrainer):
             )
         seconds = time.perf_counter() - started
         logs = dict(zip(self.model.log_names, mean.numpy().tolist(), strict=True))
-        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        logs["learning_rate"] = float(tf.convert_to_tensor(self.model.optimizer.learning_rate))
         logs["clips_per_second"] = float(num_steps) * self._batch_size / seconds
         self.last_logs = logs
         if self._bar is not None:

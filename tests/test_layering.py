@@ -1,4 +1,4 @@
-"""The one direction in which data flows (README, "How it is laid out"): a module imports only from what is left of it."""
+"""Data flows in one direction (README, "How it is laid out"): a module imports only from what is left of it."""
 
 import ast
 import pathlib
