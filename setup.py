@@ -33,7 +33,6 @@ INSTALL_REQUIRES = [
     "av>=15,<19",
     "opencv-python-headless>=4.10",
     "numpy>=2.0,<3",
-    "absl-py>=2.0",
     "tqdm>=4.60",
 ]
 
