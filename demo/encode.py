@@ -32,6 +32,7 @@ def write_mp4(path: pathlib.Path, frames: Sequence[np.ndarray], samples: np.ndar
     One thread and bit-exact flags, so that the same input gives the same bytes.
     """
     import av
+    import cv2
 
     height, width, _ = frames[0].shape
     with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
@@ -42,7 +43,9 @@ def write_mp4(path: pathlib.Path, frames: Sequence[np.ndarray], samples: np.ndar
         audio = container.add_stream("aac", rate=_AAC_RATE, layout="mono", options={"aac_coder": "fast"})
         audio.bit_rate = 96_000
         for frame in frames:
-            container.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+            # FFmpeg's own conversion from RGB is not repeatable to the last bit.
+            planes = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
         container.mux(video.encode())
         resampler = av.AudioResampler(format="fltp", layout="mono", rate=_AAC_RATE, frame_size=_AAC_FRAME)
         whole = av.AudioFrame.from_ndarray(samples[None, :], format="fltp", layout="mono")

@@ -32,13 +32,13 @@ def test_held_out_wordings_are_new_but_their_words_are_known():
 
 
 def test_narration_is_spread_over_the_episode_and_repeatable():
-    cues = captions.narration("frogger", "train", 3, 30.0)
-    assert cues == captions.narration("frogger", "train", 3, 30.0)
-    assert cues != captions.narration("frogger", "train", 4, 30.0)
+    cues = captions.narration("seaquest", "train", 3, 30.0)
+    assert cues == captions.narration("seaquest", "train", 3, 30.0)
+    assert cues != captions.narration("seaquest", "train", 4, 30.0)
     assert 7 <= len(cues) <= 18
     assert all(0 <= start < end <= 30 for start, end, _ in cues)
     assert all(before[1] < after[0] for before, after in zip(cues, cues[1:], strict=False))
-    assert {text for *_, text in cues} <= set(captions.wordings("frogger", "train") + captions.ASIDES)
+    assert {text for *_, text in cues} <= set(captions.wordings("seaquest", "train") + captions.ASIDES)
 
 
 def test_srt():
