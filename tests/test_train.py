@@ -1,0 +1,122 @@
+"""Training as a user runs it: the same command goes on where it stopped, on the same path; errors in one line."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+
+from mmv_tf import config, train
+from mmv_tf import workdir as workdirs
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    pattern = tiny.make_records(folder)
+    return tiny.bindings(pattern, tiny.write_vocabulary(folder / "vocabulary.txt"))
+
+
+def _command(workdir, bindings, *more):
+    params = [f"--gin_param={binding}" for binding in bindings]
+    return [sys.executable, "-m", "mmv_tf.train", "--gin_file=gin/fac.gin", f"--workdir={workdir}", *params, *more]
+
+
+def _scalars(workdir):
+    """{step: total loss} of the TensorBoard events; where a step was logged twice, both must agree."""
+    found = {}
+    for path in sorted(pathlib.Path(workdir).glob("events*")):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                if value.tag == "total_loss":
+                    loss = float(tf.make_ndarray(value.tensor))
+                    assert found.setdefault(event.step, loss) == loss
+    return found
+
+
+def _train(workdir, bindings, **options):
+    config.parse(["gin/fac.gin"], bindings)
+    return train.train(str(workdir), tf.distribute.get_strategy(), **options)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    _train(workdir, data)
+    return workdir
+
+
+def test_a_run_leaves_what_export_and_evaluation_need(undisturbed):
+    assert sorted(_scalars(undisturbed)) == [2, 4, 6, 8]
+    summary = json.loads((undisturbed / "summary.json").read_text())
+    assert summary["steps"] == 8 and summary["loss/video_text"] > 0
+    assert (undisturbed / "vocabulary.txt").read_text().split() == list(tiny.WORDS)
+    loaded = workdirs.load(str(undisturbed))
+    assert loaded.step == 8
+    assert loaded.model.graph.spaces == {"va": 16, "vat": 8}
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(data, undisturbed, tmp_path):
+    command = _command(tmp_path, [*data, "STEPS = 8"])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    deadline = time.time() + 120
+    while not list((tmp_path / "checkpoints").glob("ckpt-4.index")):
+        assert process.poll() is None and time.time() < deadline, process.stderr.read().decode()[-2000:]
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    _train(tmp_path, data)
+    assert _scalars(tmp_path) == _scalars(undisturbed)
+    mine, other = workdirs.load(str(tmp_path)), workdirs.load(str(undisturbed))
+    for variable, expected in zip(mine.model.variables, other.model.variables, strict=True):
+        np.testing.assert_array_equal(variable, expected, err_msg=variable.path)
+
+
+def test_init_writes_the_untrained_network(data, tmp_path):
+    _train(tmp_path, data, mode="init")
+    assert workdirs.load(str(tmp_path)).step == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("S3D.widht = 2.0", "widht"),
+        ("TRAIN_DATA = '/nowhere/train-*'", "/nowhere/train-*"),
+        ("InputPipeline.modalities = ('video', 'smell')", "smell"),
+        ("train.batch_size = 7", None),
+        ("train.checkpoint_every = 3", "must be a multiple of train.steps_per_loop"),
+        ("TextNetwork.vocabulary_size = 3", "vocabulary_size"),
+    ],
+)
+def test_mistakes_end_in_an_error_that_names_them(data, tmp_path, change, message):
+    if message is None:
+        with pytest.raises(ValueError, match="cannot be divided among 2 replicas"):
+            import toy
+
+            config.parse(["gin/fac.gin"], [*data, change])
+            train.train(str(tmp_path), toy.mirrored(2))
+        return
+    with pytest.raises(Exception, match=message.replace("*", r"\*")) as error:
+        _train(tmp_path, [*data, change])
+    assert isinstance(error.value, ValueError | OSError)
+
+
+def test_a_mistake_on_the_command_line_is_one_line_and_exit_status_2(data, tmp_path):
+    command = _command(tmp_path, [*data, "S3D.widht = 2.0"])
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 2
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and "widht" in errors[0]
+    assert "Traceback" not in result.stderr
