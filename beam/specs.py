@@ -1,0 +1,102 @@
+"""What travels through the preprocessing: sources with the clips wanted from them, settings, and rejections.
+
+Every way in (a folder, a manifest, later the annotation files of a dataset) ends in a list of `Source` and a list of
+`Rejection`; nothing behind it knows where they came from.
+"""
+
+import dataclasses
+import enum
+import hashlib
+import json
+from typing import NamedTuple
+
+from mmv_tf.records import SCHEMA_VERSION, Caption
+
+
+class Reason(enum.Enum):
+    """Why a clip, or a whole source, is not in the records. The codes of dead_letters.jsonl."""
+
+    BAD_ROW = "bad_row"  # the row of the manifest, or the file name, cannot be used (no path, end before start, ...)
+    OUTSIDE_ROOT = "outside_root"  # the path leads out of the root, also through a symbolic link
+    MISSING_FILE = "missing_file"  # there is no such file, or it cannot be read
+    NOT_A_VIDEO = "not_a_video"  # no container of the allowed formats, or neither pictures nor sound in it
+    TOO_LARGE = "too_large"  # over a limit: bytes of the file, pixels, duration of the source or of the clip
+    TRUNCATED = "truncated"  # the source ends well before the duration that its header states; what is there is kept
+    EMPTY_CLIP = "empty_clip"  # neither pictures nor sound in the span that was asked for
+    DECODE_ERROR = "decode_error"  # the decoder failed, or on more pictures of the clip than it decoded
+    OUT_OF_MEMORY = "out_of_memory"  # decoding needed more memory than allowed
+    TIMEOUT = "timeout"  # no clip was finished within the time allowed; the decoding process was killed
+    CRASH = "crash"  # the decoding process died
+
+
+class ClipSpec(NamedTuple):
+    """A clip that is wanted. Seconds from the start of the source; without an end, all of it, cut into pieces.
+
+    A caption without times (None) is about the whole clip.
+    """
+
+    start: float = 0.0
+    end: float | None = None
+    captions: tuple[Caption, ...] = ()
+    labels: tuple[str, ...] = ()
+
+
+class Source(NamedTuple):
+    """One file and the clips wanted from it, sorted by time: it is opened once and decoded forward once."""
+
+    path: str  # relative to the root, with forward slashes
+    clips: tuple[ClipSpec, ...]
+
+
+class Rejection(NamedTuple):
+    """One line of dead_letters.jsonl."""
+
+    path: str
+    key: str  # of the clip; '' when the whole source or row is meant
+    reason: str  # value of a Reason
+    detail: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the records look like, and what a source may cost. All of it shapes the output."""
+
+    frame_rate: float = 10.0  # Hz
+    short_side: int = 256  # pixels; smaller pictures are not enlarged
+    sample_rate: int = 48000  # Hz
+    jpeg_quality: int = 85  # half the bytes and 1.5 times the reading speed of 95
+    clip_seconds: float = 10.0  # length of the pieces of a source that is wanted whole
+    max_captions: int = 5  # a clip
+    max_caption_gap: float = 10.0  # seconds between a clip and the farthest caption that it gets
+    # Limits.
+    timeout_seconds: float = 60.0  # without a finished clip
+    max_file_bytes: int = 16 << 30
+    max_memory_bytes: int = 2 << 30  # address space of the decoding process
+    max_pixels: int = 8192 * 4320  # of a picture
+    max_source_seconds: float = 6 * 3600.0
+    max_clip_seconds: float = 600.0
+
+    def fingerprint(self, *more):
+        """Hex digest of everything that shapes the records of a source: equal digests, equal bytes."""
+        import av
+
+        content = [dataclasses.asdict(self), SCHEMA_VERSION, av.__version__, *more]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def clip_key(path, start, end):
+    """The key of a clip: its path and span. 'a/b.mp4:12.5-22.5', to the microsecond."""
+
+    def seconds(value):
+        return f"{value:.6f}".rstrip("0").rstrip(".")
+
+    return f"{path}:{seconds(start)}-{'' if end is None else seconds(end)}"
+
+
+def shard_of(key, num_shards):
+    """(shard, rank): the shard of a clip and what its records are sorted by in it, both from a hash of the key.
+
+    The order is that of the hash, not of the key, so that the clips of one source do not lie side by side.
+    """
+    digest = hashlib.sha256(key.encode("utf-8")).digest()
+    return int.from_bytes(digest[:8], "big") % num_shards, digest[8:].hex()
