@@ -1,0 +1,51 @@
+"""Line charts as inline SVG, in the colours of the page."""
+
+import html
+import math
+
+_COLOURS = ("#4a7fd0", "#d07a3a", "#3f9e6e", "#a05fc0", "#b0873a", "#c0506a")
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 560, 260, 46, 26
+
+
+def _ticks(low: float, high: float, wanted: int = 4) -> list[float]:
+    """About `wanted` round numbers within [low, high]."""
+    step = 10 ** math.floor(math.log10((high - low) / wanted))
+    step *= min((1, 2, 5, 10), key=lambda factor: abs((high - low) / (factor * step) - wanted))
+    first = math.ceil(low / step - 1e-9)
+    return [round(index * step, 10) for index in range(first, int(high / step + 1e-9) + 1)]
+
+
+def lines(series: dict[str, list[tuple[float, float]]], x_name: str = "step") -> str:
+    """SVG of curves name -> [(x, y)]; points that are not finite are an error."""
+    points = [point for curve in series.values() for point in curve]
+    if not points or not all(math.isfinite(number) for point in points for number in point):
+        raise ValueError(f"curves {', '.join(series)}: no points, or NaN or Inf among them")
+    x0, x1 = min(x for x, _ in points), max(x for x, _ in points)
+    y0, y1 = min(0.0, min(y for _, y in points)), max(y for _, y in points)
+    x1, y1 = x1 if x1 > x0 else x0 + 1, y1 if y1 > y0 else y0 + 1
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = _LEFT + (x - x0) / (x1 - x0) * (_WIDTH - _LEFT - 8)
+        return across, 8 + (1 - (y - y0) / (y1 - y0)) * (_HEIGHT - _BOTTOM - 8)
+
+    grid, legend, curves = [], [], []
+    for y in _ticks(y0, y1):
+        _, height = place(x0, y)
+        grid.append(f'<path d="M{_LEFT},{height:.1f}H{_WIDTH - 8}" stroke="currentColor" opacity=".15"/>')
+        grid.append(f'<text x="{_LEFT - 6}" y="{height + 4:.1f}" text-anchor="end">{y:g}</text>')
+    for x in _ticks(x0, x1):
+        across, _ = place(x, y0)
+        grid.append(f'<text x="{across:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{x:g}</text>')
+    grid.append(
+        f'<text x="{_WIDTH - 8}" y="{_HEIGHT - 30}" text-anchor="end" opacity=".6">{html.escape(x_name)}</text>'
+    )
+    for index, (name, curve) in enumerate(series.items()):
+        colour = _COLOURS[index % len(_COLOURS)]
+        path = " ".join(f"{across:.1f},{height:.1f}" for across, height in (place(*point) for point in curve))
+        curves.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        row = f'<text x="{_WIDTH - 26}" y="{22 + 17 * index}" text-anchor="end">{html.escape(name)}</text>'
+        legend.append(f'{row}<rect x="{_WIDTH - 20}" y="{16 + 17 * index}" width="12" height="3" fill="{colour}"/>')
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html.escape(", ".join(series), quote=True)}" '
+        f'style="width:100%;font:12px system-ui,sans-serif" fill="currentColor">{"".join(grid + curves + legend)}</svg>'
+    )
