@@ -4,7 +4,6 @@ Every array is drawn from a generator seeded with the crc32 of its full name in 
 name + '/' + leaf), so that a test needs no stored weights. `numpy.random.RandomState` is frozen by NumPy's policy.
 """
 
-import json
 import pathlib
 import zlib
 
@@ -62,14 +61,19 @@ def probes(x, n: int = 32) -> np.ndarray:
     return x[np.linspace(0, x.size - 1, n).astype(np.int64)]
 
 
+def assign(entries) -> list:
+    """Gives the variables of `name_map` entries their values of the recipe; returns the entries."""
+    entries = list(entries)
+    for entry in entries:
+        if entry.variable is not None:
+            entry.variable.assign(make_array(entry.name, entry.shape).reshape(entry.variable.shape))
+    return entries
+
+
 def load(name: str) -> dict[str, np.ndarray]:
     """The arrays of tests/golden/<name>.npz."""
     with np.load(GOLDEN / f"{name}.npz") as arrays:
         return dict(arrays)
-
-
-def load_json(name: str):
-    return json.loads((GOLDEN / f"{name}.json").read_text())
 
 
 def assert_close(actual, expected, tolerance: float, what: str = ""):

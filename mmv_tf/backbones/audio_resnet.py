@@ -25,9 +25,9 @@ class AudioResNet(keras.layers.Layer):
 
     def __init__(self, depth: int = 50, width: float = 1.0, **kwargs):
         super().__init__(**kwargs)
-        self.stem = Conv(layers.scaled(64, width), (7, 7), 2, name="stem")
-        self.groups = residual.groups(depth, width)
-        self.norm = BatchNorm(name="norm")
+        self.stem = Conv(layers.scaled(64, width), (7, 7), 2, name="stem", dtype=self.dtype_policy)
+        self.groups = residual.groups(depth, width, dtype=self.dtype_policy)
+        self.norm = BatchNorm(name="norm", dtype=self.dtype_policy)
         self.output_dim = self.groups[-1][-1].last.channels
 
     def call(self, x, training=False):

@@ -48,17 +48,18 @@ class Inception(keras.layers.Layer):
             raise ValueError(f"{name}.final_endpoint must be one of {', '.join(ENDPOINTS)}, not {final_endpoint!r}.")
         if not width > 0:
             raise ValueError(f"{name}.width must be above 0, not {width}.")
-        options = {"separable": separable, "gated": gated}
+        dtype = {"dtype": self.dtype_policy}  # parts compute in the dtype of the whole
+        options = {"separable": separable, "gated": gated, **dtype}
         self.stages = {}
         for name in ENDPOINTS[: ENDPOINTS.index(final_endpoint) + 1]:
             if name in _POOLS:
-                stage = MaxPool(*_POOLS[name], name=name)
+                stage = MaxPool(*_POOLS[name], name=name, **dtype)
             elif name in _MIXED:
                 stage = Mixed([[scaled(c, width) for c in branch] for branch in _MIXED[name]], **options, name=name)
             elif name == "Conv2d_1a_7x7":
-                stage = Unit(scaled(64, width), *stem, separable=False, gated=False, name=name)
+                stage = Unit(scaled(64, width), *stem, separable=False, gated=False, name=name, **dtype)
             elif name == "Conv2d_2b_1x1":
-                stage = Unit(scaled(64, width), (1, 1, 1), gated=False, name=name)
+                stage = Unit(scaled(64, width), (1, 1, 1), gated=False, name=name, **dtype)
             else:
                 stage = Unit(scaled(192, width), (3, 3, 3), **options, name=name)
             self.stages[name] = stage
@@ -95,10 +96,13 @@ class Unit(keras.layers.Layer):
         kernels = [(1, *space), (time, 1, 1)] if separable and tuple(space) != (1, 1) else [kernel]
         if len(kernels) == 2 and strides != 1:
             raise ValueError(f"A separable Unit has stride 1, not {strides}.")
-        self.convs = [ConvNorm(channels, k, strides, name=f"conv_{i}") for i, k in enumerate(kernels)]
-        self.gate = (
-            keras.layers.Dense(channels, "sigmoid", kernel_initializer=layers.fan_in_normal()) if gated else None
-        )
+        self.convs = [
+            ConvNorm(channels, k, strides, name=f"conv_{i}", dtype=self.dtype_policy) for i, k in enumerate(kernels)
+        ]
+        self.gate = None
+        if gated:
+            options = {"kernel_initializer": layers.fan_in_normal(), "dtype": self.dtype_policy}
+            self.gate = keras.layers.Dense(channels, "sigmoid", name="gate", **options)
 
     def call(self, x, training=False):
         for conv in self.convs:
@@ -127,7 +131,8 @@ class Mixed(keras.layers.Layer):
             for i, (count, name) in enumerate(zip(channels, branch, strict=True)):
                 kernel = (3, 3, 3) if name.endswith("3x3") else (1, 1, 1)
                 last = i == len(branch) - 1
-                units.append(Unit(count, kernel, separable=separable, gated=gated and last, name=name))
+                options = {"separable": separable, "gated": gated and last}
+                units.append(Unit(count, kernel, **options, name=name, dtype=self.dtype_policy))
             self.branches.append(units)
 
     def call(self, x, training=False):

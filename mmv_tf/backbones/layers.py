@@ -117,8 +117,8 @@ class ConvNorm(keras.layers.Layer):
 
     def __init__(self, channels: int, kernel: tuple[int, ...], strides: tuple[int, ...] | int = 1, **kwargs):
         super().__init__(**kwargs)
-        self.conv = Conv(channels, kernel, strides, name="conv")
-        self.norm = BatchNorm(name="norm")
+        self.conv = Conv(channels, kernel, strides, name="conv", dtype=self.dtype_policy)
+        self.norm = BatchNorm(name="norm", dtype=self.dtype_policy)
 
     def build(self, input_shape):
         self.conv.build(input_shape)

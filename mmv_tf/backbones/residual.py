@@ -34,16 +34,20 @@ class Block(keras.layers.Layer):
 
     def __init__(self, channels, stride=1, bottleneck=True, projection=False, shift=None, **kwargs):
         super().__init__(**kwargs)
+        dtype = {"dtype": self.dtype_policy}
         self.shift = shift
-        self.norm = BatchNorm(name="norm")
+        self.norm = BatchNorm(name="norm", **dtype)
         if bottleneck:
             inner = channels // 4
-            self.convs = [ConvNorm(inner, (1, 1), name="conv_0"), ConvNorm(inner, (3, 3), stride, name="conv_1")]
-            self.last = Conv(channels, (1, 1), name="conv_2")
+            self.convs = [
+                ConvNorm(inner, (1, 1), name="conv_0", **dtype),
+                ConvNorm(inner, (3, 3), stride, name="conv_1", **dtype),
+            ]
+            self.last = Conv(channels, (1, 1), name="conv_2", **dtype)
         else:
-            self.convs = [ConvNorm(channels, (3, 3), stride, name="conv_0")]
-            self.last = Conv(channels, (3, 3), name="conv_1")
-        self.shortcut = Conv(channels, (1, 1), stride, name="shortcut") if projection else None
+            self.convs = [ConvNorm(channels, (3, 3), stride, name="conv_0", **dtype)]
+            self.last = Conv(channels, (3, 3), name="conv_1", **dtype)
+        self.shortcut = Conv(channels, (1, 1), stride, name="shortcut", **dtype) if projection else None
 
     def call(self, x, training=False, frames=None):
         y = ops.relu(self.norm(x, training=training))
@@ -55,7 +59,7 @@ class Block(keras.layers.Layer):
         return shortcut + self.last(y)
 
 
-def groups(depth: int, width: float = 1.0, shift=None, name: str = "group") -> list[list[Block]]:
+def groups(depth: int, width: float = 1.0, shift=None, dtype=None) -> list[list[Block]]:
     """The four groups of blocks of a ResNet V2.
 
     Raises:
@@ -76,7 +80,8 @@ def groups(depth: int, width: float = 1.0, shift=None, name: str = "group") -> l
                     # only where the number of channels changes
                     projection=block == 0 and (bottleneck or group > 0),
                     shift=shift,
-                    name=f"{name}_{group}_block_{block}",
+                    name=f"group_{group}_block_{block}",
+                    dtype=dtype,
                 )
                 for block in range(count)
             ]

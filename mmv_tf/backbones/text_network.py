@@ -42,7 +42,8 @@ class TextNetwork(keras.layers.Layer):
         self.vectors = vectors
         self.learned = learned
         self.output_dim = units
-        self.dense = keras.layers.Dense(units, kernel_initializer=layers.fan_in_normal(), name="dense")
+        initializer = layers.fan_in_normal()
+        self.dense = keras.layers.Dense(units, kernel_initializer=initializer, name="dense", dtype=self.dtype_policy)
 
     def build(self, input_shape):
         self.embeddings = self.add_weight(

@@ -31,9 +31,9 @@ class TSMResNet(keras.layers.Layer):
         def shift(x, frames):
             return temporal_shift(x, frames, int(x.shape[-1] * shift_fraction))
 
-        self.stem = Conv(layers.scaled(64, width), (7, 7), 2, name="stem")
-        self.groups = residual.groups(depth, width, shift)
-        self.norm = BatchNorm(name="norm")
+        self.stem = Conv(layers.scaled(64, width), (7, 7), 2, name="stem", dtype=self.dtype_policy)
+        self.groups = residual.groups(depth, width, shift, dtype=self.dtype_policy)
+        self.norm = BatchNorm(name="norm", dtype=self.dtype_policy)
         self.output_dim = self.groups[-1][-1].last.channels
 
     def call(self, x, training=False):

@@ -42,18 +42,28 @@ class Entry(NamedTuple):
 
 def s3d(net, prefix: str = VISUAL) -> Iterator[Entry]:
     """`backbones.S3D`."""
-    for stage_name, stage in net.stages.items():
-        units = [(stage_name, stage)] if hasattr(stage, "convs") else []
-        for branch in getattr(stage, "branches", ()):
-            units += [(f"{stage_name}/{unit.name}", unit) for unit in branch]
-        for name, unit in units:
-            module = f"{prefix}/S3D/{name}"
-            for i, conv in enumerate(unit.convs):
-                suffix = f"_{i}" if i else ""
-                yield _weight(f"{module}/~/conv3_d{suffix}/w", conv.conv.kernel)
-                yield from _batch_norm(f"{module}/__cross_replica_batch_norm{suffix}", conv.norm, rank=5)
-            if unit.gate is not None:
-                yield from _dense(f"{module}/self_gating", unit.gate)
+    for name, stage in net.stages.items():
+        if hasattr(stage, "convs"):
+            yield from unit(f"{prefix}/S3D/{name}", stage)
+        elif hasattr(stage, "branches"):
+            yield from mixed(f"{prefix}/S3D/{name}", stage)
+
+
+def mixed(module: str, layer) -> Iterator[Entry]:
+    """`inception.Mixed`."""
+    for branch in layer.branches:
+        for part in branch:
+            yield from unit(f"{module}/{part.name}", part)
+
+
+def unit(module: str, layer) -> Iterator[Entry]:
+    """`inception.Unit`."""
+    for i, conv in enumerate(layer.convs):
+        suffix = f"_{i}" if i else ""
+        yield _weight(f"{module}/~/conv3_d{suffix}/w", conv.conv.kernel)
+        yield from _batch_norm(f"{module}/__cross_replica_batch_norm{suffix}", conv.norm, rank=5)
+    if layer.gate is not None:
+        yield from _dense(f"{module}/self_gating", layer.gate)
 
 
 def tsm_resnet(net, prefix: str = VISUAL) -> Iterator[Entry]:
@@ -61,9 +71,9 @@ def tsm_resnet(net, prefix: str = VISUAL) -> Iterator[Entry]:
     module = f"{prefix}/TSMResNetV2"
     yield _weight(f"{module}/tsm_resnet_stem/w", net.stem.kernel)
     for i, blocks in enumerate(net.groups):
-        for j, block in enumerate(blocks):
+        for j, layer in enumerate(blocks):
             name = f"{module}/tsm_resnet_unit_{i}/block_{j}"
-            yield from _block(name, name, block)
+            yield from block(name, name, layer)
     yield from _batch_norm(f"{module}/__cross_replica_batch_norm", net.norm, rank=4)
 
 
@@ -72,10 +82,21 @@ def audio_resnet(net, prefix: str = AUDIO) -> Iterator[Entry]:
     module = f"{prefix}/res_net_v2"
     yield _weight(f"{module}/~/initial_conv/w", net.stem.kernel)
     for i, blocks in enumerate(net.groups):
-        for j, block in enumerate(blocks):
+        for j, layer in enumerate(blocks):
             name = f"{module}/~/block_group_{i}/block_{j}"
-            yield from _block(name, f"{name}/~", block)
+            yield from block(name, f"{name}/~", layer)
     yield from _batch_norm(f"{module}/__cross_replica_batch_norm", net.norm, rank=4)
+
+
+def block(module: str, convs: str, layer) -> Iterator[Entry]:
+    """`residual.Block`; `convs` is the module that holds the convolutions, `module` the one of the batch norms."""
+    for i, conv in enumerate(layer.convs):
+        yield _weight(f"{convs}/conv_{i}/w", conv.conv.kernel)
+    yield _weight(f"{convs}/conv_{len(layer.convs)}/w", layer.last.kernel)
+    if layer.shortcut is not None:
+        yield _weight(f"{convs}/shortcut_conv/w", layer.shortcut.kernel)
+    for i, norm in enumerate([layer.norm, *(conv.norm for conv in layer.convs)]):
+        yield from _batch_norm(f"{module}/__cross_replica_batch_norm{f'_{i}' if i else ''}", norm, rank=4)
 
 
 def text_network(net, prefix: str = TEXT) -> Iterator[Entry]:
@@ -124,16 +145,6 @@ def model(mmv, heads: Mapping[str, str] = FAC) -> Iterator[Entry]:
         if layer.activation_norm is not None:
             module = f"{ROOT}/~_activate_interaction/__cross_replica_batch_norm"
             yield from _batch_norm(module, layer.activation_norm, rank=2)
-
-
-def _block(module: str, convs: str, block) -> Iterator[Entry]:
-    for i, conv in enumerate(block.convs):
-        yield _weight(f"{convs}/conv_{i}/w", conv.conv.kernel)
-    yield _weight(f"{convs}/conv_{len(block.convs)}/w", block.last.kernel)
-    if block.shortcut is not None:
-        yield _weight(f"{convs}/shortcut_conv/w", block.shortcut.kernel)
-    for i, norm in enumerate([block.norm, *(conv.norm for conv in block.convs)]):
-        yield from _batch_norm(f"{module}/__cross_replica_batch_norm{f'_{i}' if i else ''}", norm, rank=4)
 
 
 def _dense(module: str, layer) -> Iterator[Entry]:
