@@ -30,6 +30,9 @@ class AudioResNet(keras.layers.Layer):
         self.norm = BatchNorm(name="norm", dtype=self.dtype_policy)
         self.output_dim = self.groups[-1][-1].last.channels
 
+    def build(self, input_shape):
+        residual.build(self.stem, self.groups, self.norm, channels=1)
+
     def call(self, x, training=False):
         return self.endpoints(x, training=training)["embedding"]
 
@@ -41,6 +44,8 @@ class AudioResNet(keras.layers.Layer):
         """
         if len(x.shape) != 4 or x.shape[-1] != 1:
             raise ValueError(f"AudioResNet takes log-mel spectrograms [B,T,M,1], not {tuple(x.shape)}.")
+        if not self.built:
+            self.build(x.shape)
         ends = {}
         x = self.stem(ops.cast(x, self.compute_dtype))
         x = ends["stem"] = ops.max_pool(x, 3, 2, padding="same")

@@ -66,8 +66,17 @@ class Inception(keras.layers.Layer):
             self.output_dim = getattr(stage, "channels", None) or self.output_dim
 
     def prepare(self, x):
-        """What happens to clips [B,T,H,W,3] before the first convolution."""
+        """What happens to clips [B,T,H,W,3] before the first convolution; to [..., `prepared_channels`]."""
         return x
+
+    prepared_channels = 3
+
+    def build(self, input_shape):
+        # Explicit here and in all parts: otherwise Keras traces every layer several times before the first call (6 s).
+        shape = (None, None, None, None, self.prepared_channels)
+        for stage in self.stages.values():
+            stage.build(shape)
+            shape = stage.compute_output_shape(shape)
 
     def call(self, x, training=False):
         return self.endpoints(x, training=training)["embedding"]
@@ -76,6 +85,8 @@ class Inception(keras.layers.Layer):
         """{name: map [B,T',H',W',C]} of every layer up to `final_endpoint`, and 'embedding' [B, output_dim]."""
         if len(x.shape) != 5 or x.shape[-1] != 3:
             raise ValueError(f"{type(self).__name__} takes clips [B,T,H,W,3], not {tuple(x.shape)}.")
+        if not self.built:
+            self.build(x.shape)
         x = self.prepare(ops.cast(x, self.compute_dtype))
         ends = {}
         for name, stage in self.stages.items():
@@ -103,6 +114,18 @@ class Unit(keras.layers.Layer):
         if gated:
             options = {"kernel_initializer": layers.fan_in_normal(), "dtype": self.dtype_policy}
             self.gate = keras.layers.Dense(channels, "sigmoid", name="gate", **options)
+
+    def build(self, input_shape):
+        for conv in self.convs:
+            conv.build(input_shape)
+            input_shape = conv.compute_output_shape(input_shape)
+        if self.gate is not None:
+            self.gate.build((None, self.channels))
+
+    def compute_output_shape(self, input_shape):
+        for conv in self.convs:
+            input_shape = conv.compute_output_shape(input_shape)
+        return input_shape
 
     def call(self, x, training=False):
         for conv in self.convs:
@@ -135,6 +158,16 @@ class Mixed(keras.layers.Layer):
                 units.append(Unit(count, kernel, **options, name=name, dtype=self.dtype_policy))
             self.branches.append(units)
 
+    def build(self, input_shape):
+        for units in self.branches:
+            shape = input_shape
+            for unit in units:
+                unit.build(shape)
+                shape = unit.compute_output_shape(shape)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.channels)
+
     def call(self, x, training=False):
         outputs = []
         for i, units in enumerate(self.branches):
@@ -152,6 +185,13 @@ class MaxPool(keras.layers.Layer):
         super().__init__(**kwargs)
         self.window = window
         self.strides = strides
+
+    def build(self, input_shape):
+        pass
+
+    def compute_output_shape(self, input_shape):
+        sizes = [n and -(-n // s) for n, s in zip(input_shape[1:-1], self.strides, strict=True)]
+        return (input_shape[0], *sizes, input_shape[-1])
 
     def call(self, x, training=False):
         return layers.max_pool(x, self.window, self.strides)

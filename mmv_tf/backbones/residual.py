@@ -49,6 +49,19 @@ class Block(keras.layers.Layer):
             self.last = Conv(channels, (3, 3), name="conv_1", **dtype)
         self.shortcut = Conv(channels, (1, 1), stride, name="shortcut", **dtype) if projection else None
 
+    def build(self, input_shape):
+        self.norm.build(input_shape)
+        if self.shortcut is not None:
+            self.shortcut.build(input_shape)
+        for conv in (*self.convs, self.last):
+            conv.build(input_shape)
+            input_shape = conv.compute_output_shape(input_shape)
+
+    def compute_output_shape(self, input_shape):
+        for conv in (*self.convs, self.last):
+            input_shape = conv.compute_output_shape(input_shape)
+        return input_shape
+
     def call(self, x, training=False, frames=None):
         y = ops.relu(self.norm(x, training=training))
         shortcut = x if self.shortcut is None else self.shortcut(y)
@@ -57,6 +70,17 @@ class Block(keras.layers.Layer):
         for conv in self.convs:
             y = conv(y, training=training)
         return shortcut + self.last(y)
+
+
+def build(stem, groups, norm, channels: int):
+    """Builds the parts of a ResNet whose images have so many channels."""
+    shape = (None, None, None, channels)
+    stem.build(shape)
+    shape = stem.compute_output_shape(shape)
+    for block in (block for blocks in groups for block in blocks):
+        block.build(shape)
+        shape = block.compute_output_shape(shape)
+    norm.build(shape)
 
 
 def groups(depth: int, width: float = 1.0, shift=None, dtype=None) -> list[list[Block]]:

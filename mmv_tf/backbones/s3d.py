@@ -27,6 +27,7 @@ class S3D(Inception):
             raise ValueError(f"S3D.stem must be 'space_to_depth' or 'rgb', not {stem!r}.")
         super().__init__(width, final_endpoint, stems[stem], separable=True, gated=True, **kwargs)
         self.stem = stem
+        self.prepared_channels = 24 if stem == "space_to_depth" else 3
 
     def prepare(self, x):
         return layers.space_to_depth(x) if self.stem == "space_to_depth" else x

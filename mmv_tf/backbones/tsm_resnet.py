@@ -36,6 +36,9 @@ class TSMResNet(keras.layers.Layer):
         self.norm = BatchNorm(name="norm", dtype=self.dtype_policy)
         self.output_dim = self.groups[-1][-1].last.channels
 
+    def build(self, input_shape):
+        residual.build(self.stem, self.groups, self.norm, channels=3)
+
     def call(self, x, training=False):
         return self.endpoints(x, training=training)["embedding"]
 
@@ -47,6 +50,8 @@ class TSMResNet(keras.layers.Layer):
         if len(x.shape) != 5 or x.shape[-1] != 3:
             raise ValueError(f"TSMResNet takes clips [B,T,H,W,3], not {tuple(x.shape)}.")
         batch, frames = ops.shape(x)[:2]
+        if not self.built:
+            self.build(x.shape)
         ends = {}
         x = self.stem(ops.reshape(ops.cast(x, self.compute_dtype), (-1, *ops.shape(x)[2:])))
         x = ends["stem"] = ops.max_pool(x, 3, 2, padding="same")
