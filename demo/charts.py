@@ -1,4 +1,4 @@
-"""Line charts as inline SVG, in the colours of the page."""
+"""Line charts as inline SVG with a legend below, in the colours of the page."""
 
 import html
 import math
@@ -16,7 +16,7 @@ def _ticks(low: float, high: float, wanted: int = 4) -> list[float]:
 
 
 def lines(series: dict[str, list[tuple[float, float]]], x_name: str = "step") -> str:
-    """SVG of curves name -> [(x, y)]; points that are not finite are an error."""
+    """HTML of curves name -> [(x, y)]; points that are not finite are an error."""
     points = [point for curve in series.values() for point in curve]
     if not points or not all(math.isfinite(number) for point in points for number in point):
         raise ValueError(f"curves {', '.join(series)}: no points, or NaN or Inf among them")
@@ -43,9 +43,9 @@ def lines(series: dict[str, list[tuple[float, float]]], x_name: str = "step") ->
         colour = _COLOURS[index % len(_COLOURS)]
         path = " ".join(f"{across:.1f},{height:.1f}" for across, height in (place(*point) for point in curve))
         curves.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        row = f'<text x="{_WIDTH - 26}" y="{22 + 17 * index}" text-anchor="end">{html.escape(name)}</text>'
-        legend.append(f'{row}<rect x="{_WIDTH - 20}" y="{16 + 17 * index}" width="12" height="3" fill="{colour}"/>')
+        legend.append(f'<span><i style="background:{colour}"></i>{html.escape(name)}</span>')
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html.escape(", ".join(series), quote=True)}" '
-        f'style="width:100%;font:12px system-ui,sans-serif" fill="currentColor">{"".join(grid + curves + legend)}</svg>'
+        f'style="width:100%;font:12px system-ui,sans-serif" fill="currentColor">{"".join(grid + curves)}</svg>'
+        f'<div class="legend">{"".join(legend)}</div>'
     )

@@ -52,13 +52,14 @@ class Page:
     paragraphs: list[str] = dataclasses.field(default_factory=list)
     facts: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     sections: list[Section] = dataclasses.field(default_factory=list)
-    curves: dict[str, list[tuple[float, float]]] = dataclasses.field(default_factory=dict)  # name -> (step, value)
+    curves: dict[str, dict[str, list]] = dataclasses.field(default_factory=dict)  # chart -> {name: [(step, value)]}
     graph_svg: str = ""  # of `python -m mmv_tf.graph`
     never_trained: tuple[str, ...] = ()
     near_means: str = "same game"
     right_means: dict[str, str] = dataclasses.field(default_factory=dict)  # pair -> what counts as right
 
 
+_TAG = '<span class="tag">never trained together</span>'
 _HERE = pathlib.Path(__file__).parent
 
 
@@ -121,26 +122,23 @@ def _table(page: Page) -> str:
     """One body a pair: trained above untrained above chance, with a bar for R@5."""
     bodies = []
     for pair, rows in page.metrics.items():
-        tag = '<span class="tag">never trained together</span>' if pair in page.never_trained else ""
-        lines = []
+        tag = _TAG if pair in page.never_trained else ""
+        lines = f'<tr class="pair"><td colspan="{1 + len(COLUMNS)}">{arrow(pair)}{tag}</td></tr>'
         for row in (row for row in ROWS if row in rows):
-            first = f'<td class="pair">{arrow(pair)}{tag}</td>' if not lines else "<td></td>"
             cells = ""
             for column in COLUMNS:
                 value = rows[row][column]
-                bar = (
-                    f'<span class="bar" style="width:{max(1, round(70 * value))}px"></span>' if column == "R@5" else ""
-                )
+                bar = f'<span class="bar" style="width:{max(0.1, 4 * value):.2f}em"></span>' if column == "R@5" else ""
                 cells += f"<td>{bar}{_number(column, value)}</td>"
-            lines.append(f"<tr>{first}<td>{row}</td>{cells}</tr>")
-        bodies.append(f"<tbody>{''.join(lines)}</tbody>")
+            lines += f'<tr class="{row}"><td>{row}</td>{cells}</tr>'
+        bodies.append(f"<tbody>{lines}</tbody>")
     head = "".join(f"<th>{html.escape(column)}</th>" for column in COLUMNS)
-    return f'<div class="scroll"><table><thead><tr><th></th><th></th>{head}</tr></thead>{"".join(bodies)}</table></div>'
+    return f'<div class="scroll"><table><thead><tr><th></th>{head}</tr></thead>{"".join(bodies)}</table></div>'
 
 
 def _section(section: Section, page: Page, sounds: _Sounds) -> str:
     name = section.pair.replace("->", "-")
-    tag = '<span class="tag">never trained together</span>' if section.pair in page.never_trained else ""
+    tag = _TAG if section.pair in page.never_trained else ""
     right = page.right_means.get(section.pair, "")
     means = f'<p class="soft">Right means: {html.escape(right)}.</p>' if right else ""
     body = "".join(_example(example, sounds, page.near_means) for example in section.examples)
@@ -152,9 +150,11 @@ def render(page: Page) -> str:
     style, script = ((_HERE / name).read_text("utf-8") for name in ("page.css", "page.js"))
     sounds = _Sounds()
     links = "".join(f'<a href="#{s.pair.replace("->", "-")}">{arrow(s.pair)}</a> ' for s in page.sections)
+    paragraphs = "".join(f"<p>{html.escape(text)}</p>" for text in page.paragraphs)
     cards = []
-    if page.curves:
-        cards.append(f'<div class="card"><div class="label">training</div>{charts.lines(page.curves)}</div>')
+    for name, curves in page.curves.items():
+        label = f'<div class="label">{html.escape(name)}</div>'
+        cards.append(f'<div class="card">{label}{charts.lines(curves)}</div>')
     if page.graph_svg:
         uri = media.data_uri("image/svg+xml", page.graph_svg.encode())
         cards.append(
@@ -170,7 +170,7 @@ def render(page: Page) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{html.escape(page.title)}</title><style>{style}</style></head><body><main>"
         f'<h1>{html.escape(page.title)}</h1><p class="lead">{html.escape(page.lead)}</p><nav>{links}</nav>'
-        f"{_table(page)}{''.join(f'<p>{html.escape(text)}</p>' for text in page.paragraphs)}"
+        f'<div class="top">{_table(page)}<div>{paragraphs}</div></div>'
         f'<div class="two" style="margin-top:22px">{"".join(cards)}</div>{sections}'
         f"</main>{sounds.tags()}<script>{script}</script></body></html>\n"
     )
