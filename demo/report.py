@@ -117,6 +117,16 @@ def _curves(scalars: dict) -> dict:
     return {title: curves for title, curves in named.items() if curves}
 
 
+def training_facts(path: pathlib.Path) -> list[tuple[str, str]]:
+    """Lines about the run from its summary.json."""
+    summary = json.loads(path.read_text("utf-8"))
+    return [
+        ("training", f"{summary['steps']} steps, {summary['seconds']:.0f} s in the last sitting"),
+        ("parameters", f"{summary['parameters']:,}"),
+        ("clips a second", f"{summary['clips_per_second']:.0f} in training"),
+    ]
+
+
 def main(arguments: argparse.Namespace) -> None:
     folder, output = pathlib.Path(arguments.embeddings), pathlib.Path(arguments.output)
     about = json.loads((folder / "clips.json").read_text("utf-8"))
@@ -136,7 +146,7 @@ def main(arguments: argparse.Namespace) -> None:
     ]
     if sentences:
         facts.append(("held-out sentences", str(len(sentences))))
-    facts += [tuple(fact.split("=", 1)) for fact in arguments.fact]
+    facts += training_facts(pathlib.Path(arguments.summary)) if arguments.summary else []
     graph = pathlib.Path(arguments.graph_svg) if arguments.graph_svg else None
     page = Page(
         title="MMV: searching across pictures, sound and text" if sentences else "MMV: searching pictures by sound",
@@ -181,7 +191,7 @@ def cli() -> None:
     parser.add_argument("--fingerprints", default="", help="folder that demo.games wrote; finds near-duplicates")
     parser.add_argument("--graph_svg", default="", help="drawing of the modality graph")
     parser.add_argument("--never_trained", nargs="*", default=[], metavar="PAIR")
-    parser.add_argument("--fact", action="append", default=[], metavar="NAME=VALUE", help="one line more on the page")
+    parser.add_argument("--summary", default="", help="summary.json of the training run")
     parser.add_argument("--output", required=True)
     main(parser.parse_args())
 

@@ -1,0 +1,199 @@
+"""The demo, from videos to a page of search results; `make demo` runs this.
+
+    python -m demo.run                          # games, rendered here, with narration: the measured demo
+    python -m demo.run --videos /some/folder    # the same path on your own files, without narration
+
+Every stage is a command that you can run by itself; it is printed before it runs. Interrupted and started again, the
+demo goes on where it was. Results: build/demo/results.json and index.html, or build/demo-videos/ for your own files.
+"""
+
+import argparse
+import json
+import pathlib
+import signal
+import sys
+import time
+
+import mmv_tf
+from demo import captions, games
+from demo.encode import whole_file
+from demo.stages import Runner, Stage, StageError, with_includes
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+GIN = {"games": "gin/demo.gin", "videos": "gin/demo_videos.gin"}
+CLIP_SECONDS = 3.2  # what the gin files above train on
+# Small pictures: the networks of the demo see less than this, and a record is read the faster.
+PREPROCESS = ["--short_side", "96"]
+NEVER_TRAINED = ("audio->text", "text->audio")
+
+
+def python(module: str, *arguments) -> list[str]:
+    return [sys.executable, "-m", module, *map(str, arguments)]
+
+
+def _code(*names: str) -> list[pathlib.Path]:
+    return [ROOT / "demo" / f"{name}.py" for name in names]
+
+
+def gin_params(build: pathlib.Path, data: str) -> list[str]:
+    """What the gin files leave open."""
+    params = [f"TRAIN_DATA='{build}/records/train-*'"]
+    if data == "games":
+        params.append(f"VOCABULARY='{build}/vocabulary.txt'")
+    return [f"--gin_param={param}" for param in params]
+
+
+def data_stages(build: pathlib.Path, arguments: argparse.Namespace) -> list[Stage]:
+    """Videos -> records: rendering, or a look at the user's folder; preprocessing; the vocabulary."""
+    records = build / "records"
+
+    def preprocess(split, *source):
+        # A folder of records holds several splits, so it is not the output of one stage.
+        command = python("mmv_tf.beam.preprocess", *source, "--output", records, "--split", split, *PREPROCESS)
+        purpose = f"decodes the {split} videos into TFRecords"
+        return Stage(f"preprocess-{split}", purpose, command, [], goes_on=True)
+
+    if arguments.videos:
+        manifests, videos = build / "manifests", arguments.videos
+        command = python("demo.manifest", "--videos", videos, "--output", manifests, "--clip_seconds", CLIP_SECONDS)
+        return [
+            Stage("split", "keeps a part out of training", command, [manifests], _code("manifest"), listing(videos)),
+            preprocess("train", "--manifest", manifests / "train.jsonl", "--video_root", videos),
+            preprocess("test", "--manifest", manifests / "test.jsonl", "--video_root", videos),
+        ]
+    render = python("demo.games", "--output", build / "videos")
+    words = python("mmv_tf.vocabulary", "--records", records, "--output", build / "vocabulary.txt")
+    return [
+        Stage(
+            "render",
+            f"plays {len(games.GAMES)} games into .mp4 files with sound and narration",
+            render,
+            [build / "videos", build / "fingerprints"],
+            _code("games", "encode", "captions"),
+            goes_on=True,
+        ),
+        preprocess("train", "--videos", build / "videos" / "train"),
+        # Before the held-out videos join the records: their words are not for training.
+        Stage("vocabulary", "lists the words of the narration", words, [build / "vocabulary.txt"]),
+        preprocess("test", "--videos", build / "videos" / "test"),
+    ]
+
+
+def model_stages(build: pathlib.Path, data: str) -> list[Stage]:
+    """Records -> trained and untrained networks -> exports."""
+    gin = [f"--gin_file={GIN[data]}", *gin_params(build, data)]
+    files = with_includes(ROOT / GIN[data], ROOT)
+    run, untrained = build / "run", build / "untrained"
+
+    def export(workdir, output):
+        return python("mmv_tf.export.saved_model", "--workdir", workdir, "--output", output)
+
+    return [
+        Stage(
+            "graph",
+            "draws the modality graph",
+            python("mmv_tf.graph", *gin, "--output", build / "graph.svg"),
+            [build / "graph.svg"],
+            files,
+        ),
+        Stage(
+            "train", "trains the network", python("mmv_tf.train", *gin, f"--workdir={run}"), [run], files, goes_on=True
+        ),
+        Stage(
+            "untrained",
+            "writes the same network before its first step, to compare with",
+            python("mmv_tf.train", *gin, f"--workdir={untrained}", "--mode=init"),
+            [untrained],
+        ),
+        Stage("export", "publishes the trained network", export(run, build / "export"), [build / "export"]),
+        Stage(
+            "export-untrained",
+            "publishes the untrained one",
+            export(untrained, build / "export_untrained"),
+            [build / "export_untrained"],
+        ),
+    ]
+
+
+def search_stages(build: pathlib.Path, data: str) -> list[Stage]:
+    """Exports -> embeddings of held-out clips -> results and page."""
+    embeddings = build / "embeddings"
+    embed = python("demo.embed", "--records", build / "records", "--workdir", build / "run")
+    embed += ["--trained", str(build / "export"), "--untrained", str(build / "export_untrained")]
+    report = python("demo.report", "--data", data, "--embeddings", embeddings, "--output", build)
+    report += ["--graph_svg", str(build / "graph.svg")]
+    if data == "games":
+        embed += ["--sentences", str(build / "sentences.json")]
+        report += ["--fingerprints", str(build / "fingerprints"), "--never_trained", *NEVER_TRAINED]
+    summary = build / "run" / "summary.json"
+    return [
+        Stage(
+            "embed",
+            "loads both with hub.KerasLayer and embeds the held-out clips",
+            [*embed, "--output", str(embeddings)],
+            [embeddings],
+            _code("embed", "media"),
+        ),
+        Stage(
+            "report",
+            "searches, measures and writes the page",
+            [*report, "--summary", str(summary)],
+            [build / "results.json", build / "index.html"],
+            [*_code("report", "evaluation", "duplicates", "page", "charts"), ROOT / "demo" / "page.css"],
+        ),
+    ]
+
+
+def listing(folder: pathlib.Path) -> list[str]:
+    """Name, size and time of each file below a folder: changes when the user's files change."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            status = path.stat()
+            found.append(f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns}")
+    return found
+
+
+def write_sentences(path: pathlib.Path) -> None:
+    """The held-out wordings of every game, each with its game, for demo.embed."""
+    sentences = [{"text": t, "group": game} for game in games.GAMES for t in captions.wordings(game, "test")]
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(sentences, indent=1), "utf-8")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    data = "videos" if arguments.videos else "games"
+    if arguments.videos:
+        arguments.videos = pathlib.Path(arguments.videos).resolve()
+        if not arguments.videos.is_dir():
+            raise SystemExit(f"--videos {arguments.videos}: not a folder")
+    # Relative, as they are typed and printed; the commands run from the checkout.
+    build = pathlib.Path(arguments.output or ("build/demo-videos" if arguments.videos else "build/demo"))
+    build.mkdir(parents=True, exist_ok=True)
+    if data == "games":
+        write_sentences(build / "sentences.json")
+    stages = [*data_stages(build, arguments), *model_stages(build, data), *search_stages(build, data)]
+    stages[0].facts.append(mmv_tf.__version__)
+    runner, start = Runner(build / ".stages", len(stages)), time.time()
+    for stage in stages:
+        runner.run(stage)
+    print(f"\nThe demo took {time.time() - start:.0f} s this time, {sum(runner.seconds.values()):.0f} s in all.")
+    print(f"Open {build / 'index.html'} in a browser; the figures are in {build / 'results.json'}.")
+
+
+def cli() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--videos", default="", metavar="FOLDER", help="your own videos with sound, found recursively")
+    parser.add_argument("--output", default="", help="default: build/demo, or build/demo-videos with --videos")
+    # A plain kill ends the running stage as Ctrl-C does, so that no child is left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        main(parser.parse_args())
+    except StageError as error:
+        raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted; the same command goes on from here") from None
+
+
+if __name__ == "__main__":
+    cli()

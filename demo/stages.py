@@ -1,0 +1,119 @@
+"""Stages of a long job that goes on where it was: each is a command, run when its settings or inputs changed.
+
+The state of a stage is a file STATE/NAME.json: the digest of all that it depends on, and whether it ended well. A
+stage that ended well with the same digest is not run again. One that was interrupted is run again on what it left
+behind (its command goes on by itself, or starts over); one whose digest changed first loses its outputs.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import time
+
+from demo.encode import whole_file
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One command.
+
+    Attributes:
+      name, purpose: what is printed.
+      command: arguments, the first of them the program.
+      outputs: files and folders that it alone makes; removed when they are stale.
+      inputs: files whose contents count, besides the command and the stages before.
+      facts: other things that count, as text.
+      goes_on: whether the command goes on from what an interrupted run left; if not, that is removed first.
+    """
+
+    name: str
+    purpose: str
+    command: list[str]
+    outputs: list[pathlib.Path]
+    inputs: list[pathlib.Path] = dataclasses.field(default_factory=list)
+    facts: list[str] = dataclasses.field(default_factory=list)
+    goes_on: bool = False
+
+
+class StageError(RuntimeError):
+    """A stage's command failed; the message is one line."""
+
+
+def with_includes(path: pathlib.Path, root: pathlib.Path) -> list[pathlib.Path]:
+    """A gin file and, after it, the files that it includes, relative to `root`; each once."""
+    found: list[pathlib.Path] = []
+    waiting = [path]
+    while waiting:
+        file = waiting.pop(0)
+        if file in found or not file.is_file():
+            continue
+        found.append(file)
+        waiting += [root / name for name in re.findall(r"^include\s+['\"](.+?)['\"]", file.read_text("utf-8"), re.M)]
+    return found
+
+
+def _remove(path: pathlib.Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+class Runner:
+    """Runs stages in order. `state` is the folder of their state files; `total` is for the printed numbers."""
+
+    def __init__(self, state: pathlib.Path, total: int):
+        self._state, self._total, self._number = state, total, 0
+        self._digest = hashlib.sha256()  # of everything so far: a stage depends on all before it
+        self.seconds: dict[str, float] = {}
+
+    def run(self, stage: Stage) -> bool:
+        """Runs a stage unless it is complete; True if it was run. Raises StageError if its command fails."""
+        self._number += 1
+        self._digest.update(json.dumps([stage.name, stage.command[1:], stage.facts]).encode())
+        for path in stage.inputs:
+            content = path.read_bytes() if path.is_file() else b"missing"
+            self._digest.update(hashlib.sha256(content).digest())
+        digest, file = self._digest.hexdigest(), self._state / f"{stage.name}.json"
+        state = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        title = f"[{self._number}/{self._total}] {stage.name}: {stage.purpose}"
+        complete = state.get("done") and all(path.exists() for path in stage.outputs)
+        if state.get("digest") == digest and complete:
+            self.seconds[stage.name] = state["seconds"]
+            print(f"{title}\n  done before, in {state['seconds']:.0f} s", flush=True)
+            return False
+        print(f"{title}\n  $ {shlex.join(stage.command)}", flush=True)
+        spent = 0.0
+        if state.get("digest") == digest and not state.get("done") and stage.goes_on:
+            spent = state.get("seconds", 0.0)
+        else:
+            for path in stage.outputs:
+                _remove(path)
+        self._write(file, digest, spent, done=False)
+        start = time.time()
+        try:
+            status = subprocess.run(stage.command, check=False).returncode
+        finally:
+            seconds = spent + time.time() - start
+            self._write(file, digest, seconds, done=False)
+        if status:
+            raise StageError(
+                f"{stage.name} failed with exit status {status}; what it says is above. Run again to go on."
+            )
+        missing = [str(path) for path in stage.outputs if not path.exists()]
+        if missing:
+            raise StageError(f"{stage.name} ended well but did not write {', '.join(missing)}")
+        self._write(file, digest, seconds, done=True)
+        self.seconds[stage.name] = seconds
+        print(f"  {seconds:.0f} s", flush=True)
+        return True
+
+    def _write(self, file: pathlib.Path, digest: str, seconds: float, done: bool) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(file) as partial:
+            partial.write_text(json.dumps({"digest": digest, "done": done, "seconds": round(seconds, 1)}), "utf-8")
