@@ -96,6 +96,26 @@ class MMV(keras.Model):
         self.embed(batch, training=False)
         self.built = True
 
+    def named_variables(self) -> dict[str, keras.Variable]:
+        """{stable name: variable}, such as 'video/Mixed_3b/.../kernel' or 'va -> vat/projection/bias'.
+
+        A name is the part's own (modality or head) and the path below it: the path's first component is a name that
+        Keras numbers by what else the process has made.
+
+        Raises:
+          ValueError: two variables of a backbone have the same path; its layers need names of their own.
+        """
+        named = {}
+        for part, layer in [*self.backbones.items(), *self.heads.items()]:
+            for variable in layer.variables:
+                name = f"{part}/{variable.path.partition('/')[2]}"
+                if name in named:
+                    raise ValueError(
+                        f"Two variables are called {name!r}: give the layers inside {part!r} distinct names."
+                    )
+                named[name] = variable
+        return named
+
     def compute_losses(self, batch: Mapping[str, tf.Tensor], training: bool = False):
         """The weighted loss of a batch, and what to log.
 

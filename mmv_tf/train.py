@@ -97,6 +97,7 @@ def train(
     pipeline = InputPipeline()
     with strategy.scope():
         model = MMV()
+        workdirs.check_fit(model, pipeline)
         model.compile(optimizer=optimizer(), jit_compile=jit_compile)
         model.build_by_call(pipeline.zeros(batch_size=1))
         model.optimizer.build(model.trainable_variables)
@@ -104,18 +105,22 @@ def train(
 
     # 2. What the run is, beside its checkpoints: export and evaluation need nothing else.
     tf.io.gfile.makedirs(os.path.join(workdir, workdirs.CHECKPOINTS))
-    pipeline.save_vocabulary(os.path.join(workdir, workdirs.VOCABULARY))
+    if pipeline.text is not None:
+        pipeline.text.save(os.path.join(workdir, workdirs.VOCABULARY))
     operative_config = gin.operative_config_str()
     workdirs.write_text(os.path.join(workdir, workdirs.CONFIG), operative_config)
 
     # 3. Checkpoints: the newest complete one is restored here, if there is one.
     manager = tf.train.CheckpointManager(
-        tf.train.Checkpoint(model=model, optimizer=model.optimizer, step=step),
+        workdirs.make_checkpoint(model, step, model.optimizer),
         directory=os.path.join(workdir, workdirs.CHECKPOINTS),
         max_to_keep=checkpoints_to_keep,
         step_counter=step,
         checkpoint_interval=checkpoint_every,
     )
+    if manager.latest_checkpoint:
+        with strategy.scope():
+            workdirs.restore(manager.checkpoint, manager.latest_checkpoint)  # strictly: Orbit would not say what lacks
     trainer = Trainer(model, pipeline, strategy, step, batch_size=batch_size, seed=seed, total_steps=steps)
     with quiet_orbit():
         controller = orbit.Controller(

@@ -65,6 +65,25 @@ def parse_config(workdir: str, gin_params=()) -> None:
     gin.finalize()
 
 
+def check_fit(model: MMV, pipeline: InputPipeline) -> None:
+    """Checks that the pipeline makes what the model takes.
+
+    Raises:
+      ValueError: names the setting: a modality that is not read, or word ids beyond the word vectors.
+    """
+    missing = sorted(set(model.graph.modalities) - set(pipeline.modalities))
+    if missing:
+        raise ValueError(
+            f"The graph uses {missing[0]!r}, and InputPipeline.modalities = {pipeline.modalities} lacks it."
+        )
+    rows = getattr(model.backbones.get("text"), "vocabulary_size", None)
+    if rows is not None and pipeline.text.num_ids > rows:
+        raise ValueError(
+            f"The vocabulary gives {pipeline.text.num_ids} word ids (padding included), and the text network has "
+            f"TextNetwork.vocabulary_size = {rows}: raise it, or use a smaller vocabulary."
+        )
+
+
 def load(workdir: str, gin_params=()) -> Loaded:
     """Builds the model of a workdir and restores its newest checkpoint.
 
@@ -79,9 +98,30 @@ def load(workdir: str, gin_params=()) -> Loaded:
     model, pipeline = MMV(), InputPipeline()
     model.build_by_call(pipeline.zeros(batch_size=1))
     step = tf.Variable(0, dtype=tf.int64)
-    status = tf.train.Checkpoint(model=model, step=step).restore(checkpoint_path)
-    try:
-        status.assert_existing_objects_matched().expect_partial()
-    except AssertionError as error:
-        raise ValueError(f"{checkpoint_path} does not fit the model that {CONFIG} describes: {error}") from error
+    restore(make_checkpoint(model, step), checkpoint_path)
     return Loaded(model, pipeline, int(step))
+
+
+def make_checkpoint(model: MMV, step: tf.Variable, optimizer=None) -> tf.train.Checkpoint:
+    """What a checkpoint holds: the model's variables by their stable names, the step, and the optimiser's variables.
+
+    The variables are listed, not found by TensorFlow: it does not look into the lists and dicts of a Keras 3 layer,
+    and would leave the moving averages out without a word.
+    """
+    parts = {"model": {name: variable.value for name, variable in model.named_variables().items()}, "step": step}
+    if optimizer is not None:
+        # By position: the order of the trainable variables, each with its slots.
+        parts["optimizer"] = {f"{i:05d}": variable.value for i, variable in enumerate(optimizer.variables)}
+    return tf.train.Checkpoint(**parts)
+
+
+def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
+    """Restores all that `checkpoint` lists.
+
+    Raises:
+      ValueError: the file lacks something, or has another shape of it; names the file.
+    """
+    try:
+        checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        raise ValueError(f"{path} does not fit the configured model: {error}") from error

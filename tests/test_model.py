@@ -118,16 +118,11 @@ def test_fit_works_on_one_device_and_the_loss_falls():
     assert history["total_loss"][0] > history["total_loss"][1] > history["total_loss"][2] > 0
 
 
-def test_a_checkpoint_holds_every_weight_and_the_optimiser(tmp_path):
-    model = toy.mmv(graphs.fac())
-    model.train_step(toy.batch(6))
-    path = tf.train.Checkpoint(model=model, optimizer=model.optimizer).save(str(tmp_path / "ckpt"))
-    other = toy.mmv(graphs.fac(), seed=1)
-    tf.train.Checkpoint(model=other, optimizer=other.optimizer).restore(path).assert_consumed()
-    for mine, restored in zip(model.variables, other.variables, strict=True):
-        np.testing.assert_array_equal(mine, restored)
-    for mine, restored in zip(model.optimizer.variables, other.optimizer.variables, strict=True):
-        np.testing.assert_array_equal(mine, restored)
+def test_every_variable_has_a_stable_name():
+    names = list(toy.mmv(graphs.fac()).named_variables())
+    assert len(names) == len(toy.mmv(graphs.fac()).variables)
+    assert names == list(toy.mmv(graphs.fac(), seed=1).named_variables())
+    assert "video/norm/moving_mean" in names and "va -> vat/projection/bias" in names
 
 
 def test_backbones_and_graph_must_fit():

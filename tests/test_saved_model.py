@@ -40,7 +40,8 @@ for name, value in (("audio", audio), ("text", text)):
 layer = hub.KerasLayer(path, trainable=True)
 before = [v.numpy() for v in layer.trainable_variables], [v.numpy() for v in layer.non_trainable_variables]
 with tf.GradientTape() as tape:
-    loss = tf.reduce_mean(layer(video, training=True)["va"] ** 2)
+    va = layer(video, training=True)["va"]
+    loss = tf.reduce_sum(va * tf.random.stateless_normal(va.shape, [0, 1]))
 gradients = tape.gradient(loss, layer.trainable_variables)
 for gradient, variable in zip(gradients, layer.trainable_variables):
     if gradient is not None:
@@ -112,7 +113,8 @@ def test_fine_tuning_through_hub_changes_the_video_network_and_its_moving_averag
     on_the_way = len(model.backbones["video"].trainable_variables) + len(model.heads["video -> va"].trainable_variables)
     untrained = 1  # the bias in front of a batch norm
     assert report["trainable"] == len(model.trainable_variables)
-    assert report["with_gradient"] == report["changed"] == on_the_way - untrained
+    assert report["with_gradient"] == on_the_way - untrained
+    assert report["changed"] >= 0.9 * report["with_gradient"]  # a dead unit's gradient is zero
     assert report["moving_averages_changed"] > 10
 
 

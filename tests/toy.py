@@ -27,8 +27,8 @@ class ToyBackbone(keras.layers.Layer):
 
     def __init__(self, units=6, **kwargs):
         super().__init__(**kwargs)
-        self.dense = keras.layers.Dense(units, use_bias=False)
-        self.norm = BatchNorm()
+        self.dense = keras.layers.Dense(units, use_bias=False, name="dense")
+        self.norm = BatchNorm(name="norm")
 
     def call(self, inputs, training=False):
         axes = list(range(1, len(inputs.shape) - 1))
@@ -41,7 +41,9 @@ class ToyText(keras.layers.Layer):
 
     def __init__(self, units=6, vocabulary_size=20, **kwargs):
         super().__init__(**kwargs)
-        self.embedding = keras.layers.Embedding(vocabulary_size, units, embeddings_initializer="glorot_normal")
+        self.embedding = keras.layers.Embedding(
+            vocabulary_size, units, embeddings_initializer="glorot_normal", name="words"
+        )
 
     def call(self, inputs, training=False):
         return keras.ops.sum(self.embedding(inputs), axis=-2)
