@@ -12,6 +12,8 @@ class I3D(Inception):
     batch norm are those of `S3D`: what differs between the two is what separates the architectures (full convolutions
     instead of separable ones, and no gates).
 
+    It has 12,287,264 parameters. The tables print 12.1 million; which layer makes the difference is not known.
+
     Args:
       width: multiplies the channels (to multiples of 8).
       final_endpoint: the last layer, one of `inception.ENDPOINTS`.

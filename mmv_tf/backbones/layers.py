@@ -113,10 +113,11 @@ class Conv(keras.layers.Layer):
 
 
 class ConvNorm(keras.layers.Layer):
-    """Convolution -> batch norm -> ReLU. At inference the batch norm is folded into the kernel."""
+    """Convolution -> batch norm -> ReLU (or none). At inference the batch norm is folded into the kernel."""
 
-    def __init__(self, channels: int, kernel: tuple[int, ...], strides: tuple[int, ...] | int = 1, **kwargs):
+    def __init__(self, channels: int, kernel: tuple[int, ...], strides=1, relu: bool = True, **kwargs):
         super().__init__(**kwargs)
+        self.relu = relu
         self.conv = Conv(channels, kernel, strides, name="conv", dtype=self.dtype_policy)
         self.norm = BatchNorm(name="norm", dtype=self.dtype_policy)
 
@@ -126,11 +127,13 @@ class ConvNorm(keras.layers.Layer):
 
     def call(self, x, training=False):
         if training and self.norm.trainable:
-            return ops.relu(self.norm(self.conv(x), training=True))
+            x = self.norm(self.conv(x), training=True)
+            return ops.relu(x) if self.relu else x
         # One pass over the activations instead of three: convolution, bias and ReLU run as one kernel.
         multiplier, shift = self.norm.inference_affine()
         x = self.conv.convolve(x, self.conv.kernel * multiplier)
-        return ops.relu(x + ops.cast(shift, x.dtype))
+        x = x + ops.cast(shift, x.dtype)
+        return ops.relu(x) if self.relu else x
 
     def compute_output_shape(self, input_shape):
         return self.conv.compute_output_shape(input_shape)
