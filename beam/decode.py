@@ -2,9 +2,9 @@
 
 Time 0 is the start of the source, where a player starts: the earliest of its streams. Clip frame i is shown at time
 start + i / frame_rate, and is the picture that a player displays then: the last one whose time is not later (up to half
-a tick of the stream's clock, since containers round). Before the first picture that is the first picture, after the
-last one the last, up to the end of the longer of the two streams. The sound covers exactly the span of the frames;
-where the source has none in it (it starts late, ends early, has a gap) there is digital silence.
+a tick of the stream's clock, half a millisecond at most, since containers round). Before the first picture that is the
+first picture, after the last one the last, up to the end of the longer of the two streams. The sound covers exactly the
+span of the frames; where the source has none in it (it starts late, ends early, has a gap) there is digital silence.
 """
 
 import dataclasses
@@ -290,7 +290,8 @@ def _run(media, run, settings, must_precede):
     rate, sample_rate = settings.frame_rate, settings.sample_rate
     waiting = [Clip(i, start, end, _ticks(end - start, rate)) for i, start, end in run]
     video, audio = media.video, media.audio
-    half_tick = float(video.time_base) / 2 if video is not None else 0.0
+    # Containers with a clock of milliseconds round; a clock that ticks once a picture (AVI) is exact.
+    half_tick = min(float(video.time_base) / 2, 0.0005) if video is not None else 0.0
     picture, sound, sound_time, failed_reading = None, _Sound(sample_rate), -math.inf, False
 
     def show(upto):
@@ -379,13 +380,13 @@ def _finish(clip, media, settings, failed_reading=False):
     """(clip, None) or (clip, SourceError)."""
     clip.size = media.size or (0, 0)
     if clip.num_frames <= 0:
-        what = "reading failed before it" if failed_reading else "the source ends before it"
-        return clip, SourceError(Reason.DECODE_ERROR if failed_reading else Reason.EMPTY_CLIP, what)
+        if failed_reading:
+            return clip, SourceError(Reason.DECODE_ERROR, "reading failed before it")
+        if not clip.failures:
+            return clip, SourceError(Reason.EMPTY_CLIP, "the source ends before it")
     if media.video is not None and (not clip.jpegs or clip.failures > clip.pictures):
-        return clip, SourceError(
-            Reason.DECODE_ERROR,
-            f"{clip.pictures} pictures decoded, {clip.failures} packets failed ({media.video.name})",
-        )
+        what = f"{clip.pictures} pictures decoded, {clip.failures} packets failed ({media.video.name})"
+        return clip, SourceError(Reason.DECODE_ERROR, what)
     if clip.waveform is None and not clip.jpegs:
         return clip, SourceError(Reason.EMPTY_CLIP, "no sound in the span")
     if clip.waveform is not None:

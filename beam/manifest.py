@@ -23,7 +23,7 @@ MEDIA_SUFFIXES = frozenset(
 
 @dataclasses.dataclass
 class Inputs:
-    """What there is to do: sources sorted by path, what is rejected already, and what is worth a line in the summary."""
+    """What there is to do: sources sorted by path, what is rejected already, and what the summary should mention."""
 
     sources: list[Source]
     rejections: list[Rejection]
@@ -89,7 +89,7 @@ def from_manifest(manifest, video_root):
     `label` a text or a list. Rows of the same path and span are one clip, with the captions and labels of all.
 
     Raises:
-      ValueError: no such file or folder, no column video_path, an unknown kind of file; one line that names it.
+      ValueError: no such file or folder, a missing or unknown column, an unknown kind of file; one line that names it.
     """
     manifest, root = pathlib.Path(manifest), pathlib.Path(video_root)
     if not root.is_dir():
@@ -159,10 +159,10 @@ def _rows(manifest):
     with manifest.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         if manifest.suffix.lower() == ".csv":
             reader = csv.DictReader(file)
-            if "video_path" not in (reader.fieldnames or ()):
+            if missing := [name for name in COLUMNS[:3] if name not in (reader.fieldnames or ())]:
                 raise ValueError(
-                    f"--manifest {manifest}: no column video_path; the columns are {', '.join(reader.fieldnames or ())}; "
-                    f"expected {', '.join(COLUMNS)}"
+                    f"--manifest {manifest}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}, "
+                    "of which caption and label may be left out"
                 )
             if unknown := sorted(set(reader.fieldnames) - set(COLUMNS)):
                 raise ValueError(

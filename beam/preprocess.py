@@ -8,7 +8,10 @@ dataset.json (counts, label map, settings) and dead_letters.jsonl (every clip th
 """
 
 import argparse
+import logging
 import sys
+
+from mmv_tf.beam.specs import Settings
 
 _EXAMPLES = """
 The columns of a manifest are video_path (relative to --video_root), start, end (seconds; both may be empty), caption,
@@ -18,9 +21,30 @@ Narrations of --videos lie beside each video: x.srt or x.vtt for x.mp4. All othe
 """
 
 
+def _options(default):
+    """{group: {option: (default, help)}}; the type is that of the default."""
+    return {
+        "what a record looks like": {
+            "clip_seconds": (default.clip_seconds, "length of the pieces of a whole source"),
+            "fps": (default.frame_rate, "frames per second"),
+            "short_side": (default.short_side, "pixels; smaller pictures are not enlarged"),
+            "sample_rate": (default.sample_rate, "of the sound, Hz"),
+            "jpeg_quality": (default.jpeg_quality, "1 to 100"),
+            "max_captions": (default.max_captions, "captions a clip, nearest in time first"),
+            "max_caption_gap": (default.max_caption_gap, "seconds from a clip to its captions"),
+        },
+        "what a source may cost": {
+            "timeout_seconds": (default.timeout_seconds, "without a finished clip"),
+            "max_memory_mb": (default.max_memory_bytes >> 20, "of a decoding process"),
+            "max_source_seconds": (default.max_source_seconds, "of a source wanted whole"),
+        },
+    }
+
+
 def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m mmv_tf.beam.preprocess",
+        usage="%(prog)s (--videos FOLDER | --manifest FILE --video_root FOLDER) --output FOLDER [options]",
         description=__doc__.split("\n\n")[0],
         epilog=_EXAMPLES,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -34,25 +58,15 @@ def _parser():
     outputs.add_argument("--output", required=True, help="folder for the records")
     outputs.add_argument("--split", default="train", help="name of the split; other splits in the folder are kept")
     outputs.add_argument("--num_shards", type=int, default=8, help="files that the records are spread over")
-    settings = parser.add_argument_group("what a record looks like")
-    settings.add_argument("--clip_seconds", type=float, default=10.0, help="length of the pieces of a whole source")
-    settings.add_argument("--fps", type=float, default=10.0, help="frames per second")
-    settings.add_argument("--short_side", type=int, default=256, help="pixels; smaller pictures are not enlarged")
-    settings.add_argument("--sample_rate", type=int, default=48000, help="of the sound, Hz")
-    settings.add_argument("--jpeg_quality", type=int, default=85, help="1 to 100")
-    settings.add_argument("--max_captions", type=int, default=5, help="captions a clip, nearest in time first")
-    settings.add_argument("--max_caption_gap", type=float, default=10.0, help="seconds from a clip to its captions")
-    limits = parser.add_argument_group("what a source may cost")
-    limits.add_argument("--timeout_seconds", type=float, default=60.0, help="without a finished clip")
-    limits.add_argument("--max_memory_mb", type=int, default=2048, help="of a decoding process")
-    limits.add_argument("--max_source_seconds", type=float, default=6 * 3600.0, help="of a source wanted whole")
+    for title, options in _options(Settings()).items():
+        group = parser.add_argument_group(title)
+        for name, (default, text) in options.items():
+            group.add_argument(f"--{name}", type=type(default), default=default, help=text)
     return parser
 
 
 def _settings(parser, args):
     """The Settings that the options ask for; an impossible one ends the program with a line that names it."""
-    from mmv_tf.beam.specs import Settings
-
     for name in ("num_shards", "short_side", "sample_rate", "clip_seconds", "fps", "timeout_seconds", "max_memory_mb"):
         if not 0 < getattr(args, name) < float("inf"):
             parser.error(f"--{name} must be positive, not {getattr(args, name)}")
@@ -104,6 +118,7 @@ def main(argv=None):
     parser = _parser()
     args, flags = parser.parse_known_args(argv)
     settings = _settings(parser, args)
+    logging.getLogger().setLevel(logging.ERROR)  # Beam's imports warn of Google Cloud packages that we do not need
     options = _beam_options(parser, flags)
     from mmv_tf.beam import manifest, run
 

@@ -7,8 +7,6 @@ import os
 import pathlib
 import platform
 import shutil
-import sys
-import threading
 import time
 
 import apache_beam as beam
@@ -18,58 +16,10 @@ from mmv_tf import dataset_card
 from mmv_tf.beam import captions as captions_lib
 from mmv_tf.beam import pipeline as graph
 from mmv_tf.beam import shards
+from mmv_tf.beam.progress import Progress
 
 DEAD_LETTERS = "dead_letters.jsonl"
 TOP_WORDS = 20_000  # kept in dataset.json
-
-
-class Progress:
-    """Shows how far a run is, from what appears in its staging folder: whatever the runner, nothing to pass around."""
-
-    def __init__(self, staging, sources):
-        self._staging, self._sources = staging, sources
-        self._seen, self._clips, self._rejected = set(), 0, 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self):
-        if os.path.isdir(self._staging):
-            self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        if self._thread.ident:
-            self._thread.join()
-
-    def _watch(self):
-        from tqdm import tqdm
-
-        already = self._look()  # of a run that was killed
-        began, clips_before = time.monotonic(), self._clips
-        # Where no one watches a bar move, a line every now and then is enough.
-        interval = 0.5 if sys.stderr.isatty() else 10.0
-        with tqdm(total=self._sources, initial=already, unit="source", mininterval=0, file=sys.stderr) as bar:
-            while True:
-                last = self._stop.wait(interval)
-                bar.update(self._look())
-                rate = (self._clips - clips_before) / max(time.monotonic() - began, 1e-3)
-                bar.set_postfix_str(f"{self._clips} clips, {self._rejected} rejected, {rate:.1f} clips/s")
-                if last:
-                    return
-
-    def _look(self):
-        """Number of sources finished since the last look."""
-        new = 0
-        for entry in os.scandir(self._staging):
-            if entry.name.endswith(".json") and entry.name not in self._seen:
-                self._seen.add(entry.name)
-                with open(entry.path, encoding="utf-8") as file:
-                    index = json.load(file)
-                self._clips += len(index["records"])
-                self._rejected += len(index["rejections"])
-                new += 1
-        return new
 
 
 def preprocess(inputs, root, output, split, num_shards, settings, options):
@@ -120,9 +70,12 @@ def _card(output, split, settings, inputs):
         before.splits.pop(split, None)
         if before.splits:
             if (before.frame_rate, before.sample_rate, before.short_side) != sizes:
+                theirs = (
+                    f"--fps {before.frame_rate:g} --sample_rate {before.sample_rate} --short_side {before.short_side}"
+                )
                 raise ValueError(
-                    f"{output}: holds the splits {', '.join(before.splits)} with --fps {before.frame_rate:g} --sample_rate "
-                    f"{before.sample_rate} --short_side {before.short_side}; use the same, or another --output"
+                    f"{output}: holds the splits {', '.join(before.splits)}, made with {theirs}; "
+                    "use the same, or another --output"
                 )
             card = before
     labels = {label for source in inputs.sources for clip in source.clips for label in clip.labels}
@@ -171,19 +124,13 @@ def _write_dead_letters(output, split, dead):
 def summary(counters, inputs, reports, seconds, output):
     """The lines that end a run: nothing that was dropped, mended or ignored stays unsaid."""
     accepted, hours = counters["accepted"], counters.get("milliseconds", 0) / 3.6e6
+    megabytes = sum(report["bytes"] for report in reports) / 1e6
+    reasons = ", ".join(f"{number} {reason}" for reason, number in counters["reasons"].items())
+    has = ("with_video", "with_sound", "silent", "with_captions", "with_labels")
     lines = [
-        f"{output}: {accepted} clips ({hours:.2f} h, {sum(r['bytes'] for r in reports) / 1e6:.1f} MB) in {len(reports)} shards",
-        f"  read {counters['read']} = accepted {accepted} + rejected {counters['rejected']}"
-        + (
-            f" ({', '.join(f'{n} {reason}' for reason, n in counters['reasons'].items())})"
-            if counters["reasons"]
-            else ""
-        ),
-        "  "
-        + ", ".join(
-            f"{counters.get(name, 0)} {name.replace('_', ' ')}"
-            for name in ("with_video", "with_sound", "silent", "with_captions", "with_labels")
-        ),
+        f"{output}: {accepted} clips ({hours:.2f} h, {megabytes:.1f} MB) in {len(reports)} shards",
+        f"  read {counters['read']} = accepted {accepted} + rejected {counters['rejected']} ({reasons or 'none'})",
+        "  " + ", ".join(f"{counters.get(name, 0)} {name.replace('_', ' ')}" for name in has),
         f"  {seconds:.1f} s, {accepted / seconds:.1f} clips/s, {hours * 3600 / seconds:.1f} times real time",
     ]
     mended = [

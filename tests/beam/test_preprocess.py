@@ -1,0 +1,217 @@
+"""Whole runs of the command: what lies in the folder afterwards."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from videos import numbers, write_video
+
+from mmv_tf import dataset_card, records
+from mmv_tf.beam import preprocess, shards
+from mmv_tf.beam.specs import shard_of
+
+SMALL = ["--num_shards=3", "--clip_seconds=1", "--short_side=32", "--direct_num_workers=1"]
+
+
+def _run(*flags):
+    return preprocess.main([*map(str, flags), *SMALL])
+
+
+def _records(folder, split="train"):
+    files = sorted(str(path) for path in folder.glob(f"{split}-*"))
+    parsed = [records.parse(record) for record in tf.data.TFRecordDataset(files)]
+    return {record["key"].numpy().decode(): record for record in parsed}
+
+
+def _digests(folder):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*-of-*"))}
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    root = tmp_path_factory.mktemp("videos")
+    (root / "sub").mkdir()
+    write_video(root / "a.mp4", seconds=3)
+    write_video(root / "sub/b.mkv", seconds=2, codec="mpeg4", sound_codec=None)
+    write_video(root / "c.wav", seconds=1.4, codec=None, sound_codec="pcm_s16le", beep_at=0.5)
+    (root / "a.srt").write_text(
+        "1\n00:00:00,200 --> 00:00:00,900\nPour it, pour\n\n2\n00:00:02,000 --> 00:00:03,000\nflip"
+    )
+    (root / "text.mp4").write_text("not a video")
+    (root / "empty.mp4").touch()
+    (root / "playlist.mp4").write_text("ffconcat version 1.0\nfile a.mp4\n")
+    (root / "notes.txt").write_text("x")
+    return root
+
+
+def test_folder_of_videos(videos, tmp_path, capsys):
+    assert _run("--videos", videos, "--output", tmp_path) == 0
+    found = _records(tmp_path)
+    assert sorted(found) == "a.mp4:0-1 a.mp4:1-2 a.mp4:2-3 c.wav:0-1.4 sub/b.mkv:0-1 sub/b.mkv:1-2".split()
+    second = found["a.mp4:1-2"]
+    assert numbers(second["video"].numpy()) == [25, 0, 3, 5, 8, 10, 13, 15, 18, 20]
+    assert second["audio"].shape == [48000] and 0.05 < np.abs(second["audio"]).max() < 0.2
+    assert second["start"].numpy() == 1 and second["end"].numpy() == 2
+    assert [t.decode() for t in second["text"].numpy()] == ["flip", "Pour it, pour"]  # one touches, one is 0.1 s away
+    assert found["sub/b.mkv:0-1"]["audio"].shape == [0] and found["c.wav:0-1.4"]["video"].shape == [0]
+    card = dataset_card.load(tmp_path)
+    names = [shards.shard_name("train", n, 3) for n in range(3)]
+    assert card.files("train") == names
+    for name in names:
+        assert sum(1 for _ in tf.data.TFRecordDataset(str(tmp_path / name))) == card.shards[name]
+        assert all(shard_of(key, 3)[0] == names.index(name) for key in _keys(tmp_path / name))
+    assert (card.frame_rate, card.sample_rate, card.short_side) == (10.0, 48000, 32)
+    counters = card.counters
+    assert (counters["read"], counters["accepted"], counters["rejected"]) == (9, 6, 3)
+    assert (counters["with_video"], counters["with_sound"], counters["silent"]) == (5, 4, 0)
+    assert counters["reasons"] == {"not_a_video": 3}
+    assert card.word_counts == {"pour": 2, "flip": 1, "it": 1}
+    dead = [json.loads(line) for line in (tmp_path / "dead_letters.jsonl").read_text().splitlines()]
+    assert [(line["path"], line["reason"], line["split"]) for line in dead] == [
+        (name, "not_a_video", "train") for name in ("empty.mp4", "playlist.mp4", "text.mp4")
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "dataset.json", "dead_letters.jsonl"])
+    out = capsys.readouterr().out
+    assert "read 9 = accepted 6 + rejected 3 (3 not_a_video)" in out and "1 files ignored" in out
+
+
+def _keys(path):
+    return [records.parse(record)["key"].numpy().decode() for record in tf.data.TFRecordDataset(str(path))]
+
+
+ROWS = [
+    "a.mp4,0.5,1.5,pour it,cooking",
+    "a.mp4,1.0,9.0,flip it,archery",
+    "a.mp4,50,60,nothing there,archery",
+    "sub/b.mkv,,,the whole,cooking",
+    "gone.mp4,0,1,,zumba",
+    "../x.mp4,0,1,,zumba",
+    "a.mp4,3,2,,zumba",
+]
+
+
+def _manifest(folder, rows):
+    path = folder / "m.csv"
+    path.write_text("\n".join(["video_path,start,end,caption,label", *rows]))
+    return path
+
+
+def test_manifest_labels_captions_and_rejections(videos, tmp_path):
+    out = tmp_path / "out"
+    assert _run("--manifest", _manifest(tmp_path, ROWS), "--video_root", videos, "--output", out) == 0
+    found = _records(out)
+    assert sorted(found) == ["a.mp4:0.5-1.5", "a.mp4:1-9", "sub/b.mkv:0-1", "sub/b.mkv:1-2"]
+    cut = found["a.mp4:1-9"]
+    assert cut["end"].numpy() == 3 and cut["video"].shape == [20] and cut["text"].numpy().tolist() == [b"flip it"]
+    assert found["sub/b.mkv:1-2"]["text"].numpy().tolist() == [b"the whole"]
+    card = dataset_card.load(out)
+    # Of all rows that can be read, also of those whose video is missing: the ids don't depend on the downloads.
+    assert card.label_map == {"archery": 0, "cooking": 1}
+    assert found["a.mp4:0.5-1.5"]["label"].numpy().tolist() == [1]
+    dead = [json.loads(line) for line in (out / "dead_letters.jsonl").read_text().splitlines()]
+    assert [(line["path"], line["key"], line["reason"]) for line in dead] == [
+        ("../x.mp4", "", "outside_root"),
+        ("a.mp4", "", "bad_row"),
+        ("a.mp4", "a.mp4:50-60", "empty_clip"),
+        ("gone.mp4", "", "missing_file"),
+    ]
+    assert card.counters["read"] == 8 and card.counters["accepted"] == 4
+
+
+def test_same_bytes_for_any_order_and_number_of_workers(videos, tmp_path):
+    runs = []
+    for number, rows in (("1", ROWS), ("2", ROWS[::-1])):
+        (tmp_path / number).mkdir()
+        out = tmp_path / number / "out"
+        flags = ["--manifest", _manifest(tmp_path / number, rows), "--video_root", videos, "--output", out]
+        assert preprocess.main([*map(str, flags), *SMALL[:-1], f"--direct_num_workers={number}"]) == 0
+        runs.append(_digests(out))
+    assert runs[0] == runs[1] and len(runs[0]) == 3
+
+
+def test_splits_share_a_folder(videos, tmp_path):
+    out = tmp_path / "out"
+    train, test = _manifest(tmp_path, ROWS[:2]), tmp_path / "test.csv"
+    test.write_text("video_path,start,end,label\nsub/b.mkv,0,1,boxing\nsub/b.mkv,1,2,cooking\ngone.mp4,0,1,\n")
+    assert _run("--manifest", train, "--video_root", videos, "--output", out) == 0
+    assert _run("--manifest", test, "--video_root", videos, "--output", out, "--split=test") == 0
+    before = _digests(out)
+    assert _run("--manifest", train, "--video_root", videos, "--output", out) == 0
+    assert _digests(out) == before
+    card = dataset_card.load(out)
+    assert sorted(card.splits) == ["test", "train"] and len(card.shards) == 6
+    assert card.label_map == {"archery": 0, "cooking": 1, "boxing": 2}  # known labels keep their ids
+    assert len((out / "dead_letters.jsonl").read_text().splitlines()) == 1
+    # Fewer shards: the old ones go, the other split stays.
+    assert (
+        preprocess.main(["--manifest", str(train), "--video_root", str(videos), "--output", str(out)] + SMALL[1:]) == 0
+    )
+    assert len(list(out.glob("train-*"))) == 8 and len(list(out.glob("test-*"))) == 3
+    assert _run("--manifest", train, "--video_root", videos, "--output", out, "--fps=5") == 2  # the splits would differ
+
+
+def test_a_run_that_was_killed_goes_on(videos, tmp_path):
+    flags = ["--videos", str(videos), *SMALL]
+    assert preprocess.main([*flags, "--output", str(tmp_path / "whole")]) == 0
+    out = tmp_path / "killed"
+    kill = (
+        "import os, signal; from mmv_tf.beam import pipeline, preprocess\n"
+        "pipeline.WriteShard.process = lambda self, element: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"preprocess.main({[*flags, '--output', str(out)]!r})"
+    )
+    assert subprocess.run([sys.executable, "-c", kill], capture_output=True).returncode == -9
+    assert list(out.glob("train-*")) == []
+    staged = {path: path.stat().st_mtime_ns for path in (out / ".staging-train").glob("*.tfrecord")}
+    assert len(staged) == 6
+    # What is staged is not decoded again: a client that cannot be asked is enough.
+    again = (
+        "from mmv_tf.beam import pipeline, preprocess\n"
+        "pipeline.DecodeClient.ask = None\n"
+        f"exit(preprocess.main({[*flags, '--output', str(out)]!r}))"
+    )
+    assert subprocess.run([sys.executable, "-c", again], capture_output=True).returncode == 0
+    assert _digests(out) == _digests(tmp_path / "whole") and not (out / ".staging-train").exists()
+
+
+def test_nothing_accepted_is_said_by_the_exit_status(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.mp4").write_text("x")
+    assert _run("--videos", tmp_path / "in", "--output", tmp_path / "out") == 1
+    assert dataset_card.load(tmp_path / "out").counters["rejected"] == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--videos=x", "--output=y", "--runer=Direct"], "unknown option --runer=Direct"),
+        (["--videos=x", "--output=y", "--jpeg_quality=0"], "--jpeg_quality must be 1 to 100"),
+        (["--videos=x", "--output=y", "--fps=nan"], "--fps must be positive"),
+        (["--videos=x", "--output=y", "--split=a/b"], "--split must be a word"),
+        (["--output=y"], "either --videos or --manifest"),
+        (["--manifest=x", "--output=y"], "--manifest and --video_root belong together"),
+        (["--videos=x", "--outpu=y"], "--output"),
+    ],
+)
+def test_bad_options_are_named(flags, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        preprocess.main(flags)
+    assert caught.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_a_missing_folder_is_one_line(tmp_path, capsys):
+    assert preprocess.main(["--videos", str(tmp_path / "nowhere"), "--output", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_help_needs_no_heavy_import():
+    code = (
+        "import sys; from mmv_tf.beam import preprocess\n"
+        "try: preprocess.main(['--help'])\n"
+        "except SystemExit: print(sorted({'tensorflow', 'apache_beam', 'av', 'cv2'} & set(sys.modules)))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.splitlines()[-1] == "[]" and "--clip_seconds" in output
