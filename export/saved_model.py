@@ -98,7 +98,7 @@ def save(loaded, output: str, workdir: str) -> None:
     tf.saved_model.save(root, temporary, signatures=signatures)
     extra = os.path.join(temporary, "assets.extra")
     tf.io.gfile.makedirs(extra)
-    for name in (workdirs.CONFIG, workdirs.VOCABULARY):
+    for name in (workdirs.CONFIG, workdirs.VOCABULARY, workdirs.WEIGHTS_LICENSE):
         if tf.io.gfile.exists(os.path.join(workdir, name)):
             tf.io.gfile.copy(os.path.join(workdir, name), os.path.join(extra, name))
     tf.io.gfile.rename(temporary, output)
@@ -111,6 +111,8 @@ def main(argv=None):
     parser.add_argument("--output", required=True, help="folder to write; must not exist")
     args = parser.parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
     from mmv_tf import workdir as workdirs
 
     loaded = workdirs.load(args.workdir)
@@ -118,6 +120,10 @@ def main(argv=None):
     print(f"step {loaded.step} of {args.workdir} -> {args.output}")
     for modality in loaded.model.graph.modalities:
         print(f"  {modality}: {BEFORE_HEAD}, {', '.join(loaded.model.graph.spaces_of(modality))}")
+    if "text" not in loaded.model.graph.modalities:
+        print("  text: no signature, as the configuration leaves text out (imported weights: attach a vocabulary)")
+    if tf.io.gfile.exists(os.path.join(args.workdir, workdirs.WEIGHTS_LICENSE)):
+        print(f"  the weights have a licence of their own: assets.extra/{workdirs.WEIGHTS_LICENSE}")
 
 
 def cli(argv=None):

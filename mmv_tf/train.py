@@ -119,8 +119,10 @@ def train(
         checkpoint_interval=checkpoint_every,
     )
     if manager.latest_checkpoint:
+        imported = not workdirs.holds_optimizer(manager.latest_checkpoint)  # then the run begins with these weights
         with strategy.scope():
-            workdirs.restore(manager.checkpoint, manager.latest_checkpoint)  # strictly: Orbit would not say what lacks
+            checkpoint = workdirs.make_checkpoint(model, step) if imported else manager.checkpoint
+            workdirs.restore(checkpoint, manager.latest_checkpoint)  # strictly: Orbit would not say what lacks
     trainer = Trainer(model, pipeline, strategy, step, batch_size=batch_size, seed=seed, total_steps=steps)
     with quiet_orbit():
         controller = orbit.Controller(

@@ -2,6 +2,7 @@
 
 config.gin                  the operative configuration; nothing else is needed to build the model again
 vocabulary.txt              the words of the text network, if there is one
+WEIGHTS_LICENSE.txt         licence of imported weights, if the run began with some
 checkpoints/ckpt-N.*        model, optimiser and step, and the configuration beside each as ckpt-N.gin
 events.out.tfevents...      TensorBoard scalars
 summary.json                what training ended with
@@ -20,6 +21,7 @@ from mmv_tf.model import MMV
 CONFIG = "config.gin"
 VOCABULARY = "vocabulary.txt"
 CHECKPOINTS = "checkpoints"
+WEIGHTS_LICENSE = "WEIGHTS_LICENSE.txt"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +115,11 @@ def make_checkpoint(model: MMV, step: tf.Variable, optimizer=None) -> tf.train.C
         # By position: the order of the trainable variables, each with its slots.
         parts["optimizer"] = {f"{i:05d}": variable.value for i, variable in enumerate(optimizer.variables)}
     return tf.train.Checkpoint(**parts)
+
+
+def holds_optimizer(path: str) -> bool:
+    """Whether a checkpoint can continue a run; one with weights alone (an import) can only begin one."""
+    return any(name.startswith("optimizer/") for name, _ in tf.train.list_variables(path))
 
 
 def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
