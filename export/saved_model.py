@@ -110,7 +110,6 @@ def main(argv=None):
     parser.add_argument("--workdir", required=True, help="folder of a training run")
     parser.add_argument("--output", required=True, help="folder to write; must not exist")
     args = parser.parse_args(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
     from mmv_tf import workdir as workdirs

@@ -196,13 +196,13 @@ class Graph:
                     raise ValueError(f"Pair {pair}: no path of heads leads from {modality!r} to {pair.space!r}.")
 
 
-def cli(argv=None):
+def main(argv=None):
     """Prints and draws the graph that a gin file means."""
     import argparse
 
     from mmv_tf import config, graph_drawing
 
-    parser = argparse.ArgumentParser(prog="python -m mmv_tf.graph", description=cli.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m mmv_tf.graph", description=main.__doc__)
     config.add_arguments(parser)
     parser.add_argument("--output", default="graph.svg", help="where the drawing is written (SVG)")
     args = parser.parse_args(argv)
@@ -212,3 +212,9 @@ def cli(argv=None):
     with open(args.output, "w", encoding="utf-8") as file:
         file.write(graph_drawing.svg(graph))
     print(f"drawing: {args.output}")
+
+
+def cli(argv=None):
+    from mmv_tf import config
+
+    return config.run(main, argv)

@@ -168,7 +168,6 @@ def main(argv=None):
         help="default: tpu if --tpu is given, otherwise one_device",
     )
     parser.add_argument("--tpu", default=None, help="name or address of the TPU")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
     from mmv_tf import config
 
     config.add_arguments(parser)
