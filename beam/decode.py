@@ -13,6 +13,7 @@ import math
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from mmv_tf.beam.specs import Reason
 
@@ -166,8 +167,11 @@ class _Media:
             context.thread_count = 1  # workers share the cores already
             self._check_pixels(context.width, context.height)
             context.options = {"max_pixels": str(settings.max_pixels)}
+        # Arithmetic in floats: exact fractions took as long as decoding small pictures.
+        self.ticks = {stream.index: float(stream.time_base) for stream in self.streams}
         starts = [s.start_time * s.time_base for s in self.streams if s.start_time is not None]
         self.offset = float(min(starts, default=0))
+        self._scaler, self._converter = VideoReformatter(), VideoReformatter()  # keep their tables between frames
         self.size = None  # (height, width) of the frames, fixed by the first picture
 
     @property
@@ -184,14 +188,16 @@ class _Media:
         except av.error.FFmpegError:
             raise _LateSeek from None  # not seekable: from the start then
 
-    def time(self, stamp, time_base):
-        """Seconds from the start of the source, or None."""
-        return None if stamp is None or time_base is None else float(stamp * time_base) - self.offset
+    def time(self, stamped, tick):
+        """Seconds from the start of the source of a packet or frame, or None; tick is that of its stream in seconds."""
+        stamp = stamped.dts if stamped.pts is None else stamped.pts
+        return None if stamp is None else stamp * tick - self.offset
 
     def jpeg(self, frame):
         """The picture as a JPEG: square pixels, upright, short side at most short_side, never enlarged."""
         self._check_pixels(frame.width, frame.height)
-        turned = frame.rotation % 180 == 90
+        rotation = frame.rotation
+        turned = rotation % 180 == 90
         if self.size is None:
             aspect = self.video.sample_aspect_ratio
             aspect = float(aspect) if aspect and 0.2 < aspect < 5 else 1.0
@@ -200,9 +206,13 @@ class _Media:
             size = max(1, round(height * scale)), max(1, round(width * scale))
             self.size = size[::-1] if turned else size
         height, width = self.size[::-1] if turned else self.size
-        image = frame.reformat(width=width, height=height, format="bgr24", threads=1).to_ndarray()
-        if frame.rotation:
-            image = np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+        # Scaling planes and then converting takes a third of the time of doing both at once; a JPEG halves the chroma
+        # anyway. AREA is the filter for shrinking.
+        if (frame.height, frame.width) != (height, width):
+            frame = self._scaler.reformat(frame, width, height, "yuv420p", interpolation="AREA", threads=1)
+        image = self._converter.reformat(frame, format="bgr24", threads=1).to_ndarray()
+        if rotation:
+            image = np.ascontiguousarray(np.rot90(image, round(rotation / 90)))
         done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self.settings.jpeg_quality])
         if not done:
             raise SourceError(Reason.DECODE_ERROR, "a picture could not be written as JPEG")
@@ -216,10 +226,10 @@ def _scan(path, settings):
         end = 0.0
         packets = media.container.demux(*media.streams)
         while packet := _next_packet(packets)[0]:
-            stamp = packet.dts if packet.pts is None else packet.pts
-            time = media.time(stamp, packet.time_base)
+            tick = media.ticks[packet.stream_index]
+            time = media.time(packet, tick)
             if time is not None:
-                end = max(end, time + float((packet.duration or 0) * packet.time_base))
+                end = max(end, time + (packet.duration or 0) * tick)
         if end > settings.max_source_seconds:
             raise SourceError(Reason.TOO_LARGE, f"{end:.0f} s long, over {settings.max_source_seconds:.0f} s")
         if end <= 0:
@@ -280,7 +290,7 @@ class _Sound:
     def _out(self, frames):
         for frame in frames:
             if frame is not None:
-                samples = frame.to_ndarray().reshape(-1)
+                samples = np.frombuffer(frame.planes[0], np.float32, frame.samples)
                 yield self.position, samples
                 self.position += len(samples)
 
@@ -291,7 +301,9 @@ def _run(media, run, settings, must_precede):
     waiting = [Clip(i, start, end, _ticks(end - start, rate)) for i, start, end in run]
     video, audio = media.video, media.audio
     # Containers with a clock of milliseconds round; a clock that ticks once a picture (AVI) is exact.
-    half_tick = min(float(video.time_base) / 2, 0.0005) if video is not None else 0.0
+    half_tick = min(media.ticks[video.index] / 2, 0.0005) if video is not None else 0.0
+    video_index = None if video is None else video.index
+    duration = 1 / float(video.average_rate or 25) if video is not None else 0.0  # of the last picture
     picture, sound, sound_time, failed_reading = None, _Sound(sample_rate), -math.inf, False
 
     def show(upto):
@@ -322,20 +334,19 @@ def _run(media, run, settings, must_precede):
         failed_reading |= failed
         if packet is None:
             break
-        is_video = video is not None and packet.stream.index == video.index
+        is_video, tick = packet.stream_index == video_index, media.ticks[packet.stream_index]
         try:
             frames = packet.decode()
         except (av.error.FFmpegError, ValueError) as error:
             if isinstance(error, MemoryError):
                 raise
-            time = media.time(packet.pts if packet.pts is not None else packet.dts, packet.time_base)
+            time = media.time(packet, tick)
             for clip in waiting:
                 clip.failures += is_video and (time is None or clip.start <= time < clip.end)
             continue
         for frame in frames:
-            time = media.time(frame.pts if frame.pts is not None else frame.dts, frame.time_base)
+            time = media.time(frame, tick)
             if is_video:
-                duration = float(1 / (video.average_rate or 25))
                 if time is None:
                     time = picture.end if picture else 0.0
                 new = _Picture(media, frame, max(time, picture.time) if picture else time, duration)
