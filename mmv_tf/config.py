@@ -46,7 +46,7 @@ def parse(gin_files=(), gin_params=(), finalize: bool = True) -> None:
     """Parses gin files and bindings, from nothing. `gin/fac.gin` is found from any working directory.
 
     Raises:
-      ValueError, OSError: one line that names the file or the binding at fault. Unknown names are errors.
+      ValueError, SyntaxError, OSError: one line that names the file or the binding at fault. Unknown names are errors.
     """
     for module in _CONFIGURABLE_MODULES:
         importlib.import_module(module)
@@ -58,10 +58,13 @@ def parse(gin_files=(), gin_params=(), finalize: bool = True) -> None:
             import tensorflow as tf
 
             gin.config.register_file_reader(tf.io.gfile.GFile, tf.io.gfile.exists)
-    with gin.unlock_config():
-        gin.parse_config_files_and_bindings(
-            [os.fspath(file) for file in gin_files], list(gin_params), finalize_config=False, skip_unknown=False
-        )
+    for file in gin_files:
+        gin.parse_config_file(os.fspath(file))
+    for binding in gin_params:
+        try:
+            gin.parse_config(binding)
+        except (ValueError, SyntaxError) as error:
+            raise ValueError(f"binding {binding.strip().splitlines()[0]!r}: {error}") from error
     if finalize:
         gin.finalize()
 
@@ -73,7 +76,7 @@ def run(command, argv=None):
 
     try:
         return command(argv)
-    except (ValueError, OSError, KeyError, FloatingPointError) as error:
+    except (ValueError, SyntaxError, OSError, KeyError, FloatingPointError) as error:
         if os.environ.get("MMV_TF_TRACEBACK"):
             traceback.print_exc()
         message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)

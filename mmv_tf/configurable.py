@@ -13,6 +13,8 @@ def configurable(cls):
     signature of what it wraps.
     """
     signature = inspect.signature(cls.__init__)
-    cls = gin.configurable(cls)
+    # Every layer takes **kwargs, so gin would let any name pass until the layer is made: it may bind those spelt out.
+    named = [p.name for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"]
+    cls = gin.configurable(cls, allowlist=[*named, "dtype", "trainable"])
     cls.__init__.__signature__ = signature
     return cls

@@ -7,6 +7,8 @@ import orbit
 import tensorflow as tf
 import tqdm
 
+from mmv_tf.input_pipeline import explain_data_error
+
 
 @contextlib.contextmanager
 def quiet_orbit():
@@ -62,7 +64,12 @@ class Trainer(orbit.AbstractTrainer):
                 )
             )
         started = time.perf_counter()
-        mean, bad_step, bad_logs = self._loop(self._iterator, num_steps)
+        try:
+            mean, bad_step, bad_logs = self._loop(self._iterator, num_steps)
+        except tf.errors.OpError as error:
+            if fault := explain_data_error(error):
+                raise ValueError(f"after step {int(self._step.numpy())}: {fault}") from error
+            raise
         if bad_step >= 0:
             parts = [n for n, v in zip(self.model.log_names, bad_logs.numpy(), strict=True) if not tf.math.is_finite(v)]
             raise FloatingPointError(

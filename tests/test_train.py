@@ -113,6 +113,19 @@ def test_mistakes_end_in_an_error_that_names_them(data, tmp_path, change, messag
     assert isinstance(error.value, ValueError | OSError)
 
 
+def test_a_corrupt_record_stops_the_run_and_is_named(tmp_path):
+    pattern = tiny.make_records(tmp_path)
+    shard = tmp_path / "train-00002-of-00004"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    bindings = tiny.bindings(pattern, tiny.write_vocabulary(tmp_path / "vocabulary.txt"))
+    with pytest.raises(
+        ValueError, match=r"after step \d+: shard .*train-00002-of-00004: record \d of 6 cannot be read"
+    ):
+        _train(tmp_path / "run", bindings)
+
+
 def test_a_mistake_on_the_command_line_is_one_line_and_exit_status_2(data, tmp_path):
     command = _command(tmp_path, [*data, "S3D.widht = 2.0"])
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
