@@ -27,7 +27,7 @@ class Tokenizer(tf.Module):
       max_bytes: what lies beyond so many bytes of a text is not looked at.
 
     Raises:
-      ValueError: no vocabulary, or a bad vocabulary file (see `mmv_tf.vocabulary.read`).
+      ValueError: no vocabulary, one of stop words only, or a bad vocabulary file (see `mmv_tf.vocabulary.read`).
     """
 
     def __init__(
@@ -51,6 +51,10 @@ class Tokenizer(tf.Module):
             ids.setdefault(word.lower(), number)
         # A stop word has an id, so that line numbers and ids stay in step, but no text ever gives it.
         ids = {word: i for word, i in ids.items() if not (remove_stop_words and word in vocabularies.STOP_WORDS)}
+        if not ids:
+            raise ValueError(
+                f"Tokenizer.vocabulary holds stop words only ({', '.join(words[:5])}): no text gives an id."
+            )
         entries = tf.lookup.KeyValueTensorInitializer(
             tf.constant(list(ids), tf.string), tf.constant(list(ids.values()), tf.int32)
         )

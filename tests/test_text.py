@@ -70,6 +70,8 @@ def test_missing_vocabulary_is_named(tmp_path):
         Tokenizer(str(tmp_path / "nowhere.txt"))
     with pytest.raises(ValueError, match="Tokenizer.vocabulary"):
         Tokenizer()
+    with pytest.raises(ValueError, match="stop words only"):
+        Tokenizer(("the", "a"))
 
 
 def test_survives_in_a_saved_model_of_standard_ops(tmp_path):
