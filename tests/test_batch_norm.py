@@ -9,6 +9,11 @@ from golden_recipe import assert_close, load, unit_input
 from mmv_tf.batch_norm import BatchNorm
 
 
+@pytest.fixture(scope="module")
+def two_replicas():
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])  # logical devices of conftest.py
+
+
 def inputs(step, rank=3):
     x = unit_input(f"unit/bn/x{step}", (4, 3, 5)) * (step + 1) + step
     return x.reshape(4, 3, 5) if rank == 3 else x.reshape(2, 2, 3, 1, 5)
