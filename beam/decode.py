@@ -226,7 +226,7 @@ def _scan(path, settings):
         end = 0.0
         packets = media.container.demux(*media.streams)
         while packet := _next_packet(packets)[0]:
-            tick = media.ticks[packet.stream_index]
+            tick = media.ticks[packet.stream.index]
             time = media.time(packet, tick)
             if time is not None:
                 end = max(end, time + (packet.duration or 0) * tick)
@@ -334,7 +334,8 @@ def _run(media, run, settings, must_precede):
         failed_reading |= failed
         if packet is None:
             break
-        is_video, tick = packet.stream_index == video_index, media.ticks[packet.stream_index]
+        # Not packet.stream_index, which is 0 in the packets that flush.
+        is_video, tick = packet.stream.index == video_index, media.ticks[packet.stream.index]
         try:
             frames = packet.decode()
         except (av.error.FFmpegError, ValueError) as error:

@@ -117,7 +117,7 @@ def _write_dead_letters(output, split, dead):
         with open(path, encoding="utf-8") as file:
             kept = [line for line in file if json.loads(line)["split"] != split]
     lines = [json.dumps({"split": split} | rejection._asdict(), ensure_ascii=False) + "\n" for rejection in dead]
-    with shards.WholeFile(output, path) as file:
+    with shards.WholeFile(graph.staging_folder(output, split), path) as file:
         file.write("".join(sorted(kept + lines)).encode())
 
 

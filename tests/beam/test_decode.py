@@ -29,7 +29,7 @@ def shown(start, count, fps=25, rate=10):
     ("name", "kind"),
     [
         ("a.mp4", {}),
-        ("a.mkv", {"codec": "mpeg4", "sound_rate": 44100, "layout": "stereo"}),
+        ("a.mkv", {"codec": "mpeg4", "sound_first": True, "sound_rate": 44100, "layout": "stereo"}),
         ("a.webm", {"codec": "libvpx", "sound_codec": "libopus"}),
         ("a.mov", {"sound_codec": "pcm_s16le", "sound_rate": 44100, "layout": "stereo"}),
         ("b.mp4", {"sound_rate": 22050, "layout": "5.1"}),

@@ -26,6 +26,7 @@ def write_video(
     rotation=0,
     gop=12,
     draw=None,
+    sound_first=False,
     options=None,
 ):
     """Writes a file. Picture n is uniformly grey, 16 + STEP * (n modulo LEVELS).
@@ -36,10 +37,13 @@ def write_video(
       sound_from, sound_until: seconds in which there is a sound track.
       times: of the pictures in seconds, for a variable frame rate.
       rotation: degrees that the display matrix turns the picture by.
+      sound_first: the sound is stream 0.
       draw: function of n -> uint8 [height, width, 3] instead of the grey level.
     """
     draw = draw or (lambda n: np.full((size[1], size[0], 3), 16 + STEP * (n % LEVELS), np.uint8))
     with av.open(str(path), "w", options=options or {}) as container:
+        if sound_codec and sound_first:
+            track = container.add_stream(sound_codec, rate=sound_rate, layout=layout)
         if codec:
             stream = container.add_stream(codec, rate=fps)
             stream.width, stream.height = size
@@ -49,7 +53,7 @@ def write_video(
             stream.bit_rate = 2_000_000
             if rotation:
                 stream.set_display_rotation(rotation)
-        if sound_codec:
+        if sound_codec and not sound_first:
             track = container.add_stream(sound_codec, rate=sound_rate, layout=layout)
         if codec:
             for n, time in enumerate(times or [n / fps for n in range(round(seconds * fps))]):
