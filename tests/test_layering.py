@@ -12,7 +12,7 @@ LAYERS = [
     ["configurable", "quiet", "sequence_example", "records", "dataset_card"],
     ["beam"],
     ["vocabulary", "text", "audio", "video"],
-    ["record_stream", "input_pipeline"],
+    ["shards", "record_stream", "input_pipeline"],
     ["batch_norm", "backbones"],
     ["losses", "graph", "graph_drawing", "heads", "model"],
     ["config", "optim", "workdir", "trainer", "train", "deflate", "checkpoints"],
