@@ -247,6 +247,8 @@ def _next_packet(packets):
         return next(packets, None), False
     except av.error.FFmpegError:
         return None, True
+    except IndexError:  # PyAV, at the end of a file in which further streams turned up on the way
+        return None, False
 
 
 class _Picture:
@@ -303,7 +305,7 @@ def _run(media, run, settings, must_precede):
     # Containers with a clock of milliseconds round; a clock that ticks once a picture (AVI) is exact.
     half_tick = min(media.ticks[video.index] / 2, 0.0005) if video is not None else 0.0
     video_index = None if video is None else video.index
-    duration = 1 / float(video.average_rate or 25) if video is not None else 0.0  # of the last picture
+    usual = 1 / float(video.guessed_rate or 25) if video is not None else 0.0  # seconds that a picture lasts
     picture, sound, sound_time, failed_reading = None, _Sound(sample_rate), -math.inf, False
 
     def show(upto):
@@ -350,6 +352,7 @@ def _run(media, run, settings, must_precede):
             if is_video:
                 if time is None:
                     time = picture.end if picture else 0.0
+                duration = min(frame.duration * tick, 1.0) or usual
                 new = _Picture(media, frame, max(time, picture.time) if picture else time, duration)
                 if picture is None:
                     if must_precede and new.time > waiting[0].start + half_tick:
@@ -399,8 +402,9 @@ def _finish(clip, media, settings, failed_reading=False):
     if media.video is not None and (not clip.jpegs or clip.failures > clip.pictures):
         what = f"{clip.pictures} pictures decoded, {clip.failures} packets failed ({media.video.name})"
         return clip, SourceError(Reason.DECODE_ERROR, what)
-    if clip.waveform is None and not clip.jpegs:
-        return clip, SourceError(Reason.EMPTY_CLIP, "no sound in the span")
+    if clip.waveform is None and not clip.pictures:
+        # Held pictures only: a gap in the times, which one flipped bit can make hours long.
+        return clip, SourceError(Reason.EMPTY_CLIP, "no picture and no sound that begins in the span")
     if clip.waveform is not None:
         samples = round(clip.num_frames / settings.frame_rate * settings.sample_rate)
         clip.waveform = clip.waveform[:samples]

@@ -101,6 +101,16 @@ def test_a_clip_that_ends_behind_the_source_is_cut_and_one_behind_it_is_empty(tm
     assert empty.reason is Reason.EMPTY_CLIP
 
 
+def test_a_gap_in_the_times_makes_no_clips_of_one_held_picture(tmp_path):
+    path = str(
+        write_video(tmp_path / "gap.mkv", times=[*(n / 25 for n in range(25)), 98.0, 98.1, 98.2], sound_codec=None)
+    )
+    pieces, _ = decode.plan(path, [(0.0, None)], Settings())
+    results = sorted(decode.decode(path, pieces, Settings()), key=lambda result: result[0].start)
+    assert len(results) == 10
+    assert [error and error.reason for _, error in results] == [None, *[Reason.EMPTY_CLIP] * 8, None]
+
+
 def test_pieces_of_a_whole_source_cover_it(tmp_path):
     path = write_video(tmp_path / "a.mp4", seconds=7)
     for clip_seconds, lengths in [(2.0, [2, 2, 2, 1]), (3.0, [3, 4]), (10.0, [7]), (1.0, [1] * 7)]:
