@@ -1,6 +1,8 @@
-"""Pickles that mean harm, and mutations of good ones; for the tests and the fuzz benchmark."""
+"""Pickles that mean harm, and mutations of good ones; for the tests and benchmarks/fuzz_unpickle.py."""
 
+import functools
 import pickle
+import pickletools
 import random
 import struct
 
@@ -200,6 +202,37 @@ def _reuse(size: int, times: int) -> bytes:
     return block + pickle.MARK + one * times + pickle.TUPLE
 
 
+@functools.cache
+def tokens(data: bytes) -> tuple[bytes, ...]:
+    """A good file, cut into opcodes with their arguments."""
+    starts = [position for _, _, position in pickletools.genops(data)]
+    return tuple(data[a:b] for a, b in zip(starts, [*starts[1:], len(data)], strict=True))
+
+
+def reorder(files: list[bytes], rng: random.Random) -> bytes:
+    """A good file with one to eight whole opcodes left out, doubled, moved, or taken from another: deep damage."""
+    parts = list(tokens(rng.choice(files)))
+    for _ in range(rng.choice((1, 1, 1, 2, 3, 8))):
+        at = rng.randrange(len(parts))
+        kind = rng.randrange(6)
+        if kind == 0:
+            del parts[at]
+        elif kind == 1:
+            parts.insert(at, parts[at])
+        elif kind == 2:
+            other = rng.randrange(len(parts))
+            parts[at], parts[other] = parts[other], parts[at]
+        elif kind == 3:
+            parts[at] = rng.choice(tokens(rng.choice(files)))
+        elif kind == 4:
+            parts.insert(at, rng.choice(tokens(rng.choice(files))))
+        else:
+            end = at + rng.randrange(1, 12)
+            parts[at:at] = parts[at:end]
+        parts = parts or [b"\x80"]
+    return b"".join(parts)
+
+
 def mutate(files: list[bytes], rng: random.Random) -> bytes:
     """A good file with one to eight changes: bits, bytes, opcodes, lengths, cuts, copies, parts of another file."""
     data = bytearray(rng.choice(files))
@@ -225,7 +258,7 @@ def mutate(files: list[bytes], rng: random.Random) -> bytes:
             data[at : at + 4] = rng.choice((b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\0", b"\0\0\0\x40"))
         elif kind == 8:
             other = rng.choice(files)
-            start = rng.randrange(len(other))
+            start = rng.randrange(len(other) + 1)
             data[low:high] = other[start : start + rng.randrange(1, 256)]
         else:
             data[at:at] = rng.choice((name("os", "system"), text("echo") + pickle.TUPLE1 + pickle.REDUCE, pickle.BUILD))

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 from golden_recipe import load
-from hostile_pickles import array, dtype, hostile, inside, mutate, shape
+from hostile_pickles import array, dtype, hostile, inside, mutate, reorder, shape
 from released_pickles import LAYOUTS, dumps
 
 from mmv_tf.checkpoints import pickle_machine, unpickle
@@ -149,7 +149,7 @@ def test_mutated_files_give_arrays_or_an_error(tmp_path):
     rng, files, errors = random.Random(0), [*REAL.values()], 0
     path = tmp_path / "file.pkl"
     for number in range(2500):
-        data = mutate(files, rng)
+        data = (mutate, reorder)[number % 2](files, rng)
         path.write_bytes(data)
         try:
             tree = unpickle.read(str(path))
