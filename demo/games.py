@@ -116,6 +116,18 @@ def episodes(train: int, test: int) -> list[tuple[str, int]]:
     return [("train", seed) for seed in range(train)] + [("test", train + seed) for seed in range(test)]
 
 
+def prune(output: pathlib.Path, games, train: int, test: int) -> None:
+    """Removes leftovers of a killed run, games that left the list, and other episodes of `games`."""
+    for path in output.rglob(f"{encode.PARTIAL}*"):
+        path.unlink()
+    wanted = {(split, f"{seed:02d}") for split, seed in episodes(train, test)}
+    for split in SPLITS:
+        for path in [*output.glob(f"{split}/*/*.*"), *output.parent.glob(f"fingerprints/{split}/*/*.npz")]:
+            game = path.parent.name
+            if game not in GAMES or (game in games and (split, path.stem) not in wanted):
+                path.unlink()
+
+
 def render_all(output: pathlib.Path, games, train: int, test: int, seconds: float, fps: int, jobs: int) -> None:
     """Renders every game in a child process, `jobs` at a time; a child that dies ends the run with the game's name."""
 
@@ -129,8 +141,7 @@ def render_all(output: pathlib.Path, games, train: int, test: int, seconds: floa
             raise RuntimeError(f"game {game!r} could not be rendered: {reason}")
         return done.stdout.strip()
 
-    for leftover in output.rglob(f"{encode.PARTIAL}*"):  # of a run that was killed
-        leftover.unlink()
+    prune(output, games, train, test)
     start = time.time()
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         waiting = {pool.submit(one, game): game for game in games}

@@ -9,6 +9,7 @@ demo goes on where it was. Results: build/demo/results.json and index.html, or b
 
 import argparse
 import json
+import os
 import pathlib
 import signal
 import sys
@@ -20,7 +21,7 @@ from demo.encode import whole_file
 from demo.stages import Runner, Stage, StageError, with_includes
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-GIN = {"games": "gin/demo.gin", "videos": "gin/demo_videos.gin"}
+GIN = {"games": ["gin/demo.gin"], "videos": ["gin/demo.gin", "gin/graphs/va.gin"]}
 CLIP_SECONDS = 3.2  # what the gin files above train on
 # Small pictures: the networks of the demo see less than this, and a record is read the faster.
 PREPROCESS = ["--short_side", "96"]
@@ -49,41 +50,55 @@ def data_stages(build: pathlib.Path, arguments: argparse.Namespace) -> list[Stag
 
     def preprocess(split, *source):
         # A folder of records holds several splits, so it is not the output of one stage.
-        command = python("mmv_tf.beam.preprocess", *source, "--output", records, "--split", split, *PREPROCESS)
-        purpose = f"decodes the {split} videos into TFRecords"
-        return Stage(f"preprocess-{split}", purpose, command, [], goes_on=True)
+        return Stage(
+            f"preprocess-{split}",
+            f"decodes the {split} videos into TFRecords",
+            python("mmv_tf.beam.preprocess", *source, "--output", records, "--split", split, *PREPROCESS),
+            expected=[records / "dataset.json"],
+            goes_on=True,
+        )
 
     if arguments.videos:
         manifests, videos = build / "manifests", arguments.videos
-        command = python("demo.manifest", "--videos", videos, "--output", manifests, "--clip_seconds", CLIP_SECONDS)
         return [
-            Stage("split", "keeps a part out of training", command, [manifests], _code("manifest"), listing(videos)),
+            Stage(
+                "split",
+                "keeps a part out of training",
+                python("demo.manifest", "--videos", videos, "--output", manifests, "--clip_seconds", CLIP_SECONDS),
+                outputs=[manifests],
+                inputs=_code("manifest"),
+                facts=listing(videos),
+            ),
             preprocess("train", "--manifest", manifests / "train.jsonl", "--video_root", videos),
             preprocess("test", "--manifest", manifests / "test.jsonl", "--video_root", videos),
         ]
-    render = python("demo.games", "--output", build / "videos")
-    words = python("mmv_tf.vocabulary", "--records", records, "--output", build / "vocabulary.txt")
     return [
         Stage(
             "render",
             f"plays {len(games.GAMES)} games into .mp4 files with sound and narration",
-            render,
-            [build / "videos", build / "fingerprints"],
-            _code("games", "encode", "captions"),
+            python("demo.games", "--output", build / "videos"),
+            expected=[build / "videos", build / "fingerprints"],
+            inputs=_code("captions"),
+            facts=[f"version {games.VERSION}"],
             goes_on=True,
         ),
         preprocess("train", "--videos", build / "videos" / "train"),
         # Before the held-out videos join the records: their words are not for training.
-        Stage("vocabulary", "lists the words of the narration", words, [build / "vocabulary.txt"]),
+        Stage(
+            "vocabulary",
+            "lists the words of the narration",
+            python("mmv_tf.vocabulary", "--records", records, "--output", build / "vocabulary.txt"),
+            outputs=[build / "vocabulary.txt"],
+        ),
         preprocess("test", "--videos", build / "videos" / "test"),
     ]
 
 
-def model_stages(build: pathlib.Path, data: str) -> list[Stage]:
+def model_stages(build: pathlib.Path, data: str, gin_files: list[str]) -> list[Stage]:
     """Records -> trained and untrained networks -> exports."""
-    gin = [f"--gin_file={GIN[data]}", *gin_params(build, data)]
-    files = with_includes(ROOT / GIN[data], ROOT)
-    run, untrained = build / "run", build / "untrained"
+    gin = [*(f"--gin_file={file}" for file in gin_files), *gin_params(build, data)]
+    files = [included for file in gin_files for included in with_includes(ROOT / file, ROOT)]
+    run, untrained, exported, bare = (build / name for name in ("run", "untrained", "export", "export_untrained"))
 
     def export(workdir, output):
         return python("mmv_tf.export.saved_model", "--workdir", workdir, "--output", output)
@@ -93,25 +108,24 @@ def model_stages(build: pathlib.Path, data: str) -> list[Stage]:
             "graph",
             "draws the modality graph",
             python("mmv_tf.graph", *gin, "--output", build / "graph.svg"),
-            [build / "graph.svg"],
-            files,
+            outputs=[build / "graph.svg"],
+            inputs=files,
         ),
         Stage(
-            "train", "trains the network", python("mmv_tf.train", *gin, f"--workdir={run}"), [run], files, goes_on=True
+            "train",
+            "trains the network",
+            python("mmv_tf.train", *gin, f"--workdir={run}"),
+            outputs=[run],
+            goes_on=True,
         ),
         Stage(
             "untrained",
             "writes the same network before its first step, to compare with",
             python("mmv_tf.train", *gin, f"--workdir={untrained}", "--mode=init"),
-            [untrained],
+            outputs=[untrained],
         ),
-        Stage("export", "publishes the trained network", export(run, build / "export"), [build / "export"]),
-        Stage(
-            "export-untrained",
-            "publishes the untrained one",
-            export(untrained, build / "export_untrained"),
-            [build / "export_untrained"],
-        ),
+        Stage("export", "publishes the trained network", export(run, exported), outputs=[exported]),
+        Stage("export-untrained", "publishes the untrained one", export(untrained, bare), outputs=[bare]),
     ]
 
 
@@ -125,21 +139,20 @@ def search_stages(build: pathlib.Path, data: str) -> list[Stage]:
     if data == "games":
         embed += ["--sentences", str(build / "sentences.json")]
         report += ["--fingerprints", str(build / "fingerprints"), "--never_trained", *NEVER_TRAINED]
-    summary = build / "run" / "summary.json"
     return [
         Stage(
             "embed",
             "loads both with hub.KerasLayer and embeds the held-out clips",
             [*embed, "--output", str(embeddings)],
-            [embeddings],
-            _code("embed", "media"),
+            outputs=[embeddings],
+            inputs=_code("embed", "media"),
         ),
         Stage(
             "report",
             "searches, measures and writes the page",
-            [*report, "--summary", str(summary)],
-            [build / "results.json", build / "index.html"],
-            [*_code("report", "evaluation", "duplicates", "page", "charts"), ROOT / "demo" / "page.css"],
+            [*report, "--summary", str(build / "run" / "summary.json")],
+            outputs=[build / "results.json", build / "index.html"],
+            inputs=[*_code("report", "evaluation", "duplicates", "page", "charts"), ROOT / "demo" / "page.css"],
         ),
     ]
 
@@ -172,7 +185,11 @@ def main(arguments: argparse.Namespace) -> None:
     build.mkdir(parents=True, exist_ok=True)
     if data == "games":
         write_sentences(build / "sentences.json")
-    stages = [*data_stages(build, arguments), *model_stages(build, data), *search_stages(build, data)]
+    stages = [
+        *data_stages(build, arguments),
+        *model_stages(build, data, arguments.gin_file or GIN[data]),
+        *search_stages(build, data),
+    ]
     stages[0].facts.append(mmv_tf.__version__)
     runner, start = Runner(build / ".stages", len(stages)), time.time()
     for stage in stages:
@@ -184,7 +201,9 @@ def main(arguments: argparse.Namespace) -> None:
 def cli() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--videos", default="", metavar="FOLDER", help="your own videos with sound, found recursively")
+    parser.add_argument("--gin_file", action="append", help=f"default: {GIN['games']}; with --videos {GIN['videos']}")
     parser.add_argument("--output", default="", help="default: build/demo, or build/demo-videos with --videos")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # for the commands: TensorFlow talks much at its start
     # A plain kill ends the running stage as Ctrl-C does, so that no child is left behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:

@@ -26,6 +26,7 @@ class Stage:
       name, purpose: what is printed.
       command: arguments, the first of them the program.
       outputs: files and folders that it alone makes; removed when they are stale.
+      expected: what else must be there after it; the command itself sees to what is stale in it.
       inputs: files whose contents count, besides the command and the stages before.
       facts: other things that count, as text.
       goes_on: whether the command goes on from what an interrupted run left; if not, that is removed first.
@@ -34,7 +35,8 @@ class Stage:
     name: str
     purpose: str
     command: list[str]
-    outputs: list[pathlib.Path]
+    outputs: list[pathlib.Path] = dataclasses.field(default_factory=list)
+    expected: list[pathlib.Path] = dataclasses.field(default_factory=list)
     inputs: list[pathlib.Path] = dataclasses.field(default_factory=list)
     facts: list[str] = dataclasses.field(default_factory=list)
     goes_on: bool = False
@@ -57,11 +59,25 @@ def with_includes(path: pathlib.Path, root: pathlib.Path) -> list[pathlib.Path]:
     return found
 
 
+def shown(command: list[str]) -> str:
+    """A command as it can be typed into a shell; double quotes around what holds single ones."""
+
+    def quoted(argument: str) -> str:
+        plain = "'" in argument and not set('"$`\\\\!') & set(argument)
+        return f'"{argument}"' if plain else shlex.quote(argument)
+
+    return " ".join(map(quoted, command))
+
+
 def _remove(path: pathlib.Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _missing(stage: Stage) -> list[str]:
+    return [str(path) for path in [*stage.outputs, *stage.expected] if not path.exists()]
 
 
 class Runner:
@@ -82,12 +98,12 @@ class Runner:
         digest, file = self._digest.hexdigest(), self._state / f"{stage.name}.json"
         state = json.loads(file.read_text("utf-8")) if file.is_file() else {}
         title = f"[{self._number}/{self._total}] {stage.name}: {stage.purpose}"
-        complete = state.get("done") and all(path.exists() for path in stage.outputs)
+        complete = state.get("done") and not _missing(stage)
         if state.get("digest") == digest and complete:
             self.seconds[stage.name] = state["seconds"]
             print(f"{title}\n  done before, in {state['seconds']:.0f} s", flush=True)
             return False
-        print(f"{title}\n  $ {shlex.join(stage.command)}", flush=True)
+        print(f"{title}\n  $ {shown(stage.command)}", flush=True)
         spent = 0.0
         if state.get("digest") == digest and not state.get("done") and stage.goes_on:
             spent = state.get("seconds", 0.0)
@@ -105,8 +121,7 @@ class Runner:
             raise StageError(
                 f"{stage.name} failed with exit status {status}; what it says is above. Run again to go on."
             )
-        missing = [str(path) for path in stage.outputs if not path.exists()]
-        if missing:
+        if missing := _missing(stage):
             raise StageError(f"{stage.name} ended well but did not write {', '.join(missing)}")
         self._write(file, digest, seconds, done=True)
         self.seconds[stage.name] = seconds
