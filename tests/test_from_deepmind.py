@@ -240,7 +240,7 @@ def test_the_report_names_what_is_unused(small_arrays, built_already):
 @pytest.mark.parametrize(
     ("name", "function", "message"),
     [
-        (f"{STEM}/__cross_replica_batch_norm/scale", lambda a: a[..., :4], "shape [1, 1, 1, 1, 4], but the network"),
+        (f"{STEM}/__cross_replica_batch_norm/scale", lambda a: a[..., :4], "shape [1, 1, 1, 1, 4], but S3D("),
         (f"{STEM}/__cross_replica_batch_norm/scale", lambda a: a[0], "shape [1, 1, 1, 8]"),
         (f"{STEM}/~/conv3_d/w", lambda a: np.where(a == a.max(), np.nan, a), "holds NaN, infinite"),
         (f"{STEM}/~/conv3_d/w", lambda a: a.astype(np.float64) * 1e300, "too large values"),
@@ -248,6 +248,8 @@ def test_the_report_names_what_is_unused(small_arrays, built_already):
         (f"{STEM}/~/conv3_d/w", lambda a: a[:, :3], "kernel [2, 3, 4, 24], but S3D has [2, 4, 4, 24] or [7, 7, 7, 3]"),
         (f"{STEM}/__cross_replica_batch_norm/~/var_ema/average", lambda a: -a, "negative"),
         (f"{HEADS}/audio_embd/final_projection/w", lambda a: a[:, :8], "leads into 8 dimensions, but another head"),
+        (f"{STEM}/~/conv3_d/w", lambda a: np.repeat(a, 32, -1), "256 channels, more than any released network has"),
+        (f"{HEADS}/txt_embd/final_projection/w", lambda a: np.repeat(a, 1024, -1), "8192 units, more than any"),
         (f"{name_map.TEXT}/embed/embeddings", lambda a: a[None], "an array of 2 axes belongs there"),
     ],
 )

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -52,8 +53,8 @@ class Imported:
       unused: names of other arrays that have no place in the model.
     """
 
-    model: "object"
-    layout: "object"
+    model: Any
+    layout: Any
     mapped: int
     implied: tuple[str, ...]
     untrained: tuple[str, ...]
@@ -71,7 +72,7 @@ class Imported:
             lines += [f"  {name}" for name in self.untrained]
         if self.unused:
             lines.append("WARNING: unused, and not expected:")
-            lines += [f"  {name}" for name in self.unused]
+            lines += [f"  {_printable(name)}" for name in self.unused]
         return "\n".join(lines)
 
 
@@ -116,16 +117,23 @@ def convert(tree, activation: str | None = "relu") -> Imported:
     arrays = {
         f"{m}/{leaf}": value for part in tree.values() for m, leaves in part.items() for leaf, value in leaves.items()
     }
+    # Nothing is built, and nothing assigned, for a file with something wrong in it that can be seen before.
+    for name, array in arrays.items():
+        check_values(name, array)
     layout = layouts.detect(arrays, activation)
-    model = layout.build()
+    try:
+        model = layout.build()
+    except ValueError as error:
+        raise CheckpointError(f"no network of this library has these arrays: {error}") from error
     entries = list(name_map.model(model, layout.modules))
     needed = [entry for entry in entries if entry.variable is not None]
     missing = [entry.name for entry in needed if entry.name not in arrays]
     if missing:
         raise CheckpointError(f"{len(missing)} arrays are missing: {_listed(missing)}")
-    # All are checked before the first is assigned.
     for entry in needed:
-        check(entry.name, arrays[entry.name], entry.shape)
+        shape = arrays[entry.name].shape
+        if shape != entry.shape:
+            raise CheckpointError(f"{entry.name}: shape {list(shape)}, but {layout} has {list(entry.shape)}")
     for entry in needed:
         entry.variable.assign(arrays[entry.name].astype(np.float32).reshape(entry.variable.shape))
     names = {entry.name for entry in entries}
@@ -143,25 +151,21 @@ def convert(tree, activation: str | None = "relu") -> Imported:
     )
 
 
-def check(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Checks the shape, the type and the values of one array.
+def check_values(name: str, array: np.ndarray) -> None:
+    """Checks the type and the values of one array.
 
     Raises:
       CheckpointError: names the array and what is wrong.
     """
-    leaf = name.rsplit("/", 1)[1]
-    if array.shape != shape:
-        raise CheckpointError(
-            f"{name}: shape {list(array.shape)}, but the network that it belongs to has {list(shape)}"
-        )
+    leaf, shown = name.rsplit("/", 1)[1], _printable(name)
     if array.dtype.kind not in ("iu" if leaf == "counter" else "f"):
-        raise CheckpointError(f"{name}: {array.dtype} is no type for it")
+        raise CheckpointError(f"{shown}: {array.dtype} is no type for it")
     with np.errstate(over="ignore"):
         finite = np.isfinite(array.astype(np.float32, copy=False)).all()
     if not finite:
-        raise CheckpointError(f"{name}: holds NaN, infinite or too large values")
+        raise CheckpointError(f"{shown}: holds NaN, infinite or too large values")
     if (leaf == "counter" or "/var_ema/" in name) and array.min() < 0:
-        raise CheckpointError(f"{name}: holds negative values, which it cannot")
+        raise CheckpointError(f"{shown}: holds negative values, which it cannot")
 
 
 def save(imported: Imported, output: str, checkpoint: str, vocabulary: str | None = None) -> None:
@@ -229,6 +233,11 @@ def _sha256(path: str) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _printable(name: str) -> str:
+    """A name from the file, which may hold anything, for a line of a message."""
+    return name if name.isprintable() else repr(name)
 
 
 def _listed(names: Iterable[str], most: int = 8) -> str:

@@ -14,6 +14,9 @@ _PAIRS = {
     "disjoint": (("video", "audio", "va", "nce"), ("video", "text", "vt", "mil_nce")),
     "shared": (("video", "audio", "s", "nce"), ("video", "text", "s", "mil_nce")),
 }
+# The released networks have widths of 1 and 2, and at most 2048 units. A file says what is built for it, so a small one
+# could ask for a network larger than the memory.
+_MAX_WIDTH, _MAX_UNITS, _MAX_HIDDEN = 2, 4096, 4
 # An input of the least size for each modality, to make the variables with.
 _LEAST = {"video": (1, 2, 32, 32, 3), "audio": (1, 32, 32, 1), "text": (1, 1)}
 
@@ -88,7 +91,7 @@ def detect(arrays: Mapping[str, np.ndarray], activation: str | None = "relu") ->
     text = {
         "vocabulary_size": _axis(shapes, embeddings, 2, 0),
         "dim": _axis(shapes, embeddings, 2, 1),
-        "units": _axis(shapes, dense, 3, 2),
+        "units": _units(shapes, dense, 3),
     }
     backbones = {"video": _video(shapes), "audio": ("AudioResNet", _audio(shapes)), "text": ("TextNetwork", text)}
     return Layout(backbones, **_graph(shapes, activation))
@@ -100,6 +103,13 @@ def _axis(shapes: Mapping[str, tuple], name: str, rank: int, axis: int) -> int:
     if len(shapes[name]) != rank:
         raise CheckpointError(f"{name}: shape {list(shapes[name])}, but an array of {rank} axes belongs there")
     return shapes[name][axis]
+
+
+def _units(shapes, name: str, rank: int = 2) -> int:
+    units = _axis(shapes, name, rank, rank - 1)
+    if units > _MAX_UNITS:
+        raise CheckpointError(f"{name}: {units} units, more than any released network has")
+    return units
 
 
 def _video(shapes) -> tuple[str, dict]:
@@ -114,18 +124,27 @@ def _video(shapes) -> tuple[str, dict]:
             known = " or ".join(str(list(k)) for k in stems)
             raise CheckpointError(f"{stem}: kernel {list(kernel)}, but S3D has {known}")
         present = [name for name in ENDPOINTS if any(module.startswith(f"{s3d}/{name}/") for module in shapes)]
-        width = shapes[stem][-1] / 64
+        width = _width(stem, shapes[stem])
         return "S3D", {"stem": stems[kernel], "width": width, "final_endpoint": present[-1]}
     if any(name.startswith(f"{tsm}/") for name in shapes):
-        width = _axis(shapes, f"{tsm}/tsm_resnet_stem/w", 4, 3) / 64
+        stem = f"{tsm}/tsm_resnet_stem/w"
+        _axis(shapes, stem, 4, 3)
+        width = _width(stem, shapes[stem])
         return "TSMResNet", {"depth": _depth(shapes, f"{tsm}/tsm_resnet_unit_"), "width": width}
     raise CheckpointError(f"holds neither {s3d!r} nor {tsm!r}: not one of the released networks")
 
 
 def _audio(shapes) -> dict:
     net = f"{name_map.AUDIO}/res_net_v2/~"
-    width = _axis(shapes, f"{net}/initial_conv/w", 4, 3) / 64
-    return {"depth": _depth(shapes, f"{net}/block_group_"), "width": width}
+    stem = f"{net}/initial_conv/w"
+    _axis(shapes, stem, 4, 3)
+    return {"depth": _depth(shapes, f"{net}/block_group_"), "width": _width(stem, shapes[stem])}
+
+
+def _width(stem: str, shape: tuple) -> float:
+    if shape[-1] > 64 * _MAX_WIDTH:
+        raise CheckpointError(f"{stem}: {shape[-1]} channels, more than any released network has")
+    return shape[-1] / 64
 
 
 def _depth(shapes, groups: str) -> int:
@@ -173,9 +192,11 @@ def _head(shapes, module: str) -> tuple[int, dict]:
     """(dimension of the space, settings of `graph.Head`)."""
     hidden = []
     while (inner := f"{module}/final_projection_inner{f'_{len(hidden)}' if hidden else ''}/w") in shapes:
-        hidden.append(_axis(shapes, inner, 2, 1))
+        hidden.append(_units(shapes, inner))
+        if len(hidden) > _MAX_HIDDEN:
+            raise CheckpointError(f"{module}: more hidden layers than any released network has")
     norms = sum(name.startswith(f"{module}/") and name.endswith("/scale") for name in shapes)
     settings = {"hidden": tuple(hidden)} if hidden else {}
     if norms > len(hidden):
         settings["batch_norm"] = True
-    return _axis(shapes, f"{module}/final_projection/w", 2, 1), settings
+    return _units(shapes, f"{module}/final_projection/w"), settings
