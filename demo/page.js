@@ -1,4 +1,4 @@
-// One sound at a time: a button plays the <audio> that it names, or stops it.
+// One sound at a time: a button plays the sound that it names, or stops it.
 let playing = null;
 document.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-sound]');
