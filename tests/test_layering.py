@@ -17,7 +17,7 @@ LAYERS = [
     ["losses", "graph", "graph_drawing", "heads", "model"],
     ["config", "optim", "workdir", "trainer", "train", "deflate", "checkpoints"],
     ["export"],
-    ["evals", "evaluate", "search", "inspect", "report"],
+    ["counts", "evals", "evaluate", "search", "inspect", "report"],
 ]
 # `config` is what every command line begins with; it stands to the right since it knows all that gin can bind.
 ENTRY_POINTS_MAY_USE = {"config"}
