@@ -192,7 +192,7 @@ def save(imported: Imported, output: str, checkpoint: str, vocabulary: str | Non
     folder = os.path.join(output, workdirs.CHECKPOINTS)
     tf.io.gfile.makedirs(folder)
     layout = imported.layout.without_text() if words is None else imported.layout
-    name = os.path.basename(checkpoint)
+    name = _printable(os.path.basename(checkpoint))  # a line break would end the comment in the configuration
     license_note = LICENSE.format(name=name, sha256=_sha256(checkpoint))
     workdirs.write_text(os.path.join(output, workdirs.WEIGHTS_LICENSE), license_note)
     if words is not None:
