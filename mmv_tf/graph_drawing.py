@@ -5,12 +5,12 @@ import html
 from mmv_tf.graph import Graph
 
 _STYLE = """<style>
-text { font: 14px sans-serif; fill: #1c1c1c } .small { font-size: 11px; fill: #5a5a5a } .pair { fill: #a03c14 }
+text { font: 14px sans-serif; fill: #1c1c1c } .small { font-size: 11px; fill: #5a5a5a; paint-order: stroke; stroke: #ffffff; stroke-width: 4px } .pair { fill: #a03c14 }
 .modality { fill: #e8eef7; stroke: #4a6fa5 } .space { fill: #f7efe2; stroke: #b0813a }
-.head { stroke: #5a5a5a; fill: none } .untrained { stroke-dasharray: 5 4 }
+.head { stroke: #5a5a5a; fill: none }
 </style>"""
 
-_COLUMN, _ROW, _BOX = 230, 84, (118, 44)
+_COLUMN, _ROW, _BOX = 280, 84, (118, 44)
 
 
 def _depths(graph: Graph) -> dict[str, int]:
@@ -53,8 +53,8 @@ def svg(graph: Graph) -> str:
         shapes.append(
             f'<path class="head" marker-end="url(#tip)" '
             f'd="M{start:.0f},{y0:.0f} C{middle:.0f},{y0:.0f} {middle:.0f},{y1:.0f} {end - 6:.0f},{y1:.0f}"/>'
-            f'<text class="small" text-anchor="middle" x="{start + (end - start) * 0.3:.0f}" '
-            f'y="{y0 + (y1 - y0) * 0.22 - 6:.0f}">{html.escape(_describe(head))}</text>'
+            f'<text class="small" text-anchor="middle" x="{middle:.0f}" '
+            f'y="{(y0 + y1) / 2 - 5:.0f}">{html.escape(_describe(head))}</text>'
         )
     for name, (x, y) in centres.items():
         space = name in graph.spaces
@@ -67,8 +67,8 @@ def svg(graph: Graph) -> str:
         for row, pair in enumerate(p for p in graph.pairs if p.space == name):
             loss = getattr(pair.loss, "__name__", str(pair.loss))
             text = html.escape(f"{pair.first} ~ {pair.second}: {loss} x {pair.weight:g}")
-            below = y + half_height + 15 + 14 * row
-            shapes.append(f'<text class="small pair" text-anchor="middle" x="{x:.0f}" y="{below:.0f}">{text}</text>')
+            above = y - half_height - 8 - 14 * row
+            shapes.append(f'<text class="small pair" text-anchor="middle" x="{x:.0f}" y="{above:.0f}">{text}</text>')
     width = max(x for x, _ in centres.values()) + 130
     height = max(y for _, y in centres.values()) + 70
     tip = (

@@ -49,7 +49,6 @@ for gradient, variable in zip(gradients, layer.trainable_variables):
 changed = lambda olds, news: sum(bool((old != new.numpy()).any()) for old, new in zip(olds, news))
 report = {
     "trainable": len(layer.trainable_variables),
-    "with_gradient": sum(g is not None for g in gradients),
     "changed": changed(before[0], layer.trainable_variables),
     "moving_averages_changed": changed(before[1], layer.non_trainable_variables),
 }
@@ -113,8 +112,7 @@ def test_fine_tuning_through_hub_changes_the_video_network_and_its_moving_averag
     on_the_way = len(model.backbones["video"].trainable_variables) + len(model.heads["video -> va"].trainable_variables)
     untrained = 1  # the bias in front of a batch norm
     assert report["trainable"] == len(model.trainable_variables)
-    assert report["with_gradient"] == on_the_way - untrained
-    assert report["changed"] >= 0.9 * report["with_gradient"]  # a dead unit's gradient is zero
+    assert report["changed"] == on_the_way - untrained
     assert report["moving_averages_changed"] > 10
 
 
