@@ -15,7 +15,7 @@ _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ).astype(np.float32)
 
 @gin.configurable
 class VideoInput:
-    """Turns the JPEG frames of one record into clips [num_frames, crop_size, crop_size, 3] float32 in [0, 1].
+    """Turns the JPEG frames of one record into clips [num_frames, crop_size, crop_size, 3] uint8 (see to_float).
 
     Training: scale jitter, resize to min_side, random crop, flip, colour; evaluation: resize, centre crop. The steps
     and ranges are those of MMV (paper section 4.1; DMVR and VATT publish the same ones in code).
@@ -61,7 +61,7 @@ class VideoInput:
         self.scale_jitter, self.scale_jitter_probability = scale_jitter, scale_jitter_probability
         self.flip_probability, self.colour_probability = flip_probability, colour_probability
         self.brightness, self.saturation, self.contrast, self.hue = brightness, saturation, contrast, hue
-        self._finish = tf.function(_finish, jit_compile=jit_compile, autograph=False)
+        self._change_colour = tf.function(self._colour, jit_compile=jit_compile, autograph=False)
         self.to_float = tf.function(_to_float, jit_compile=jit_compile, autograph=False)
 
     @property
@@ -96,7 +96,7 @@ class VideoInput:
         return tf.gather(jpegs, (start + tf.cast(steps + 1e-3, tf.int32)) % tf.size(jpegs))
 
     def training_clip(self, jpegs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Decodes and augments sampled frames: [T] string, seed [2] integer -> [T, H, W, 3] float32 in [0, 1]."""
+        """Decodes and augments sampled frames: [T] string, seed [2] integer -> [T, H, W, 3] uint8."""
         draw = tf.random.stateless_uniform([16], seed)
         size = tf.io.extract_jpeg_shape(jpegs[0])[:2]
         window = self._random_window(tf.cast(size, tf.float32), draw[:5])
@@ -104,13 +104,10 @@ class VideoInput:
         scale = tf.cast(tf.shape(frames)[1:3], tf.float32) / tf.cast(size, tf.float32)
         begin, extent = _whole_pixels(window, scale, tf.shape(frames)[1:3])
         frames = tf.slice(frames, [0, begin[0], begin[1], 0], [-1, extent[0], extent[1], -1])
-        frames = self._resize(frames)
-        return self._finish(frames, draw[5] < self.flip_probability, *self._colour(frames, draw[6:11]))
-
-    def _resize(self, frames):
         # The kernel for float32 is faster than the one for uint8.
         frames = tf.image.resize(tf.cast(frames, tf.float32), [self.crop_size, self.crop_size])
-        return tf.ensure_shape(frames, self.shape)
+        frames = self._change_colour(tf.ensure_shape(frames, self.shape), draw[6:11])
+        return tf.cond(draw[5] < self.flip_probability, lambda: _flip(frames), lambda: frames)
 
     def _decode(self, jpegs, reduction):
         """[T] string -> [T, h, w, 3] uint8, at 1 / 2, 4 or 8 of the size where the clip is so many times smaller."""
@@ -137,11 +134,11 @@ class VideoInput:
         return tf.concat([draw[3:5] * (size - extent), extent], axis=0)
 
     def _colour(self, frames, draw):
-        """Matrix [3, 3] and offset [3] that take frames in [0, 255] to [0, 1], with colour augmentation.
+        """Colour augmentation: [T, H, W, 3] float32 in [0, 255], draws [5] -> [T, H, W, 3] uint8.
 
         Brightness, contrast, saturation and hue are all linear here, so they are one matrix, and their order does not
-        matter. The reference turns hue and saturation in HSV space, frame by frame and four times as slow; here they
-        act on the chroma of YIQ. Contrast is about the mean of the clip (of every 16th pixel), not of the frame.
+        matter. The reference turns hue and saturation in HSV space, frame by frame, which takes longer than decoding;
+        here they act on the chroma of YIQ. Contrast is about the mean of some pixels of the clip, not of each frame.
         """
         symmetric = 2.0 * draw - 1.0
         on = tf.cast(draw[0] < self.colour_probability, tf.float32)
@@ -150,15 +147,18 @@ class VideoInput:
         contrast = 1.0 + on * self.contrast * symmetric[3]
         angle = on * self.hue * symmetric[4] * (2 * np.pi)
         c, s = saturation * tf.cos(angle), saturation * tf.sin(angle)
-        zero, one = tf.zeros([]), tf.ones([])
-        chroma = tf.stack([tf.stack([one, zero, zero]), tf.stack([zero, c, -s]), tf.stack([zero, s, c])])
+        chroma = tf.reshape(tf.stack([1.0, 0.0, 0.0, 0.0, c, -s, 0.0, s, c]), [3, 3])
         matrix = tf.matmul(_YIQ_TO_RGB, tf.matmul(chroma, _RGB_TO_YIQ))
-        mean = tf.reduce_mean(frames[::2, ::8, ::8], axis=[0, 1, 2])
+        mean = tf.reduce_mean(frames[::4, ::8, ::16], axis=[0, 1, 2])
         offset = (1.0 - contrast) * tf.linalg.matvec(matrix, mean) + 255.0 * brightness
-        return contrast * matrix, offset
+        matrix *= contrast
+        # Written out by channel, which XLA turns into one vector loop.
+        red, green, blue = tf.unstack(frames, axis=-1)
+        channels = [matrix[i, 0] * red + matrix[i, 1] * green + matrix[i, 2] * blue + offset[i] for i in range(3)]
+        return tf.cast(tf.clip_by_value(tf.stack(channels, axis=-1), 0.0, 255.0) + 0.5, tf.uint8)
 
     def evaluation_clip(self, jpegs: tf.Tensor) -> tf.Tensor:
-        """Decodes sampled frames and takes the centre: [T] string -> [T, H, W, 3] float32 in [0, 1]."""
+        """Decodes sampled frames and takes the centre: [T] string -> [T, H, W, 3] uint8."""
         from official.vision.ops import preprocess_ops_3d
 
         frames = self._decode(jpegs, tf.reduce_min(tf.io.extract_jpeg_shape(jpegs[0])[:2]) // self.min_side)
@@ -174,15 +174,10 @@ def _whole_pixels(window, scale, size):
     return begin, extent
 
 
-def _finish(frames, flip, matrix, offset):
-    """Colour, flip and clip [T, H, W, 3] float32 to uint8; written by channel, which XLA makes one vector loop of."""
-
-    def colour(frames):
-        red, green, blue = tf.unstack(frames, axis=-1)
-        channels = [matrix[i, 0] * red + matrix[i, 1] * green + matrix[i, 2] * blue + offset[i] for i in range(3)]
-        return tf.cast(tf.clip_by_value(tf.stack(channels, axis=-1), 0.0, 255.0) + 0.5, tf.uint8)
-
-    return tf.cond(flip, lambda: colour(tf.reverse(frames, [2])), lambda: colour(frames))
+def _flip(frames):
+    """Left to right, [T, H, W, 3]. TensorFlow has a fast kernel for one image, and rows of all frames make one."""
+    rows = tf.reshape(frames, [-1, frames.shape[2], 3])
+    return tf.reshape(tf.reverse(rows, [1]), frames.shape)
 
 
 def _to_float(frames):
