@@ -32,7 +32,10 @@ class Sample:
 
 
 def read_clips(pattern: str, video_input, audio_rate: int, most: int = 600):
-    """Yields a Sample for each stretch of a clip's length in the records, one after another, at most `most` in all."""
+    """Yields a Sample for each stretch of a clip's length in the records, one after another, at most `most` in all.
+
+    A record that is too short for one clip is repeated, as in training. Records without frames or sound are left out.
+    """
     import tensorflow as tf
 
     from mmv_tf import records, shards
@@ -43,16 +46,15 @@ def read_clips(pattern: str, video_input, audio_rate: int, most: int = 600):
         record = records.parse(serialized)
         name = record["key"].numpy().decode().rsplit(":", 1)[0]
         rate, sound = float(record["frame_rate"]), record["audio"].numpy()
-        stored = int(tf.size(record["video"]))
-        step = round(seconds * rate)
-        for first in range(0, stored - step + 1, step):
+        stored, step = int(tf.size(record["video"])), round(seconds * rate)
+        if not stored or not len(sound):
+            continue
+        for first in range(0, max(1, stored - step + 1), step):
             if number == most:
                 return
             jpegs = video_input.sample(record["video"], record["frame_rate"], tf.constant(first))
             begin = round(first / rate * audio_rate)
-            waveform = np.zeros(samples, np.float32)
-            piece = sound[begin : begin + samples]
-            waveform[: len(piece)] = piece
+            waveform = np.resize(sound[begin : begin + samples], samples).astype(np.float32)
             level = float(np.sqrt(np.mean(waveform**2)))
             start = float(record["start"]) + first / rate
             yield Sample(

@@ -12,10 +12,10 @@ import json
 import pathlib
 
 from demo.encode import whole_file
+from mmv_tf.beam.manifest import MEDIA_SUFFIXES
 
 HELD_OUT = 4  # one part in so many
 PIECE_SECONDS = 10.0
-MEDIA_SUFFIXES = frozenset(".mp4 .m4v .mov .3gp .mkv .webm .avi .flv .ogv .mpg .mpeg .ts .mts .m2ts .wmv .asf".split())
 
 
 def duration(path: pathlib.Path) -> float:
