@@ -1,0 +1,107 @@
+"""Training as a whole: clips a second of the input alone, of the model alone, and of both, beside their limits.
+
+    python benchmarks/training.py                              # gin/demo.gin, CPU-sized
+    python benchmarks/training.py --gin_file=gin/fac.gin --gin_param="train.batch_size = 4"
+
+The limit of the input is bare JPEG decoding of the frames that it uses. The limit of the model is the rate of a
+float32 matrix product on this machine over the operations of a training step (three forward passes). All are
+measured in turns in one run, and medians are shown.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir))
+
+
+def rate(call, clips: int, seconds: float) -> float:
+    """Clips a second of `call`, which handles `clips`, for about `seconds`."""
+    call()
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        call()
+        count += clips
+    return count / (time.perf_counter() - start)
+
+
+def setting(args, directory):
+    """The configured pipeline, model and batch size, on records that are made here."""
+    import gin
+    import input_pipeline as frames
+
+    from mmv_tf import config
+
+    pattern = frames.write_records(directory, shards=4, records_per_shard=16)
+    vocabulary = os.path.join(directory, "vocabulary.txt")
+    with open(vocabulary, "w") as file:
+        file.write("palace\npark\npeople\nwalk\nblue\nsky\n")
+    data = [f"TRAIN_DATA = '{pattern}'", f"VOCABULARY = '{vocabulary}'"]
+    config.parse(args.gin_file or ["gin/demo.gin"], [*data, *args.gin_param])
+    import keras
+
+    from mmv_tf.input_pipeline import InputPipeline
+    from mmv_tf.model import MMV
+
+    pipeline, model = InputPipeline(), MMV()
+    model.build_by_call(pipeline.zeros(1))
+    model.compile(optimizer=keras.optimizers.Adam(1e-4))
+    model.optimizer.build(model.trainable_variables)
+    return pipeline, model, gin.query_parameter("train.batch_size")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    from mmv_tf import config
+
+    config.add_arguments(parser)
+    parser.add_argument("--seconds", type=float, default=8.0, help="of one measurement (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        import backbones
+        import input_pipeline as frames
+        import tensorflow as tf
+
+        from mmv_tf.counts import count
+
+        pipeline, model, batch_size = setting(args, directory)
+        batch = next(iter(pipeline.training_dataset(batch_size)))
+        specs = {m: tf.TensorSpec([1, *batch[m].shape[1:]], batch[m].dtype) for m in model.graph.modalities}
+        specs = {m: tf.TensorSpec([1, *s.shape[-1:]], s.dtype) if m == "text" else s for m, s in specs.items()}
+        operations = 3 * 2 * sum(c.multiply_adds for c in count(model, specs))
+        step = tf.function(model.train_step)
+        alone, both = iter(pipeline.training_dataset(batch_size)), iter(pipeline.training_dataset(batch_size))
+        clip = tf.constant(frames.photograph_frames(pipeline.video.num_frames))
+        decode = (
+            tf.data.Dataset.from_tensors(clip)
+            .repeat()
+            .map(
+                lambda jpegs: [tf.io.decode_jpeg(jpegs[i], 3) for i in range(pipeline.video.num_frames)],
+                tf.data.AUTOTUNE,
+            )
+        )
+        decoded = iter(decode)
+        calls = {
+            "limit of the input: bare JPEG decoding": (lambda: [next(decoded) for _ in range(64)], 64),
+            "input pipeline alone": (lambda: next(alone), batch_size),
+            "training step alone": (lambda: step(batch)["total_loss"].numpy(), batch_size),
+            "both": (lambda: step(next(both))["total_loss"].numpy(), batch_size),
+        }
+        rates, limits = {name: [] for name in calls}, []
+        for _ in range(args.rounds):
+            limits.append(backbones.matmul_rate()[0] / operations)
+            for name, (call, clips) in calls.items():
+                rates[name].append(rate(call, clips, args.seconds))
+        print(f"batch {batch_size}, {operations / 3e9:.2f} GFLOP forward a clip, {os.cpu_count()} cores; clips/s:")
+        print(f"{'limit of the model: matrix product':42s}{statistics.median(limits):10.1f}")
+        for name, values in rates.items():
+            print(f"{name:42s}{statistics.median(values):10.1f}")
+
+
+if __name__ == "__main__":
+    main()
