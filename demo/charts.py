@@ -4,7 +4,7 @@ import html
 import math
 
 _COLOURS = ("#4a7fd0", "#d07a3a", "#3f9e6e", "#a05fc0", "#b0873a", "#c0506a")
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 560, 260, 46, 26
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _BOTTOM = 560, 260, 46, 18, 26
 
 
 def _ticks(low: float, high: float, wanted: int = 4) -> list[float]:
@@ -25,19 +25,19 @@ def lines(series: dict[str, list[tuple[float, float]]], x_name: str = "step") ->
     x1, y1 = x1 if x1 > x0 else x0 + 1, y1 if y1 > y0 else y0 + 1
 
     def place(x: float, y: float) -> tuple[float, float]:
-        across = _LEFT + (x - x0) / (x1 - x0) * (_WIDTH - _LEFT - 8)
+        across = _LEFT + (x - x0) / (x1 - x0) * (_WIDTH - _LEFT - _RIGHT)
         return across, 8 + (1 - (y - y0) / (y1 - y0)) * (_HEIGHT - _BOTTOM - 8)
 
     grid, legend, curves = [], [], []
     for y in _ticks(y0, y1):
         _, height = place(x0, y)
-        grid.append(f'<path d="M{_LEFT},{height:.1f}H{_WIDTH - 8}" stroke="currentColor" opacity=".15"/>')
+        grid.append(f'<path d="M{_LEFT},{height:.1f}H{_WIDTH - _RIGHT}" stroke="currentColor" opacity=".15"/>')
         grid.append(f'<text x="{_LEFT - 6}" y="{height + 4:.1f}" text-anchor="end">{y:g}</text>')
     for x in _ticks(x0, x1):
         across, _ = place(x, y0)
         grid.append(f'<text x="{across:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{x:g}</text>')
     grid.append(
-        f'<text x="{_WIDTH - 8}" y="{_HEIGHT - 30}" text-anchor="end" opacity=".6">{html.escape(x_name)}</text>'
+        f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 30}" text-anchor="end" opacity=".6">{html.escape(x_name)}</text>'
     )
     for index, (name, curve) in enumerate(series.items()):
         colour = _COLOURS[index % len(_COLOURS)]

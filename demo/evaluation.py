@@ -102,6 +102,14 @@ class Evaluation:
             results[pair]["chance"] = retrieval.chance(relevance)
         return results
 
+    def same_group_first(self, pair: str, model: str = "trained") -> float:
+        """Share of the queries whose first find is of their group, be it the right one or not."""
+        query, target = pair.split("->")
+        queries, targets = self._sides(pair, model)
+        groups = np.array([one.group for one in self.side(target)])
+        first = groups[retrieval.similarity(queries, targets).argmax(axis=1)]
+        return float(np.mean(first == np.array([one.group for one in self.side(query)])))
+
     def examples(self, pair: str, count: int, seed: int = 0, model: str = "trained", top: int = 5):
         """Queries drawn by a fixed seed, of different groups where possible, however well they went.
 

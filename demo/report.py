@@ -111,10 +111,17 @@ def _right_means(pair: str, data: str) -> str:
 
 def _curves(scalars: dict) -> dict:
     """The training scalars in two charts: losses, and how often the right one of the batch was nearest."""
-    losses = {tag: curve for tag, curve in scalars.items() if "loss" in tag.lower()}
-    accuracies = {tag: curve for tag, curve in scalars.items() if "accuracy" in tag.lower()}
-    named = {"loss": losses, "accuracy within the batch": accuracies}
-    return {title: curves for title, curves in named.items() if curves}
+    charts: dict = {"loss": {}, "right one of the batch is nearest": {}}
+    for tag, curve in scalars.items():
+        kind, _, pair = tag.rpartition("/")
+        if "loss" in tag:
+            charts["loss"][pair.replace("_", " ")] = curve
+        elif kind == "accuracy":
+            sides = pair.removesuffix("_reverse").split("_")[:2]
+            charts["right one of the batch is nearest"]["\u2192".join(sides[:: -1 if "_reverse" in pair else 1])] = (
+                curve
+            )
+    return {title: curves for title, curves in charts.items() if curves}
 
 
 def training_facts(path: pathlib.Path) -> list[tuple[str, str]]:
@@ -144,6 +151,9 @@ def main(arguments: argparse.Namespace) -> None:
         ("left out", ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items())) or "none"),
         (_NEAR_MEANS[arguments.data].split()[1] + "s", str(len({clip.group for clip in evaluation.clips}))),
     ]
+    between = [pair for pair in evaluation.pairs if "text" not in pair]
+    shares = (f"{pair.replace('->', chr(0x2192))} {100 * evaluation.same_group_first(pair):.0f} %" for pair in between)
+    facts.append((f"{_NEAR_MEANS[arguments.data]} found first", ", ".join(shares)))
     if sentences:
         facts.append(("held-out sentences", str(len(sentences))))
     facts += training_facts(pathlib.Path(arguments.summary)) if arguments.summary else []
