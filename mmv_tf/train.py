@@ -105,8 +105,7 @@ def train(
 
     # 2. What the run is, beside its checkpoints: export and evaluation need nothing else.
     tf.io.gfile.makedirs(os.path.join(workdir, workdirs.CHECKPOINTS))
-    if pipeline.text is not None:
-        pipeline.text.save(os.path.join(workdir, workdirs.VOCABULARY))
+    pipeline.save_vocabulary(os.path.join(workdir, workdirs.VOCABULARY))
     operative_config = gin.operative_config_str()
     workdirs.write_text(os.path.join(workdir, workdirs.CONFIG), operative_config)
 
