@@ -83,15 +83,19 @@ class DatasetCard:
         os.replace(temporary, path)
 
 
-def load(directory):
+def load(directory, read_text=None):
     """Reads directory/dataset.json into a DatasetCard.
+
+    Args:
+      directory: folder of records.
+      read_text: function from a path to its text, for folders that are not local; FileNotFoundError if there is none.
 
     Raises:
       ValueError: missing, not JSON, a wrong or missing field, or of a newer schema; the message names the file.
     """
-    path = pathlib.Path(directory) / FILE_NAME
+    path = os.path.join(directory, FILE_NAME)
     try:
-        fields = json.loads(path.read_text("utf-8"))
+        fields = json.loads(read_text(path) if read_text else pathlib.Path(path).read_text("utf-8"))
     except FileNotFoundError:
         raise ValueError(
             f"{path}: not found; `python -m mmv_tf.beam.preprocess` writes it beside the records"

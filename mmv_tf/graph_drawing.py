@@ -5,7 +5,9 @@ import html
 from mmv_tf.graph import Graph
 
 _STYLE = """<style>
-text { font: 14px sans-serif; fill: #1c1c1c } .small { font-size: 11px; fill: #5a5a5a; paint-order: stroke; stroke: #ffffff; stroke-width: 4px } .pair { fill: #a03c14 }
+text { font: 14px sans-serif; fill: #1c1c1c }
+.small { font-size: 11px; fill: #5a5a5a; paint-order: stroke; stroke: #ffffff; stroke-width: 4px }
+.pair { fill: #a03c14 }
 .modality { fill: #e8eef7; stroke: #4a6fa5 } .space { fill: #f7efe2; stroke: #b0813a }
 .head { stroke: #5a5a5a; fill: none }
 </style>"""
@@ -42,7 +44,7 @@ def _describe(head) -> str:
 
 
 def svg(graph: Graph) -> str:
-    """The drawing: modalities on the left, heads as arrows, spaces with their dimensions and the pairs compared there."""
+    """Modalities on the left, heads as arrows, spaces with their dimensions and the pairs that are compared there."""
     centres = _centres(graph)
     half_width, half_height = _BOX[0] / 2, _BOX[1] / 2
     shapes = []

@@ -57,7 +57,7 @@ def _known_counts(pattern):
     folder, name = os.path.split(pattern)
     if re.search(r"[*?\[]", folder) or not tf.io.gfile.exists(os.path.join(folder, dataset_card.FILE_NAME)):
         return {}
-    card = dataset_card.load(folder)
+    card = dataset_card.load(folder, read_text=lambda path: tf.io.gfile.GFile(path).read())
     return {os.path.join(folder, shard): n for shard, n in card.shards.items() if fnmatch.fnmatch(shard, name)}
 
 
