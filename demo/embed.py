@@ -118,8 +118,6 @@ def write_media(folder: pathlib.Path, sample: Sample, audio_rate: int) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from official.vision.ops import preprocess_ops_3d  # noqa: F401  (binds names in gin, so before gin is locked)
-
     from mmv_tf import workdir as workdirs
     from mmv_tf.video import VideoInput
 

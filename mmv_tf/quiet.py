@@ -1,6 +1,8 @@
-"""Imports of packages that talk while they are imported."""
+"""Imports of packages that do more than they should while they are imported."""
 
 import warnings
+
+import gin
 
 
 def tensorflow_io():
@@ -13,3 +15,13 @@ def tensorflow_io():
         warnings.simplefilter("ignore")
         import tensorflow_io
     return tensorflow_io
+
+
+def preprocess_ops_3d():
+    """The module official.vision.ops.preprocess_ops_3d (tf-models-official), whose functions are pure TensorFlow.
+
+    Importing it makes gin configurables of its own, which gin refuses once a configuration is final.
+    """
+    with gin.unlock_config():
+        from official.vision.ops import preprocess_ops_3d
+    return preprocess_ops_3d

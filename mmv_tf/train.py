@@ -103,13 +103,7 @@ def train(
         model.optimizer.build(model.trainable_variables)
         step = orbit.utils.create_global_step()
 
-    # 2. What the run is, beside its checkpoints: export and evaluation need nothing else.
-    tf.io.gfile.makedirs(os.path.join(workdir, workdirs.CHECKPOINTS))
-    pipeline.save_vocabulary(os.path.join(workdir, workdirs.VOCABULARY))
-    operative_config = gin.operative_config_str()
-    workdirs.write_text(os.path.join(workdir, workdirs.CONFIG), operative_config)
-
-    # 3. Checkpoints: the newest complete one is restored here, if there is one.
+    # 2. Checkpoints: the newest complete one is restored here, if there is one.
     manager = tf.train.CheckpointManager(
         workdirs.make_checkpoint(model, step, model.optimizer),
         directory=os.path.join(workdir, workdirs.CHECKPOINTS),
@@ -122,6 +116,22 @@ def train(
         with strategy.scope():
             checkpoint = workdirs.make_checkpoint(model, step) if imported else manager.checkpoint
             workdirs.restore(checkpoint, manager.latest_checkpoint)  # strictly: Orbit would not say what lacks
+
+    # 3. What the run is, beside its checkpoints: export and evaluation need nothing else. Only now, when it is known
+    # that this configuration fits what is in the workdir.
+    tf.io.gfile.makedirs(workdir)
+    pipeline.save_vocabulary(os.path.join(workdir, workdirs.VOCABULARY))
+    if changes := workdirs.write_config(workdir, gin.operative_config_str()):
+        print("the configuration differs from the one that this workdir began with:", *changes, sep="\n  ", flush=True)
+    if mode == "init" and int(step.numpy()):
+        raise ValueError(f"--mode=init: {workdir} holds step {int(step.numpy())}; choose another --workdir.")
+    if manager.latest_checkpoint is None:
+        manager.save(checkpoint_number=0)  # the intervals count from here
+    if mode == "init":
+        print(f"the untrained network is in {workdir}", flush=True)
+        return {}
+
+    # 4. The run: loops of steps_per_loop steps, a checkpoint every checkpoint_every and at the end.
     trainer = Trainer(model, pipeline, strategy, step, batch_size=batch_size, seed=seed, total_steps=steps)
     with quiet_orbit():
         controller = orbit.Controller(
@@ -134,12 +144,6 @@ def train(
         )
     if int(step.numpy()):
         print(f"resumed from step {int(step.numpy())} of {steps} in {workdir}", flush=True)
-    if mode == "init":
-        manager.save(checkpoint_number=int(step.numpy()))
-        print(f"the untrained network is in {workdir}", flush=True)
-        return {}
-
-    # 4. The run: loops of steps_per_loop steps, a checkpoint every checkpoint_every and at the end.
     started, first_step = time.time(), int(step.numpy())
     with quiet_orbit(), trainer.progress(first_step):
         controller.train(steps)

@@ -7,6 +7,8 @@ import gin
 import numpy as np
 import tensorflow as tf
 
+from mmv_tf import quiet
+
 _REDUCTIONS = (1, 2, 4, 8)  # libjpeg decodes at these fractions of the size, faster and without aliasing
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _RGB_TO_YIQ = np.array([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]], np.float32)
@@ -159,11 +161,10 @@ class VideoInput:
 
     def evaluation_clip(self, jpegs: tf.Tensor) -> tf.Tensor:
         """Decodes sampled frames and takes the centre: [T] string -> [T, H, W, 3] uint8."""
-        from official.vision.ops import preprocess_ops_3d
-
+        ops = quiet.preprocess_ops_3d()
         frames = self._decode(jpegs, tf.reduce_min(tf.io.extract_jpeg_shape(jpegs[0])[:2]) // self.min_side)
-        frames = preprocess_ops_3d.resize_smallest(tf.cast(frames, tf.float32), self.min_side)
-        frames = preprocess_ops_3d.crop_image(frames, self.crop_size, self.crop_size)
+        frames = ops.resize_smallest(tf.cast(frames, tf.float32), self.min_side)
+        frames = ops.crop_image(frames, self.crop_size, self.crop_size)
         return tf.cast(tf.ensure_shape(frames, self.shape) + 0.5, tf.uint8)
 
 

@@ -9,6 +9,7 @@ summary.json                what training ended with
 """
 
 import dataclasses
+import difflib
 import os
 
 import gin
@@ -39,6 +40,15 @@ def write_text(path: str, text: str) -> None:
     with tf.io.gfile.GFile(temporary, "w") as file:
         file.write(text)
     tf.io.gfile.rename(temporary, path, overwrite=True)
+
+
+def write_config(workdir: str, text: str) -> list[str]:
+    """Writes config.gin; the lines by which it differs from the one that was there, if there was one."""
+    path = os.path.join(workdir, CONFIG)
+    before = read_text(path) if tf.io.gfile.exists(path) else text
+    write_text(path, text)
+    lines = difflib.unified_diff(before.splitlines(), text.splitlines(), n=0, lineterm="")
+    return [line for line in lines if line[0] in "+-" and line[:3] not in ("+++", "---")]
 
 
 def read_text(path: str) -> str:

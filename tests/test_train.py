@@ -89,6 +89,16 @@ def test_init_writes_the_untrained_network(data, tmp_path):
     assert workdirs.load(str(tmp_path)).step == 0
 
 
+def test_a_run_with_another_model_leaves_a_workdir_as_it_was(data, undisturbed):
+    config_file = undisturbed / "config.gin"
+    before = config_file.read_text()
+    with pytest.raises(ValueError, match="does not fit the configured model"):
+        _train(undisturbed, [*data, "Graph.spaces = {'va': 12, 'vat': 8}"])
+    assert config_file.read_text() == before
+    with pytest.raises(ValueError, match="holds step 8"):
+        _train(undisturbed, data, mode="init")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

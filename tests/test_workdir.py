@@ -37,3 +37,9 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
 def test_a_folder_that_is_no_workdir_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"{tmp_path} is not a workdir: it has no config.gin"):
         workdirs.load(str(tmp_path))
+
+
+def test_a_changed_configuration_is_told(tmp_path):
+    assert workdirs.write_config(str(tmp_path), "a = 1\nb = 2\n") == []
+    assert workdirs.write_config(str(tmp_path), "a = 1\nb = 3\n") == ["-b = 2", "+b = 3"]
+    assert (tmp_path / "config.gin").read_text() == "a = 1\nb = 3\n"
