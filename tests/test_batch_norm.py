@@ -37,6 +37,25 @@ def test_before_the_first_step_inference_is_the_identity():
     assert_close(BatchNorm(epsilon=0.0)(x), x, 1e-7)
 
 
+def test_inference_equals_its_definition_also_by_the_fused_kernel():
+    # Rank 5 takes the fused kernel, rank 3 separate operations.
+    x, bn = inputs(1), BatchNorm()
+    bn(inputs(0), training=True)
+    results = []
+    for rank in (3, 5):
+        y = tf.constant(inputs(1, rank))
+        with tf.GradientTape() as tape:
+            tape.watch(y)
+            outputs = bn(y)
+            loss = tf.reduce_sum(tf.reshape(outputs, x.shape) * unit_input("weights", x.shape))
+        gradients = tape.gradient(loss, [y, bn.scale.value, bn.offset.value])
+        results.append([np.reshape(a, (-1, 5)) for a in (outputs, *gradients)])
+    expected = (x.reshape(-1, 5) - bn.moving_mean) / np.sqrt(bn.moving_variance + 1e-5)
+    for separate, fused in zip(*results, strict=True):
+        assert_close(fused, separate, 1e-6)
+    assert_close(results[1][0], expected, 1e-6)
+
+
 def test_untrainable_layer_keeps_its_averages_in_training_mode():
     bn = BatchNorm()
     bn(inputs(0), training=True)
