@@ -1,12 +1,14 @@
-"""Time of each backbone, forward and training step, beside the limit that the machine's matrix product sets.
+"""Time of each backbone, forward and training step, beside the limit of the machine and beside other libraries.
 
     python benchmarks/backbones.py                          # S3D with both stems, TSM, audio and text
     python benchmarks/backbones.py --networks r2plus1d i3d --size 112 --batch 1 --jit
+    python benchmarks/backbones.py --networks s3d_rgb --peer torch --peer-jax ~/deepmind-research
 
-The limit is the rate of a 2048 x 2048 float32 matrix product, measured before and after each network in the same run,
-divided by the network's multiply-adds (a training step counts three forward passes). Times are the smallest and the
-median of `--repeats` calls. The share of the limit is given by the clock and by processor time; on a machine that
-others use as well, only the second says something (it leaves out what waits, so that on a quiet one the first counts).
+The limit is the rate of a 2048 x 2048 float32 matrix product, divided by the network's multiply-adds (a training step
+counts three forward passes). The product, the network and its peers are called in turn. Times are the smallest and the
+median of `--repeats` calls; 'first' is the first call, which compiles. The share of the limit is given by the clock and
+by processor time; on a machine that others use as well, only the second says something (it leaves out what waits, so
+that on a quiet one the first counts).
 """
 
 import argparse
@@ -31,39 +33,30 @@ def networks(size: int, frames: int) -> dict:
     }
 
 
-def seconds(function, repeats: int) -> list[tuple[float, float]]:
-    """(clock, processor time of all threads) of `repeats` calls, after two that are not counted."""
-    times = []
+def in_turn(functions: dict, repeats: int) -> dict:
+    """{name: {'first': seconds, 'clock': [seconds], 'processor': [seconds of all threads]}}; two calls not counted."""
+    times = {name: {"clock": [], "processor": []} for name in functions}
     for call in range(repeats + 2):
-        start, used = time.perf_counter(), time.process_time()
-        function()
-        if call >= 2:
-            times.append((time.perf_counter() - start, time.process_time() - used))
+        for name, function in functions.items():
+            start, used = time.perf_counter(), time.process_time()
+            function()
+            spent = time.perf_counter() - start, time.process_time() - used
+            if call == 0:
+                times[name]["first"] = spent[0]
+            elif call >= 2:
+                times[name]["clock"].append(spent[0])
+                times[name]["processor"].append(spent[1])
     return times
 
 
-def matmul_rate() -> tuple[float, float]:
-    """Operations a second of a float32 matrix product, by the clock and by processor time."""
-    import tensorflow as tf
-
-    n = 2048
-    a = tf.random.normal([n, n])
-    product = tf.function(lambda a: tf.linalg.matmul(a, a))
-    return tuple(2 * n**3 / min(times) for times in zip(*seconds(lambda: product(a), 5), strict=True))
-
-
-def measure(make, shape, dtype, batch: int, repeats: int, jit: bool) -> dict:
-    """{'multiply_adds' of one input, 'forward', 'train': `seconds`, 'rates': `matmul_rate`}."""
+def ours(make, x, jit: bool):
+    """(multiply-adds of one input, forward, train) of a network of this library."""
     import tensorflow as tf
 
     from mmv_tf.backbones.cost import multiply_adds
 
     network = make()
-    if dtype == "int32":
-        x = tf.random.uniform([batch, *shape], maxval=1000, dtype=tf.int32)
-    else:
-        x = tf.random.uniform([batch, *shape])
-    network(x)
+    network(x[:1])
     variables = [v.value for v in network.trainable_variables]
 
     @tf.function(jit_compile=jit)
@@ -76,12 +69,34 @@ def measure(make, shape, dtype, batch: int, repeats: int, jit: bool) -> dict:
             loss = tf.reduce_sum(tf.square(network(x, training=True)))
         return tape.gradient(loss, variables)
 
-    rates, times = [matmul_rate()], {}
-    for name, function in (("forward", forward), ("train", train)):
-        times[name] = seconds(function, repeats)
-        rates.append(matmul_rate())
-    count = multiply_adds(lambda x: network(x, training=False), tf.TensorSpec((1, *shape), dtype))
-    return {"multiply_adds": count, "rates": tuple(map(max, zip(*rates, strict=True))), **times}
+    count = multiply_adds(lambda x: network(x, training=False), tf.TensorSpec((1, *x.shape[1:]), x.dtype))
+    return count, forward, train
+
+
+def measure(name, make, shape, dtype, args) -> list[tuple[str, int, dict]]:
+    """[(who, multiply-adds of one input, {'forward' and 'train': times}, {the same: rates of the product})]."""
+    import numpy as np
+    import peers
+    import tensorflow as tf
+
+    random = np.random.default_rng(0)
+    shape = (args.batch, *shape)
+    values = random.integers(1, 1000, shape) if dtype == "int32" else random.uniform(size=shape)
+    who = {name: ours(make, tf.constant(values, dtype), args.jit)}
+    if args.peer:
+        who["  torch"] = peers.torch_network(name, values.astype(dtype))
+    if args.peer_jax:
+        who["  jax"] = peers.jax_network(args.peer_jax, name, values.astype(dtype))
+    who = {n: found for n, found in who.items() if found is not None}
+    n = 2048
+    matrix = tf.random.normal([n, n])
+    product = tf.function(lambda: tf.linalg.matmul(matrix, matrix))
+    times, rates = {}, {}
+    for i, what in enumerate(("forward", "train")):
+        times[what] = in_turn({**{n: found[1 + i] for n, found in who.items()}, "product": product}, args.repeats)
+        spent = times[what].pop("product")
+        rates[what] = {kind: 2 * n**3 / min(spent[kind]) for kind in ("clock", "processor")}
+    return [(n, found[0] or who[name][0], {what: times[what][n] for what in times}, rates) for n, found in who.items()]
 
 
 def main(argv=None):
@@ -91,25 +106,29 @@ def main(argv=None):
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--size", type=int, default=200, help="height and width of a frame")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--jit", action="store_true", help="compile with XLA")
+    parser.add_argument("--jit", action="store_true", help="compile ours with XLA")
+    parser.add_argument("--peer", choices=["torch"], help="also time torchvision's network of that name, if any")
+    parser.add_argument("--peer-jax", metavar="PATH", help="also time the released code: deepmind-research at PATH")
     args = parser.parse_args(argv)
     known = networks(args.size, args.frames)
     for name in args.networks:
         if name not in known:
             parser.error(f"unknown network {name!r}; known: {', '.join(known)}")
     print(f"batch {args.batch}, clips of {args.frames} x {args.size} x {args.size}, XLA {'on' if args.jit else 'off'}")
-    columns = "s (median)  clips/s  limit: clock, processor"
+    columns = "s (median)  clips/s  first  limit: clock, processor"
     print(f"{'network':10s} {'GMAC':>7s} {'GFLOP/s':>8s}   forward {columns}   train {columns}")
     for name in args.networks:
-        result = measure(*known[name], args.batch, args.repeats, args.jit)
-        line = f"{name:10s} {result['multiply_adds'] / 1e9:7.2f} {result['rates'][0] / 1e9:8.0f}"
-        for what, passes in (("forward", 1), ("train", 3)):
-            clock, processor = zip(*result[what], strict=True)
-            operations = 2 * passes * args.batch * result["multiply_adds"]
-            shares = [operations / min(t) / rate for t, rate in zip((clock, processor), result["rates"], strict=True)]
-            line += f"   {min(clock):8.3f} ({statistics.median(clock):7.3f}) {args.batch / min(clock):8.2f}"
-            line += f"  {shares[0]:12.0%} {shares[1]:10.0%}" + " " * 4
-        print(line, flush=True)
+        for who, count, times, rates in measure(name, *known[name], args):
+            line = f"{who:10s} {count / 1e9:7.2f} {max(r['clock'] for r in rates.values()) / 1e9:8.0f}"
+            for what, passes in (("forward", 1), ("train", 3)):
+                spent, operations = times[what], 2 * passes * args.batch * count
+                clock, processor = (
+                    operations / min(spent[kind]) / rates[what][kind] for kind in ("clock", "processor")
+                )
+                best = min(spent["clock"])
+                line += f"   {best:8.3f} ({statistics.median(spent['clock']):7.3f}) {args.batch / best:8.2f}"
+                line += f"  {spent['first']:5.1f}  {clock:12.0%} {processor:10.0%}" + " " * 4
+            print(line, flush=True)
 
 
 if __name__ == "__main__":
