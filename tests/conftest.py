@@ -7,8 +7,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 sys.path.insert(0, os.path.dirname(__file__))
 
-import tensorflow as tf  # noqa: E402  (the environment comes first)
+import gin  # noqa: E402  (the environment comes first)
+import pytest  # noqa: E402
+import tensorflow as tf  # noqa: E402
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
 )
+
+
+@pytest.fixture(autouse=True)
+def no_configuration():
+    """gin's configuration is global: no test sees what another one has parsed."""
+    gin.clear_config()

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-MAX_OPCODES = 250_000  # a quarter of a second; the largest released file needs about 60,000
+MAX_OPCODES = 120_000  # twice what the largest released file needs; an eighth of a second
 _MAX_NAME = 300  # characters of a key or a global name
 _MAX_TEXT = 1 << 16  # bytes; longer texts must be Latin-1, in which protocol 2 stores bytes
 
