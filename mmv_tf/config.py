@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import logging
 import os
 import pathlib
 
@@ -42,6 +43,10 @@ def gin_folder() -> pathlib.Path:
     raise FileNotFoundError("The gin files of mmv_tf are missing from this installation: install it again.")
 
 
+def _not_a_place_looked_in_vain(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Path not found:")
+
+
 def parse(gin_files=(), gin_params=(), finalize: bool = True) -> None:
     """Parses gin files and bindings, from nothing. `gin/fac.gin` is found from any working directory.
 
@@ -58,8 +63,14 @@ def parse(gin_files=(), gin_params=(), finalize: bool = True) -> None:
             import tensorflow as tf
 
             gin.config.register_file_reader(tf.io.gfile.GFile, tf.io.gfile.exists)
-    for file in gin_files:
-        gin.parse_config_file(os.fspath(file))
+    # gin logs an error for every place where it looks in vain before the one where it finds a file.
+    quietly = logging.getLogger()
+    quietly.addFilter(_not_a_place_looked_in_vain)
+    try:
+        for file in gin_files:
+            gin.parse_config_file(os.fspath(file))
+    finally:
+        quietly.removeFilter(_not_a_place_looked_in_vain)
     for binding in gin_params:
         try:
             gin.parse_config(binding)
@@ -80,6 +91,7 @@ def run(command, argv=None):
         if os.environ.get("MMV_TF_TRACEBACK"):
             traceback.print_exc()
         message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        message = message.partition("\n  In call to configurable")[0]  # which gin adds to what was said
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
         print("(MMV_TF_TRACEBACK=1 shows where it was raised)", file=sys.stderr)
         raise SystemExit(2) from None

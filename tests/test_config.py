@@ -32,6 +32,12 @@ def test_the_graphs_of_the_paper():
     assert "vt" not in Graph().spaces_of("audio")
 
 
+def test_looking_for_a_file_is_no_error(caplog, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config.parse(["gin/fac.gin"])
+    assert not caplog.records
+
+
 def test_parsing_starts_from_nothing():
     config.parse(["gin/fac.gin"], ["train.batch_size = 3"])
     config.parse(["gin/fac.gin"])
@@ -54,7 +60,7 @@ def test_a_missing_file_is_named():
 
 def test_run_turns_an_error_into_one_line(capsys):
     def command(argv):
-        raise ValueError("first\n  second")
+        raise ValueError("first\n  second\n  In call to configurable 'f'")
 
     with pytest.raises(SystemExit) as stop:
         config.run(command)
