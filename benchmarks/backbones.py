@@ -15,6 +15,8 @@ import argparse
 import statistics
 import time
 
+import peers
+
 
 def networks(size: int, frames: int) -> dict:
     """{name: (constructor, shape of one input, dtype)}."""
@@ -76,7 +78,6 @@ def ours(make, x, jit: bool):
 def measure(name, make, shape, dtype, args) -> list[tuple[str, int, dict]]:
     """[(who, multiply-adds of one input, {'forward' and 'train': times}, {the same: rates of the product})]."""
     import numpy as np
-    import peers
     import tensorflow as tf
 
     random = np.random.default_rng(0)
@@ -110,6 +111,8 @@ def main(argv=None):
     parser.add_argument("--peer", choices=["torch"], help="also time torchvision's network of that name, if any")
     parser.add_argument("--peer-jax", metavar="PATH", help="also time the released code: deepmind-research at PATH")
     args = parser.parse_args(argv)
+    if args.peer:
+        peers.import_torch()
     known = networks(args.size, args.frames)
     for name in args.networks:
         if name not in known:

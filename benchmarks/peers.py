@@ -8,18 +8,26 @@ import os
 import sys
 
 
-def torch_network(name: str, clips):
-    """torchvision's S3D or R(2+1)D-18, of clips [B,T,H,W,3].
-
-    Its S3D has no gates, and a stem of (1,7,7) and (7,1,1) instead of one full 7x7x7 kernel: a third of the
-    multiply-adds of `s3d_rgb` are not there. Its R(2+1)D has fewer channels between the factors.
-    """
+def import_torch():
+    """Must come before TensorFlow is imported: with torch 2.14 and TensorFlow 2.20 the other order crashes."""
     try:
         import torch
         import torchvision
-        from torch.utils.flop_counter import FlopCounterMode
     except ImportError as error:
         raise SystemExit(f"--peer torch needs PyTorch: pip install torch torchvision ({error})") from None
+    return torch, torchvision
+
+
+def torch_network(name: str, clips):
+    """torchvision's S3D or R(2+1)D-18, of clips [B,T,H,W,3].
+
+    Its S3D has no gates, and a stem of (1,7,7) and (7,1,1) instead of one full 7x7x7 kernel: a tenth fewer
+    multiply-adds. Its R(2+1)D has fewer channels between the factors. The layout of the clips in memory, channels last,
+    is also the one that is fastest there.
+    """
+    torch, torchvision = import_torch()
+    from torch.utils.flop_counter import FlopCounterMode
+
     torch.set_num_threads(os.cpu_count())
     if name == "s3d_rgb":  # its last pool wants 7x7 maps, so the maps themselves are averaged
         network = torchvision.models.video.s3d(weights=None).features
