@@ -128,15 +128,20 @@ def test_moving_averages_after_a_step_equal_the_reference(run, golden):
     assert not averages
 
 
+@pytest.fixture(scope="module")
+def double():
+    return {"audio": AudioResNet(dtype="float64"), "text": TextNetwork(1000, dtype="float64")}
+
+
 @pytest.fixture(scope="module", params=["s3d_rgb", "tsm_x1"])
-def step(request):
+def step(request, double):
     """(its golden arrays, outputs, gradients by name, averages by name) of a step of 'fac_relu' in float64."""
     network = request.param
     golden = {k.partition("/")[2]: v for k, v in load("fac_relu").items() if k.startswith(network)}
     keras.config.set_dtype_policy("float64")
     try:
         video = S3D("rgb") if network == "s3d_rgb" else TSMResNet()
-        model = MMV({"video": video, "audio": AudioResNet(), "text": TextNetwork(1000)}, fac("relu"))
+        model = MMV({"video": video, **double}, fac("relu"))
         batch = dict(zip(LEAST, make_inputs(4, 16 if network == "s3d_rgb" else 8, 64, 64), strict=True))
         entries = {e.name: e.variable for e in build(model, MODULES["fac"])}
         weights = {name: v.value for name, v in entries.items() if name in golden["gradient_names"]}
