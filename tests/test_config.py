@@ -23,6 +23,14 @@ def test_every_experiment_parses_and_states_a_command(name):
     assert set(graph.modalities) == set(backbones) == set(gin.query_parameter("InputPipeline.modalities"))
 
 
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_one_include_more_makes_every_experiment_small(name):
+    config.parse([f"gin/{name}", "gin/models/tiny.gin"])
+    Graph()
+    assert gin.query_parameter("S3D.width") == 0.25
+    assert gin.query_parameter("VideoInput.num_frames") == 8
+
+
 def test_the_graphs_of_the_paper():
     config.parse(["gin/fac.gin"])
     fac = Graph()
