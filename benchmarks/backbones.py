@@ -51,6 +51,14 @@ def in_turn(functions: dict, repeats: int) -> dict:
     return times
 
 
+def matrix_product(n: int = 2048):
+    """(a function that multiplies two n x n float32 matrices, its operations): the limit of what a network can do."""
+    import tensorflow as tf
+
+    matrix = tf.random.normal([n, n])
+    return tf.function(lambda: tf.linalg.matmul(matrix, matrix)), 2 * n**3
+
+
 def ours(make, x, jit: bool):
     """(multiply-adds of one input, forward, train) of a network of this library."""
     import tensorflow as tf
@@ -89,14 +97,12 @@ def measure(name, make, shape, dtype, args) -> list[tuple[str, int, dict]]:
     if args.peer_jax:
         who["  jax"] = peers.jax_network(args.peer_jax, name, values.astype(dtype))
     who = {n: found for n, found in who.items() if found is not None}
-    n = 2048
-    matrix = tf.random.normal([n, n])
-    product = tf.function(lambda: tf.linalg.matmul(matrix, matrix))
+    product, operations = matrix_product()
     times, rates = {}, {}
     for i, what in enumerate(("forward", "train")):
         times[what] = in_turn({**{n: found[1 + i] for n, found in who.items()}, "product": product}, args.repeats)
         spent = times[what].pop("product")
-        rates[what] = {kind: 2 * n**3 / min(spent[kind]) for kind in ("clock", "processor")}
+        rates[what] = {kind: operations / min(spent[kind]) for kind in ("clock", "processor")}
     return [(n, found[0] or who[name][0], {what: times[what][n] for what in times}, rates) for n, found in who.items()]
 
 

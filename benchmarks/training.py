@@ -92,9 +92,10 @@ def main():
             "training step alone": (lambda: step(batch)["total_loss"].numpy(), batch_size),
             "both": (lambda: step(next(both))["total_loss"].numpy(), batch_size),
         }
+        product, product_operations = backbones.matrix_product()
         rates, limits = {name: [] for name in calls}, []
         for _ in range(args.rounds):
-            limits.append(backbones.matmul_rate()[0] / operations)
+            limits.append(rate(lambda: product().numpy(), 1, 2.0) * product_operations / operations)
             for name, (call, clips) in calls.items():
                 rates[name].append(rate(call, clips, args.seconds))
         print(f"batch {batch_size}, {operations / 3e9:.2f} GFLOP forward a clip, {os.cpu_count()} cores; clips/s:")
