@@ -65,10 +65,9 @@ def build(loaded):
         embed = make_embed(loaded, modality)
         function = tf.function(embed)
         # Traced for both modes: what is saved is what was traced, and none of our code.
-        for training in (False, True):
-            function.get_concrete_function(spec, training=training)
+        function.get_concrete_function(spec, training=True)
+        signatures[modality] = function.get_concrete_function(spec, training=False)
         setattr(root.embed, modality, function)
-        signatures[modality] = tf.function(embed).get_concrete_function(spec)
     # A Keras 3 model does not have this interface by itself, and hub.KerasLayer reads it.
     root.__call__ = getattr(root.embed, loaded.model.graph.modalities[0])
     root.variables = [variable.value for variable in loaded.model.variables]

@@ -12,19 +12,16 @@ from mmv_tf.graph import Graph
 from mmv_tf.heads import ProjectionHead
 
 
+def _replica():
+    """The replica that this code runs on, or None where there is only one."""
+    context = tf.distribute.get_replica_context()
+    return None if context is None or context.num_replicas_in_sync == 1 else context
+
+
 def _gather(tensor: tf.Tensor) -> tf.Tensor:
     """[b, ...] on each replica -> [B, ...] in replica order, with an exact gradient; as it is on one replica."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return tensor
-    return context.all_gather(tensor, axis=0)
-
-
-def _sum_over_replicas(vector: tf.Tensor) -> tf.Tensor:
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return vector
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, vector)
+    replica = _replica()
+    return tensor if replica is None else replica.all_gather(tensor, axis=0)
 
 
 @configurable
@@ -141,12 +138,12 @@ class MMV(keras.Model):
 
     def _side(self, embeddings, batch, modality: str) -> losses.Embeddings:
         single = losses.Embeddings.single(embeddings, batch.get(f"{modality}_mask"))
-        context = tf.distribute.get_replica_context()
-        replica = 0 if context is None else context.replica_id_in_sync_group
+        replica = _replica()
+        number = 0 if replica is None else replica.replica_id_in_sync_group
         # float32 before the gather: the masks and the losses are float32, and bfloat16 would round the embeddings.
         local = ops.cast(single.local, "float32")
         mask = tf.cast(_gather(tf.cast(single.mask, tf.int32)), tf.bool)
-        return losses.Embeddings(local, single.mask, _gather(local), mask, replica * tf.shape(local)[0])
+        return losses.Embeddings(local, single.mask, _gather(local), mask, number * tf.shape(local)[0])
 
     @property
     def log_names(self) -> list[str]:
@@ -179,5 +176,7 @@ class MMV(keras.Model):
 
     def sum_logs(self, logs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Adds the replicas' shares up, in one reduction."""
-        summed = _sum_over_replicas(tf.stack([tf.cast(value, tf.float32) for value in logs.values()]))
+        summed, replica = tf.stack([tf.cast(value, tf.float32) for value in logs.values()]), _replica()
+        if replica is not None:
+            summed = replica.all_reduce(tf.distribute.ReduceOp.SUM, summed)
         return dict(zip(logs, tf.unstack(summed), strict=True))

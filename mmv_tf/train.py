@@ -74,6 +74,7 @@ def train(
     import orbit
     import tensorflow as tf
 
+    from mmv_tf import files
     from mmv_tf import workdir as workdirs
     from mmv_tf.input_pipeline import InputPipeline
     from mmv_tf.model import MMV
@@ -154,7 +155,7 @@ def train(
         "parameters": model.count_params(),
         **{name: float(value) for name, value in trainer.last_logs.items()},
     }
-    workdirs.write_text(os.path.join(workdir, "summary.json"), json.dumps(summary, indent=2) + "\n")
+    files.write_text(os.path.join(workdir, "summary.json"), json.dumps(summary, indent=2) + "\n")
     print(json.dumps(summary, indent=2), flush=True)
     return trainer.last_logs
 

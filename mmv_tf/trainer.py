@@ -1,6 +1,7 @@
 """The inner loop of training, for Orbit's Controller."""
 
 import contextlib
+import os
 import time
 
 import orbit
@@ -13,16 +14,8 @@ from mmv_tf.input_pipeline import explain_data_error
 @contextlib.contextmanager
 def quiet_orbit():
     """Orbit prints every loop's logs to stdout; the progress bar shows them instead."""
-    with contextlib.redirect_stdout(_Nowhere()):
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         yield
-
-
-class _Nowhere:
-    def write(self, text):
-        return len(text)
-
-    def flush(self):
-        pass
 
 
 class Trainer(orbit.AbstractTrainer):
@@ -73,7 +66,7 @@ class Trainer(orbit.AbstractTrainer):
         if bad_step >= 0:
             parts = [n for n, v in zip(self.model.log_names, bad_logs.numpy(), strict=True) if not tf.math.is_finite(v)]
             raise FloatingPointError(
-                f"Step {int(bad_step) + 1}: {', '.join(parts) or 'a gradient'} became NaN or Inf. Training stopped; "
+                f"Step {int(bad_step) + 1}: {', '.join(parts)} became NaN or Inf. Training stopped; "
                 "the newest checkpoint is from before. Lower the learning rate, or look at the clips of that step."
             )
         seconds = time.perf_counter() - started

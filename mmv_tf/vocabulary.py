@@ -46,12 +46,9 @@ def read(path: str) -> tuple[str, ...]:
 
 def write(words, path: str) -> None:
     """Writes a vocabulary file, whole or not at all."""
-    import tensorflow as tf
+    from mmv_tf import files
 
-    temporary = f"{path}.tmp"
-    with tf.io.gfile.GFile(temporary, "w") as file:
-        file.write("".join(f"{word}\n" for word in words))
-    tf.io.gfile.rename(temporary, path, overwrite=True)
+    files.write_text(path, "".join(f"{word}\n" for word in words))
 
 
 def from_card(directory: str, size: int = 65535, min_count: int = 1) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 config.gin                  the operative configuration; nothing else is needed to build the model again
 vocabulary.txt              the words of the text network, if there is one
 WEIGHTS_LICENSE.txt         licence of imported weights, if the run began with some
-checkpoints/ckpt-N.*        model, optimiser and step, and the configuration beside each as ckpt-N.gin
+checkpoints/ckpt-N.*        model, optimiser and step
 events.out.tfevents...      TensorBoard scalars
 summary.json                what training ended with
 """
@@ -15,7 +15,7 @@ import os
 import gin
 import tensorflow as tf
 
-from mmv_tf import config
+from mmv_tf import config, files
 from mmv_tf.input_pipeline import InputPipeline
 from mmv_tf.model import MMV
 
@@ -34,26 +34,13 @@ class Loaded:
     step: int
 
 
-def write_text(path: str, text: str) -> None:
-    """Writes a file whole or not at all."""
-    temporary = f"{path}.tmp"
-    with tf.io.gfile.GFile(temporary, "w") as file:
-        file.write(text)
-    tf.io.gfile.rename(temporary, path, overwrite=True)
-
-
 def write_config(workdir: str, text: str) -> list[str]:
     """Writes config.gin; the lines by which it differs from the one that was there, if there was one."""
     path = os.path.join(workdir, CONFIG)
-    before = read_text(path) if tf.io.gfile.exists(path) else text
-    write_text(path, text)
+    before = files.read_text(path) if tf.io.gfile.exists(path) else text
+    files.write_text(path, text)
     lines = difflib.unified_diff(before.splitlines(), text.splitlines(), n=0, lineterm="")
     return [line for line in lines if line[0] in "+-" and line[:3] not in ("+++", "---")]
-
-
-def read_text(path: str) -> str:
-    with tf.io.gfile.GFile(path, "r") as file:
-        return file.read()
 
 
 def parse_config(workdir: str, gin_params=()) -> None:
@@ -71,9 +58,8 @@ def parse_config(workdir: str, gin_params=()) -> None:
     vocabulary = os.path.join(workdir, VOCABULARY)
     if tf.io.gfile.exists(vocabulary):
         # The words travel with the run; the file that they were read from may be gone.
-        with gin.unlock_config():
-            gin.bind_parameter("Tokenizer.vocabulary", vocabulary)
-            gin.bind_parameter("TextNetwork.vectors", "")  # the checkpoint holds them
+        gin.bind_parameter("Tokenizer.vocabulary", vocabulary)
+        gin.bind_parameter("TextNetwork.vectors", "")  # the checkpoint holds them
     gin.finalize()
 
 

@@ -184,6 +184,7 @@ def save(imported: Imported, output: str, checkpoint: str, vocabulary: str | Non
     """
     import tensorflow as tf
 
+    from mmv_tf import files
     from mmv_tf import workdir as workdirs
 
     words = None if vocabulary is None else read_vocabulary(vocabulary, imported.layout)
@@ -194,7 +195,7 @@ def save(imported: Imported, output: str, checkpoint: str, vocabulary: str | Non
     layout = imported.layout.without_text() if words is None else imported.layout
     name = _printable(os.path.basename(checkpoint))  # a line break would end the comment in the configuration
     license_note = LICENSE.format(name=name, sha256=_sha256(checkpoint))
-    workdirs.write_text(os.path.join(output, workdirs.WEIGHTS_LICENSE), license_note)
+    files.write_text(os.path.join(output, workdirs.WEIGHTS_LICENSE), license_note)
     if words is not None:
         from mmv_tf import vocabulary as vocabularies
 
@@ -206,7 +207,7 @@ def save(imported: Imported, output: str, checkpoint: str, vocabulary: str | Non
     config = CONFIG.format(
         name=name, license=workdirs.WEIGHTS_LICENSE, model=layout.gin(), modalities=tuple(layout.backbones)
     )
-    workdirs.write_text(os.path.join(output, workdirs.CONFIG), config)
+    files.write_text(os.path.join(output, workdirs.CONFIG), config)
 
 
 def read_vocabulary(path: str, layout) -> tuple[str, ...]:
@@ -252,7 +253,6 @@ def main(argv=None):
     parser.add_argument("--output", required=True, help="folder to write, the workdir")
     parser.add_argument("--vocabulary", help="file of one word a line, in the order of the word vectors")
     args = parser.parse_args(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     imported = convert_file(args.checkpoint)
     save(imported, args.output, args.checkpoint, args.vocabulary)
     print(imported.report())
@@ -264,9 +264,10 @@ def main(argv=None):
         )
     elif len(read_vocabulary(args.vocabulary, imported.layout)) < rows - 1:
         print(f"WARNING: {args.vocabulary} has fewer words than the {rows - 1} word vectors; is it the right one?")
+    from mmv_tf import files
     from mmv_tf import workdir as workdirs
 
-    print(f"\n{workdirs.read_text(os.path.join(args.output, workdirs.WEIGHTS_LICENSE))}")
+    print(f"\n{files.read_text(os.path.join(args.output, workdirs.WEIGHTS_LICENSE))}")
     print(f"workdir: {args.output}")
 
 
