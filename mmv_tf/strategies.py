@@ -1,0 +1,129 @@
+"""Where a run computes: one device, the GPUs of a machine, several machines, or a TPU.
+
+What several processes must know of each other is here too: who writes the files, and what each of them holds.
+"""
+
+import argparse
+import json
+import os
+
+_TF_CONFIG = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --distribution_strategy, --tpu, --tpu_zone and --tpu_project."""
+    parser.add_argument(
+        "--distribution_strategy",
+        choices=["one_device", "mirrored", "multi_worker_mirrored", "tpu"],
+        help="mirrored: every GPU of this machine; multi_worker_mirrored: every process that TF_CONFIG names; "
+        "default: tpu if --tpu is given, otherwise one_device",
+    )
+    parser.add_argument("--tpu", help="name or address of the TPU; 'local' on a TPU VM")
+    parser.add_argument("--tpu_zone", metavar="ZONE", help="zone of the TPU, if it is not that of this machine")
+    parser.add_argument("--tpu_project", metavar="PROJECT", help="project of the TPU, if not that of this machine")
+
+
+def from_flags(args: argparse.Namespace):
+    """The tf.distribute.Strategy of a command line (`add_arguments`).
+
+    Several processes must meet before any of them runs an operation: call it first.
+
+    Raises:
+      ValueError: the flags contradict each other, TF_CONFIG is missing or malformed, or there is no such TPU.
+      OSError: this process cannot join the others.
+    """
+    name = args.distribution_strategy or ("tpu" if args.tpu else "one_device")
+    tpu_flags = {"--tpu": args.tpu, "--tpu_zone": args.tpu_zone, "--tpu_project": args.tpu_project}
+    if name == "tpu" and not args.tpu:
+        raise ValueError("A TPU needs --tpu=NAME (its name, its address, or 'local' on a TPU VM).")
+    if name != "tpu" and any(tpu_flags.values()):
+        flag = next(flag for flag, value in tpu_flags.items() if value)
+        raise ValueError(f"{flag} is for a TPU, and the strategy is {name}: leave one of them out.")
+    if name == "tpu":
+        return _tpu(args.tpu, args.tpu_zone, args.tpu_project)
+    if name == "multi_worker_mirrored":
+        return _multi_worker_mirrored()
+    import tensorflow as tf
+    from official.common import distribute_utils
+
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    return distribute_utils.get_distribution_strategy(name, num_gpus=min(gpus, 1) if name == "one_device" else gpus)
+
+
+def _tpu(tpu: str, zone: str | None, project: str | None):
+    import tensorflow as tf
+    from official.common import distribute_utils
+
+    try:
+        if not (zone or project):
+            return distribute_utils.get_distribution_strategy("tpu", tpu_address=tpu)
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu, zone=zone, project=project)
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    except Exception as error:  # the look-up fails in the ways of several libraries
+        place = f" in zone {zone or '(that of this machine)'}, project {project or '(that of this machine)'}"
+        reason = str(error).strip() or type(error).__name__
+        raise ValueError(f"The TPU {tpu!r}{place} was not found or did not start: {reason}") from error
+
+
+def _multi_worker_mirrored():
+    import tensorflow as tf
+    from official.common import distribute_utils
+
+    address = _own_address(os.environ.get("TF_CONFIG", ""))
+    try:
+        return distribute_utils.get_distribution_strategy("multi_worker_mirrored")
+    except (RuntimeError, tf.errors.OpError) as error:
+        raise OSError(f"This worker ({address}) cannot join the others that TF_CONFIG names: {error}") from error
+
+
+def _own_address(text: str) -> str:
+    """Checks TF_CONFIG; the address of this worker in it."""
+    example = f"Each process needs it, with its own index: TF_CONFIG='{_TF_CONFIG}'"
+    if not text:
+        raise ValueError(f"multi_worker_mirrored: the environment variable TF_CONFIG is not set. {example}")
+    try:
+        content = json.loads(text)
+        cluster, task = content["cluster"], content["task"]
+        kind, index = task["type"], task["index"]
+        address = cluster[kind][index]
+        if kind not in ("chief", "worker") or index < 0 or not isinstance(cluster[kind], list) or ":" not in address:
+            raise ValueError(f"the task {kind} {index} is not one of the cluster's workers")
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"TF_CONFIG is malformed ({type(error).__name__}: {error}): {text}. {example}") from error
+    return address
+
+
+def _workers(strategy) -> int:
+    """How many processes train together."""
+    import tensorflow as tf
+
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 1
+    cluster = strategy.cluster_resolver.cluster_spec()
+    return max(1, sum(cluster.num_tasks(job) for job in cluster.jobs if job in ("chief", "worker")))
+
+
+def is_chief(strategy) -> bool:
+    """Whether this process is the one that writes the files of the run; true where there is only one."""
+    if _workers(strategy) == 1:
+        return True
+    resolver = strategy.cluster_resolver
+    first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
+    return (resolver.task_type, resolver.task_id) == (first, 0)
+
+
+def everyone(strategy, value: int) -> list[int]:
+    """The value of each process, the same list on all of them, in the order of TF_CONFIG.
+
+    Every process must call it, at the same place of the run: it waits for them.
+    """
+    import tensorflow as tf
+
+    workers = _workers(strategy)
+    if workers == 1:
+        return [value]
+    values = strategy.experimental_distribute_values_from_function(lambda _: tf.constant([value], tf.int64))
+    replicas = strategy.gather(values, axis=0).numpy().tolist()
+    return replicas[:: len(replicas) // workers]
