@@ -34,13 +34,8 @@ class Sentence:
 
 
 def space_of(pair: str, embeddings: Embeddings) -> str | None:
-    """The space in which a pair is compared, or None if there is none; the one that fewest modalities share.
-
-    In FAC video and audio share the fine space and, through it, the coarse one: the fine one is theirs.
-    """
-    query, target = pair.split("->")
-    shared = [space for space in embeddings.get(query, {}) if space in embeddings.get(target, {})]
-    return min(shared, key=lambda space: sum(space in spaces for spaces in embeddings.values()), default=None)
+    """The space in which a pair is compared, or None if there is none (see `retrieval.common_space`)."""
+    return retrieval.common_space(*pair.split("->"), embeddings)
 
 
 class Evaluation:

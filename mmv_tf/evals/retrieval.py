@@ -6,7 +6,7 @@ the best rank being 1. The measure is named by the caller, because papers differ
 Everything is numpy in float64, so that equal embeddings give equal similarities.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -15,6 +15,19 @@ TIES = ("pessimistic", "mean")
 RECALLS = (1, 5, 10)
 # Similarities closer than this share of the query's largest one are a tie: float32 embeddings carry no more.
 TIE_TOLERANCE = 1e-9
+
+
+def common_space(first: str, second: str, spaces: Mapping[str, Collection[str]]) -> str | None:
+    """The space in which two modalities are compared, or None if they have none in common.
+
+    Of several it is the one that fewest modalities share: in FAC video and audio share the fine space and, through
+    it, the coarse one; the fine one is theirs.
+
+    Args:
+      spaces: {modality: names of the spaces that it has embeddings in}.
+    """
+    shared = [space for space in spaces.get(first, ()) if space in spaces.get(second, ())]
+    return min(shared, key=lambda space: sum(space in names for names in spaces.values()), default=None)
 
 
 def _checked(name: str, embeddings) -> np.ndarray:
