@@ -73,12 +73,12 @@ def contenders(pattern, num_frames, batch_size):
 
     everything = pipeline(("video", "audio", "text"))
     raw = everything._raw_training_dataset(batch_size, 0, 0, 0, 1)
-    parsed = raw.map(lambda serialized, _: records.parse(serialized), tf.data.AUTOTUNE, deterministic=True)
+    parsed = raw.map(lambda serialized, *_: records.parse(serialized), tf.data.AUTOTUNE, deterministic=True)
     clips = [record["video"][:num_frames] for record in parsed.take(8)]
     stored = tf.data.Dataset.zip(raw.take(8).cache().repeat(), tf.data.Dataset.counter())
     video_only = pipeline(("video",))
     no_reading = stored.map(
-        lambda element, i: video_only._training_example(element[0], tf.stack([i, i])),
+        lambda element, i: video_only._training_example(element[0], 0, tf.stack([i, i])),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )

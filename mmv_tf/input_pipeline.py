@@ -3,8 +3,9 @@
     phases: read (record_stream), parse (records), sample and decode (video), preprocess (video, audio, text)
 
 The batch: video [B, T, H, W, 3] float32 in [0, 1]; audio [B, T', M, 1] float32 log-mel; text [B, K, W] int32 word ids;
-video_mask, audio_mask [B] bool and text_mask [B, K] bool tell what a record has; label [B] int32, -1 for none; and
-key [B] string in evaluation. What is missing is zeros under a False mask.
+video_mask, audio_mask [B] bool and text_mask [B, K] bool tell what a record has; label [B] int32, -1 for none; in
+training source [B] int32, the number of the source in `InputPipeline.sources`; in evaluation key [B] string. What is
+missing is zeros under a False mask.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from mmv_tf import record_stream as streams
 from mmv_tf import records, shards
 from mmv_tf.audio import LogMel
 from mmv_tf.record_stream import explain_data_error  # noqa: F401  (for users of the pipeline)
+from mmv_tf.sources import Source, distinct_names, split_batch, spread
 from mmv_tf.text import Tokenizer
 from mmv_tf.video import VideoInput
 
@@ -23,30 +25,12 @@ MODALITIES = ("video", "audio", "text")
 
 
 @gin.configurable
-class Source:
-    """A set of records, and its part in the mixture.
-
-    Args:
-      pattern: glob of shards such as 'records/train-*', or several; remote paths too.
-      weight: share of the batch, relative to the other sources.
-    """
-
-    def __init__(self, pattern: str | Sequence[str] = gin.REQUIRED, weight: float = 1.0):
-        if not pattern:
-            raise ValueError(
-                "Source.pattern is not set: say where the records are, as in TRAIN_DATA='records/train-*'."
-            )
-        if not weight > 0:
-            raise ValueError(f"Source.weight = {weight} of {pattern!r} must be positive.")
-        self.pattern, self.weight = pattern, weight
-
-
-@gin.configurable
 class InputPipeline:
     """Records to batches. Making one touches no file of records.
 
     Args:
-      sources: what to train on; each batch holds every source in proportion to its weight.
+      sources: what to train on; each batch holds every source in proportion to its weight. `source_names` has a name
+        for each, all different.
       modalities: of 'video', 'audio', 'text': which of them a batch holds.
       video, audio, text: a VideoInput, LogMel and Tokenizer; made with their gin settings if None.
       max_candidates: K, how many narrations a record gives, those nearest in time first.
@@ -55,7 +39,7 @@ class InputPipeline:
       shuffle_bytes: ... so many that all readers together hold about this much.
 
     Raises:
-      ValueError: unknown modality; or a setting of the parts is wrong.
+      ValueError: unknown modality; two sources of one name; or a setting of the parts is wrong.
     """
 
     def __init__(
@@ -75,6 +59,7 @@ class InputPipeline:
                 known = ", ".join(map(repr, MODALITIES))
                 raise ValueError(f"InputPipeline.modalities has {modality!r}, which is unknown; there are {known}.")
         self.sources, self.modalities = tuple(sources), tuple(m for m in MODALITIES if m in modalities)
+        self.source_names = distinct_names(self.sources)
         self.video = video or VideoInput()  # also says which span of time a clip is, so it is always there
         self.audio = audio or (LogMel() if "audio" in modalities else None)
         self.text = text or (Tokenizer() if "text" in modalities else None)
@@ -121,7 +106,7 @@ class InputPipeline:
         return self._batches(dataset, global_batch_size // replicas, drop_remainder=True)
 
     def _raw_training_dataset(self, host_batch, seed, start_step, host, hosts):
-        """(serialized, seed [2] int64) of every example of this host, in order."""
+        """(serialized, number of the source int32, seed [2] int64) of every example of this host, in order."""
         if not self.sources:
             raise ValueError("InputPipeline.sources is empty: bind at least one Source, with a pattern of records")
         counts = split_batch(host_batch, [source.weight for source in self.sources])
@@ -129,7 +114,7 @@ class InputPipeline:
         for index, (source, count) in enumerate(zip(self.sources, counts, strict=True)):
             if not count:
                 raise ValueError(
-                    f"Source {source.pattern!r} gets no place in a batch of {host_batch}: raise its weight"
+                    f"the source {source.name!r} gets no place in a batch of {host_batch}: raise its Source.weight"
                 )
             found = shards.find(source.pattern)
             readers = streams.num_readers(found, self.readers, hosts)
@@ -137,8 +122,10 @@ class InputPipeline:
             stream = streams.record_stream(
                 found, seed + index, start_step * count * hosts, self.readers, window, host, hosts
             )
-            base = tf.constant((seed << 16) + index, tf.int64)
-            datasets.append(stream.map(lambda record, position, base=base: (record, tf.stack([base, position]))))
+            number, base = tf.constant(index, tf.int32), tf.constant((seed << 16) + index, tf.int64)
+            datasets.append(
+                stream.map(lambda record, position, n=number, base=base: (record, n, tf.stack([base, position])))
+            )
         if len(datasets) == 1:
             return datasets[0]
         choice = tf.data.Dataset.from_tensor_slices(tf.constant(spread(counts), tf.int64)).repeat()
@@ -171,7 +158,7 @@ class InputPipeline:
         return self._batches(dataset, batch_size * num_clips)
 
     def zeros(self, batch_size: int) -> dict[str, tf.Tensor]:
-        """A batch of nothing, with the right shapes and types: to build a model with."""
+        """A training batch of nothing, with the right shapes and types: to build a model with."""
         example = {
             "video": tf.zeros((batch_size, *self.video.shape), tf.uint8),
             "audio": tf.zeros([batch_size, self.num_samples if self.audio else 0]),
@@ -179,6 +166,7 @@ class InputPipeline:
             "video_mask": tf.ones([batch_size], tf.bool),
             "audio_mask": tf.ones([batch_size], tf.bool),
             "label": tf.fill([batch_size], -1),
+            "source": tf.zeros([batch_size], tf.int32),
         }
         absent = set(MODALITIES) - set(self.modalities)
         return self._finish_batch({k: v for k, v in example.items() if k.removesuffix("_mask") not in absent})
@@ -192,11 +180,12 @@ class InputPipeline:
         if "text" in self.modalities:
             self.text.save(path)
 
-    def _training_example(self, serialized, seed):
+    def _training_example(self, serialized, source, seed):
         record = records.parse(serialized)
         start_seed, clip_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
         start = self.video.random_start(*self._stored(record), start_seed)
-        return self._example(record, start, lambda jpegs: self.video.training_clip(jpegs, clip_seed))
+        example = self._example(record, start, lambda jpegs: self.video.training_clip(jpegs, clip_seed))
+        return {**example, "source": source}
 
     def _evaluation_example(self, serialized, clip, num_clips):
         record = records.parse(serialized)
@@ -280,19 +269,3 @@ class InputPipeline:
             batch["text"] = self.text(batch["text"])
             batch["text_mask"] = tf.reduce_any(batch["text"] > 0, axis=-1)
         return batch
-
-
-def split_batch(batch_size: int, weights: Sequence[float]) -> list[int]:
-    """Shares of a batch in proportion to weights, by largest remainder: they add up to batch_size."""
-    exact = [batch_size * weight / sum(weights) for weight in weights]
-    shares = [int(share) for share in exact]
-    by_remainder = sorted(range(len(weights)), key=lambda i: (shares[i] - exact[i], i))
-    for i in by_remainder[: batch_size - sum(shares)]:
-        shares[i] += 1
-    return shares
-
-
-def spread(counts: Sequence[int]) -> list[int]:
-    """Each i counts[i] times, as evenly spread as can be, so that the parts of a batch (replicas) are mixed alike."""
-    places = [((j + 0.5) / count, i) for i, count in enumerate(counts) for j in range(count)]
-    return [i for _, i in sorted(places)]

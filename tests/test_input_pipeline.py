@@ -6,7 +6,7 @@ import tensorflow as tf
 from record_fixtures import SAMPLE_RATE, record, write_shards
 
 from mmv_tf.audio import LogMel
-from mmv_tf.input_pipeline import InputPipeline, Source, explain_data_error, split_batch, spread
+from mmv_tf.input_pipeline import InputPipeline, Source, explain_data_error
 from mmv_tf.text import Tokenizer
 from mmv_tf.video import VideoInput
 
@@ -162,20 +162,15 @@ def test_sources_are_mixed_by_weight(tmp_path, pattern):
     result = batches(pipe.training_dataset(8), 4)
     for batch in result:
         assert [(batch["label"][i : i + 4] >= 100).sum() for i in (0, 4)] == [1, 1]
+        np.testing.assert_array_equal(batch["source"], batch["label"] >= 100)
     assert sorted({label for batch in result for label in batch["label"] if label >= 100}) == list(range(100, 106))
     assert_equal(result[3], batches(pipe.training_dataset(8, start_step=3), 1)[0])
 
 
-def test_shares_of_a_batch():
-    assert split_batch(10, [1, 1, 1]) == [4, 3, 3]
-    assert split_batch(8, [10, 1]) == [7, 1]
-    assert spread([2, 4]) == [1, 0, 1, 1, 0, 1]
-
-
 def test_only_what_is_asked_for(pattern):
     pipe = InputPipeline([Source(pattern)], ["audio"], audio=LogMel(**LOG_MEL), video=VideoInput(num_frames=4))
-    assert set(pipe.zeros(1)) == {"audio", "audio_mask", "label"}
-    assert set(pipe.training_dataset(2).element_spec) == {"audio", "audio_mask", "label"}
+    assert set(pipe.zeros(1)) == {"audio", "audio_mask", "label", "source"}
+    assert set(pipe.training_dataset(2).element_spec) == {"audio", "audio_mask", "label", "source"}
 
 
 def failure(dataset):
@@ -206,12 +201,10 @@ def test_mistakes_are_named(pattern, tmp_path):
         pipeline().training_dataset(2)
     with pytest.raises(ValueError, match="no file matches '.*/empty/train-\\*'"):
         pipeline(str(tmp_path / "empty" / "train-*")).training_dataset(2)
-    with pytest.raises(ValueError, match="raise its weight"):
+    with pytest.raises(ValueError, match="no place in a batch of 2: raise its Source.weight"):
         pipeline(pattern, pattern, weights=(1.0, 100.0)).training_dataset(2)
     with pytest.raises(ValueError, match="batch of 3 cannot be shared by 2 replicas"):
         pipeline(pattern).training_dataset(3, input_context=tf.distribute.InputContext(1, 0, 2))
-    with pytest.raises(ValueError, match="Source.weight"):
-        Source(pattern, weight=0)
 
 
 def test_vocabulary_is_saved_with_text_only(pattern, tmp_path):
