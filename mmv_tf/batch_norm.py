@@ -1,9 +1,55 @@
 """The one batch normalisation of this library: cross-replica, with the moving averages of the released networks."""
 
+import contextlib
+import threading
+
 import keras
 from keras import ops
 
 from mmv_tf.configurable import configurable
+
+
+class _Here(threading.local):  # MirroredStrategy traces each replica in a thread of its own
+    mask = None
+    frozen = False
+
+
+_here = _Here()
+
+
+@contextlib.contextmanager
+def present(mask):
+    """Inside it, what is missing has no part in batch statistics.
+
+    Every `BatchNorm` in training mode takes its mean and variance, and with them its moving averages, from the samples
+    whose mask is True (over all replicas); outputs and gradients of those are as if the others were not in the batch.
+    The others are normalised with the same statistics. If no sample of the global batch is there, mean 0 and variance
+    1 stand in, and moving averages and counter stay as they are.
+
+    It holds for the thread that enters it: under a strategy enter it inside `strategy.run`.
+
+    Args:
+      mask: [b] or [b, K] bool, over the leading axes of what the network is given; None: all are there. Where a network
+        has merged an axis into the first one (frames into clips), the first axis is a multiple of the mask's size.
+    """
+    before, _here.mask = _here.mask, mask
+    try:
+        yield
+    finally:
+        _here.mask = before
+
+
+@contextlib.contextmanager
+def averages_frozen():
+    """Inside it, `BatchNorm` in training mode uses batch statistics and leaves moving averages and counter alone.
+
+    For passes that compute again what was computed before. It holds for the thread that enters it.
+    """
+    before, _here.frozen = _here.frozen, True
+    try:
+        yield
+    finally:
+        _here.frozen = before
 
 
 @configurable
@@ -22,7 +68,8 @@ class BatchNorm(keras.layers.Layer):
     Keras's fused kernel also averages the unbiased variance; here it is the biased one, as in the reference.
 
     Before the first training step inference uses mean 0 and variance 1. As in Keras, a layer that is not `trainable`
-    normalises with its moving averages also when `training=True`, and leaves them alone.
+    normalises with its moving averages also when `training=True`, and leaves them alone. See `present` for samples that
+    are missing, and `averages_frozen`.
 
     Args:
       decay: weight of the past in the moving averages.
@@ -54,8 +101,9 @@ class BatchNorm(keras.layers.Layer):
     def call(self, inputs, training=False):
         """Normalises `inputs` [..., C]; the result has the layer's compute dtype."""
         if training and self.trainable:
-            outputs, mean, variance = self._normalise_by_batch(inputs)
-            self._update(mean, variance)
+            outputs, mean, variance, weight = self._normalise_by_batch(inputs)
+            if not _here.frozen:
+                self._update(mean, variance, weight)
         elif len(inputs.shape) >= 4 and _has_fused_kernel(inputs):
             outputs = self._fused(inputs, self.moving_mean, self.moving_variance)[0]
         else:
@@ -70,12 +118,27 @@ class BatchNorm(keras.layers.Layer):
         return multiplier, self.offset - self.moving_mean * multiplier
 
     def _normalise_by_batch(self, x):
-        if _replicas() == 1 and len(x.shape) >= 4 and _has_fused_kernel(x):
-            return self._fused(x)
+        """Outputs in the compute dtype, mean, variance, and 0 if there was no sample to take them from, otherwise 1."""
+        weights = _weights(x, self.variable_dtype)
+        if _replicas() > 1 or len(x.shape) < 4 or not _has_fused_kernel(x):
+            return self._by_moments(x, weights)
+        if weights is None:
+            return self._by_kernel(x)
+        import tensorflow as tf
+
+        # The kernel cannot weigh samples; a batch that lacks nothing, which is the usual one, need not pay for that.
+        return tf.cond(tf.reduce_all(_here.mask), lambda: self._by_kernel(x), lambda: self._by_moments(x, weights))
+
+    def _by_kernel(self, x):
+        outputs, mean, variance = self._fused(x)
+        return ops.cast(outputs, self.compute_dtype), mean, variance, ops.ones((), mean.dtype)
+
+    def _by_moments(self, x, weights):
         x = ops.cast(x, self.variable_dtype)
-        mean, variance = moments(x)
+        mean, variance, count = moments(x, weights)
         multiplier = self.scale * ops.rsqrt(variance + self.epsilon)
-        return (x - mean) * multiplier + self.offset, mean, variance
+        outputs = ops.cast((x - mean) * multiplier + self.offset, self.compute_dtype)
+        return outputs, mean, variance, ops.cast(count > 0, mean.dtype)
 
     def _fused(self, x, mean=None, variance=None):
         """Outputs, mean and variance by one kernel; with the statistics of `x` unless others are given."""
@@ -98,10 +161,10 @@ class BatchNorm(keras.layers.Layer):
         outputs.set_shape(x.shape)
         return outputs, mean, variance
 
-    def _update(self, mean, variance):
-        counter = self.counter + 1
+    def _update(self, mean, variance, weight):
+        counter = self.counter + weight
         decay = ops.cast(self.decay, self.counter.dtype)
-        rate = (1 - decay) / (1 - ops.power(decay, counter))
+        rate = weight * (1 - decay) / (1 - ops.power(decay, ops.maximum(counter, 1)))
         self.counter.assign(counter)
         self.moving_mean.assign(self.moving_mean + (ops.stop_gradient(mean) - self.moving_mean) * rate)
         self.moving_variance.assign(self.moving_variance + (ops.stop_gradient(variance) - self.moving_variance) * rate)
@@ -110,24 +173,63 @@ class BatchNorm(keras.layers.Layer):
         return input_shape
 
 
-def moments(x):
-    """Mean [C] and biased variance [C] of `x` [..., C] over all leading axes and over the replicas of the strategy.
+def moments(x, weights=None):
+    """Mean and biased variance of `x` [..., C] over all leading axes and over the replicas of the strategy.
 
     Must be called in a replica context when there are several replicas. The variance is the mean of squared distances
     from the global mean: the reference's E[x^2] - E[x]^2 loses digits where the mean is large beside the spread (the
     heads), and then two replicas do not agree with one.
+
+    Args:
+      x: [..., C].
+      weights: 0 and 1 in the dtype of `x`, of the rank of `x`, to be broadcast; None: ones.
+
+    Returns:
+      mean [C], variance [C] (0 and 1 where all weights are 0), and the sum of the weights over the leading axes.
     """
     axes = list(range(len(x.shape) - 1))
+    count = ops.cast(ops.prod(ops.shape(x)[:-1]), x.dtype)  # replicas may hold unequal shares
+    if weights is not None:
+        count = ops.sum(weights) * (count / ops.cast(ops.size(weights), x.dtype))
+    sums = _over_replicas(ops.append(_sum(x, weights, axes), count))
+    count = sums[-1]
+    divisor = ops.maximum(count, 1)
+    mean = sums[:-1] / divisor
+    # The sum of squares is least at the mean, so that no gradient goes through this mean.
+    squares = ops.square(x - ops.stop_gradient(mean))
+    variance = _over_replicas(_sum(squares, weights, axes)) / divisor
+    return mean, ops.where(count > 0, variance, 1), count
+
+
+def _sum(x, weights, axes):
+    return ops.sum(x if weights is None else x * weights, axes)
+
+
+def _over_replicas(sums):
     if _replicas() == 1:
-        return ops.moments(x, axes)
+        return sums
     import tensorflow as tf
 
-    context = tf.distribute.get_replica_context()
-    count = tf.cast(tf.reduce_prod(tf.shape(x)[:-1]), x.dtype)[tf.newaxis]  # replicas may hold unequal shares
-    sums = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.concat([tf.reduce_sum(x, axes), count], 0))
-    mean = sums[:-1] / sums[-1]
-    squares = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(tf.square(x - mean), axes))
-    return mean, squares / sums[-1]
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, sums)
+
+
+def _weights(x, dtype):
+    """1 for what `present` says is there, 0 for the rest, of the rank of `x` [..., C]; None where all are there."""
+    mask = _here.mask
+    if mask is None:
+        return None
+    if not _leads(mask.shape, x.shape):
+        rows, samples = ops.shape(x)[0], ops.shape(ops.reshape(mask, (-1,)))[0]
+        if isinstance(rows, int) and isinstance(samples, int) and rows % samples:
+            raise ValueError(f"present(): a mask of {tuple(mask.shape)} does not fit a batch of {rows} ({x.shape}).")
+        mask = ops.repeat(ops.reshape(mask, (-1,)), rows // samples)
+    return ops.cast(ops.reshape(mask, (*ops.shape(mask), *[1] * (len(x.shape) - len(mask.shape)))), dtype)
+
+
+def _leads(mask, x) -> bool:
+    """Whether the shape of a mask is that of the leading axes of `x`, by the sizes that are known."""
+    known = [(m, n) for m, n in zip(mask, x, strict=False) if None not in (m, n)]
+    return len(mask) < len(x) and bool(known) and all(m == n for m, n in known)
 
 
 def _replicas() -> int:

@@ -4,14 +4,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import toy
 from golden_recipe import assert_close, load, unit_input
 
-from mmv_tf.batch_norm import BatchNorm
+from mmv_tf.batch_norm import BatchNorm, averages_frozen, present
 
 
 @pytest.fixture(scope="module")
 def two_replicas():
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])  # logical devices of conftest.py
+    return toy.mirrored(2)
 
 
 def inputs(step, rank=3):
@@ -161,3 +162,142 @@ def test_inside_a_functional_model_and_fit():
     model.compile("sgd", "mse")
     model.fit(inputs(0), inputs(1), batch_size=4, epochs=2, verbose=0)
     assert layer.counter == 2
+
+
+# A batch of six, of which 0, 2, 3 and 5 are there. What is missing must not matter, so it is large.
+MASK = np.array([True, False, True, True, False, True])
+
+
+def masked_input(shape):
+    x = unit_input("masked", shape)
+    x[~MASK] = 50 + 10 * x[~MASK]
+    return x
+
+
+def gradients_of(bn, x, weights, mask=None, freeze=False):
+    """Outputs, the gradient for x, scale and offset of a weighted sum of squares."""
+    x = tf.convert_to_tensor(x)
+    with tf.GradientTape() as tape, present(mask):
+        tape.watch(x)
+        if freeze:
+            with averages_frozen():
+                y = bn(x, training=True)
+        else:
+            y = bn(x, training=True)
+        loss = tf.reduce_sum(y * y * tf.cast(weights, y.dtype))
+    return [y, *tape.gradient(loss, [x, bn.scale.value, bn.offset.value])]
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (6, 3, 5), (6, 2, 3, 2, 5)])  # the last one takes the fused kernel
+@pytest.mark.parametrize("how", ["eager", "graph", "xla"])
+def test_masked_samples_are_as_if_not_there(shape, how):
+    x, weights = masked_input(shape), unit_input("weights", shape)
+    weights[~MASK] = 0  # as the losses do
+    wide, bn = BatchNorm(dtype="float64"), BatchNorm()
+    expected = gradients_of(wide, x[MASK].astype(np.float64), weights[MASK])
+    bn.build(shape)
+    function = {"eager": lambda f: f, "graph": tf.function, "xla": tf.function(jit_compile=True)}[how]
+    y, of_x, *others = function(gradients_of)(bn, x, tf.constant(weights), tf.constant(MASK))
+    assert_close(y.numpy()[MASK], expected[0], 1e-6)
+    assert_close(of_x.numpy()[MASK], expected[1], 1e-5)
+    assert not of_x.numpy()[~MASK].any()
+    for a, b in zip([*others, *bn.weights], [*expected[2:], *wide.weights], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(6, 3, 5), (6, 2, 3, 2, 5)])
+def test_mask_without_gaps_is_no_mask(shape):
+    x, weights, masked, plain = unit_input("x", shape), unit_input("weights", shape), BatchNorm(), BatchNorm()
+    got = gradients_of(masked, x, weights, tf.ones([6], bool))
+    for a, b in zip([*got, *masked.weights], [*gradients_of(plain, x, weights), *plain.weights], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (6, 2, 3, 2, 5)])
+def test_batch_of_missing_samples_leaves_everything_finite_and_the_averages_alone(shape):
+    bn, x = BatchNorm(), masked_input(shape)
+    bn(x, training=True)
+    before = [w.numpy() for w in bn.weights]
+    results = tf.function(gradients_of)(bn, x, np.ones(shape, np.float32), tf.zeros([6], bool))
+    assert all(np.isfinite(a).all() for a in results)
+    for a, b in zip(bn.weights, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    fresh = BatchNorm()
+    gradients_of(fresh, x, np.ones(shape, np.float32), tf.zeros([6], bool))
+    assert fresh.counter == 0 and not np.any(fresh.moving_mean) and np.all(fresh.moving_variance == 1)
+
+
+@pytest.mark.parametrize(
+    ("mask", "shape"),
+    [((6,), (24, 2, 2, 5)), ((6, 2), (6, 2, 5)), ((6, 2), (12, 5)), ((6, 2), (24, 3, 2, 5)), ((6, 1), (6, 5))],
+)
+def test_mask_of_merged_axes(mask, shape):
+    there = np.zeros(mask, bool)
+    there[::2] = True
+    there[1] = True
+    x = unit_input("x", shape)
+    rows = np.repeat(there.reshape(-1), x.size // 5 // there.size)
+    bn = BatchNorm()
+    with present(tf.constant(there)):
+        bn(x, training=True)
+    flat = x.reshape(-1, 5)[rows]
+    assert_close(bn.moving_mean, flat.mean(0), 1e-6)
+    assert_close(bn.moving_variance, flat.var(0), 1e-6)
+
+
+def test_mask_where_the_batch_size_is_unknown():
+    bn = BatchNorm()
+    bn.build((None, 2, 2, 5))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2, 2, 5]), tf.TensorSpec([None], tf.bool)])
+    def step(x, mask):
+        with present(mask):
+            return bn(x, training=True)
+
+    x = unit_input("x", (12, 2, 2, 5))
+    step(x, MASK)
+    assert_close(bn.moving_mean, x[np.repeat(MASK, 2)].reshape(-1, 5).mean(0), 1e-6)
+
+
+def test_mask_that_does_not_fit_is_named():
+    with present(tf.ones([4], bool)), pytest.raises(ValueError, match=r"mask of \(4,\) does not fit a batch of 6"):
+        BatchNorm()(unit_input("x", (6, 2, 2, 5)), training=True)
+
+
+def test_frozen_averages_stay_and_the_batch_counts():
+    x, weights = inputs(0, 5), unit_input("weights", (2, 2, 3, 1, 5))
+    frozen, plain = BatchNorm(), BatchNorm()
+    for a, b in zip(gradients_of(frozen, x, weights, freeze=True), gradients_of(plain, x, weights), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert frozen.counter == 0 and not np.any(frozen.moving_mean) and np.all(frozen.moving_variance == 1)
+    frozen(x, training=True)
+    assert frozen.counter == 1  # and the context has ended
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (6, 2, 3, 2, 5)])
+@pytest.mark.parametrize("split", [3, 2])  # with 2 the first replica has one sample that is there, of two
+@pytest.mark.parametrize("freeze", [False, True])
+def test_masked_two_replicas_equal_one(two_replicas, shape, split, freeze):
+    x, weights = masked_input(shape), unit_input("weights", shape)
+    weights[~MASK] = 0
+    single = BatchNorm()
+    expected = gradients_of(single, x, weights, tf.constant(MASK), freeze)
+    with two_replicas.scope():
+        double = BatchNorm()
+        double.build(x.shape)
+
+    def shares(a):
+        return two_replicas.experimental_distribute_values_from_function(
+            lambda c: tf.constant(a[:split] if c.replica_id_in_sync_group == 0 else a[split:])
+        )
+
+    run = tf.function(lambda *args: two_replicas.run(gradients_of, (double, *args, freeze)))
+    local = two_replicas.experimental_local_results
+    got = [local(a) for a in run(shares(x), shares(weights), shares(MASK))]
+    for a, b in zip(got[:2], expected[:2], strict=True):
+        assert_close(np.concatenate(a)[MASK], b.numpy()[MASK], 1e-5)
+    for a, b in zip(got[2:], expected[2:], strict=True):
+        assert_close(sum(a), b, 1e-5)
+    for a, b in zip(double.weights, single.weights, strict=True):
+        for copy in local(a.value):
+            np.testing.assert_allclose(copy, b, rtol=1e-5)
