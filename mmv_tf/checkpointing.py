@@ -1,6 +1,7 @@
 """Checkpoints of a run: written whole or not at all, restored strictly, kept as long as asked for."""
 
 import os
+import re
 
 import tensorflow as tf
 
@@ -53,6 +54,9 @@ class Checkpoints:
         Raises:
           ValueError: the checkpoint does not fit the model; or the processes do not see the same one.
         """
+        if strategies.is_chief(self._strategy):
+            for folder in (self._newest.directory, self._kept.directory):
+                _remove_unfinished(folder)
         path = self._newest.latest_checkpoint
         if path:
             imported = not workdirs.holds_optimizer(path)
@@ -98,5 +102,14 @@ class Checkpoints:
                 self._kept.save(checkpoint_number=step)
             self._newest.save(checkpoint_number=step)
         except (tf.errors.OpError, OSError) as error:
-            return str(getattr(error, "message", error)).partition("\n")[0]
+            reason = str(getattr(error, "message", error)).partition("\n")[0]
+            return re.sub(r"\{\{.*?\}\} ?| ?\[Op:\w+\]", "", reason)  # TensorFlow's names of its own operations
         return None
+
+
+def _remove_unfinished(folder: str) -> None:
+    """Removes what a process left that was killed while it wrote: TensorFlow writes to `ckpt-N_temp` and renames."""
+    if tf.io.gfile.isdir(folder):
+        for name in tf.io.gfile.listdir(folder):
+            if name.rstrip("/").endswith("_temp"):  # remote file systems list folders with a slash
+                tf.io.gfile.rmtree(os.path.join(folder, name))

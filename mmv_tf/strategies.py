@@ -4,6 +4,8 @@ What several processes must know of each other is here too: who writes the files
 """
 
 import argparse
+import contextlib
+import functools
 import json
 import os
 
@@ -69,11 +71,10 @@ def _tpu(tpu: str, zone: str | None, project: str | None):
 
 def _multi_worker_mirrored():
     import tensorflow as tf
-    from official.common import distribute_utils
 
     address = _own_address(os.environ.get("TF_CONFIG", ""))
     try:
-        return distribute_utils.get_distribution_strategy("multi_worker_mirrored")
+        return tf.distribute.MultiWorkerMirroredStrategy()  # distribute_utils makes the same by a deprecated name
     except (RuntimeError, tf.errors.OpError) as error:
         raise OSError(f"This worker ({address}) cannot join the others that TF_CONFIG names: {error}") from error
 
@@ -119,11 +120,46 @@ def everyone(strategy, value: int) -> list[int]:
 
     Every process must call it, at the same place of the run: it waits for them.
     """
-    import tensorflow as tf
-
     workers = _workers(strategy)
     if workers == 1:
         return [value]
-    values = strategy.experimental_distribute_values_from_function(lambda _: tf.constant([value], tf.int64))
-    replicas = strategy.gather(values, axis=0).numpy().tolist()
+    replicas = _exchange(strategy)(value).numpy().tolist()
     return replicas[:: len(replicas) // workers]
+
+
+@contextlib.contextmanager
+def lost_worker_in_one_line(strategy):
+    """Says in one line that another process of the run is gone, where TensorFlow says that a collective was aborted.
+
+    One that was killed is noticed at once; one whose machine is gone, or that stands still, after ten seconds (both
+    measured on two processes), which is TensorFlow's own heartbeat.
+
+    Raises:
+      OSError: another process has ended, or does not answer.
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        _, aborted, reason = str(error).partition("ollective ops is aborted by: ")
+        if _workers(strategy) == 1 or not aborted:
+            raise
+        raise OSError(
+            "Another process of this run has ended or does not answer; what it printed says why. This one ends too: "
+            f"start all of them again, and they go on from the newest checkpoint. ({reason.splitlines()[0]})"
+        ) from error
+
+
+@functools.cache  # traced once a run
+def _exchange(strategy):
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int64)])
+    def exchange(value):
+        def gather():
+            return tf.distribute.get_replica_context().all_gather(value[tf.newaxis], axis=0)
+
+        return strategy.experimental_local_results(strategy.run(gather))[0]
+
+    return exchange
