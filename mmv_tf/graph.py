@@ -120,14 +120,17 @@ class Graph:
         """Every space that `modality` has a path to: what inference computes."""
         return tuple(self._paths.get(modality, ()))
 
+    def compared_spaces(self, modality: str) -> tuple[str, ...]:
+        """The spaces in which some pair compares `modality`."""
+        return tuple(dict.fromkeys(p.space for p in self.pairs if modality in (p.first, p.second)))
+
     def training_spaces(self, modality: str) -> tuple[str, ...]:
         """The spaces of `modality` that some pair needs, with those on the way.
 
         The rest is not computed in training, so that in FAC audio never enters the batch statistics of the
         coarse head (reference: mm_embeddings.py; paper section 3.1).
         """
-        ends = [p.space for p in self.pairs if modality in (p.first, p.second)]
-        needed = {head.space for end in ends for head in self.path(modality, end)}
+        needed = {head.space for end in self.compared_spaces(modality) for head in self.path(modality, end)}
         return tuple(space for space in self.spaces_of(modality) if space in needed)
 
     def pair_name(self, pair: Pair) -> str:

@@ -1,10 +1,10 @@
 """Contrastive losses: pure functions of embeddings and masks.
 
-Every loss compares this replica's samples with the samples of *all* replicas, in both directions, and returns this
-replica's share of the loss of the global batch: the shares add up to the mean over the pairs that are present, and
-so do their gradients, as long as the gather in `Embeddings.everyone` has an exact gradient. Notation: b samples on
-this replica, B in the global batch, K candidates a sample (1 for video and sound, several for narrations), d the
-dimension of the space.
+Every loss compares this replica's samples with the samples of *all* replicas, in both directions, and returns the
+losses of this replica's samples. Their `Compared.share`s add up, over the replicas, to the mean over the samples of the
+global batch that have both modalities, and so do the gradients, as long as the gather in `Embeddings.everyone` has an
+exact gradient. Notation: b samples on this replica, B in the global batch, K candidates a sample (1 for video and
+sound, several for narrations), d the dimension of the space.
 """
 
 from typing import NamedTuple
@@ -45,6 +45,32 @@ class Embeddings(NamedTuple):
         return cls(embeddings, mask, embeddings, mask)
 
 
+class Compared(NamedTuple):
+    """What a loss says of this replica's samples. Without meaning where `valid` is False.
+
+    Attributes:
+      loss: [b] float32.
+      valid: [b] bool: both modalities are there.
+      count: scalar float32: valid samples in the global batch.
+      found, found_reverse: [b] bool: the sample's second modality is nearer to its first than anyone else's second, and
+        the reverse. A tie is a miss, so that collapsed embeddings find nothing. Of several candidates the best counts.
+      positive, negative: [b] float32: similarity over temperature with itself (the best candidate), and the mean with
+        the second modality of all others.
+    """
+
+    loss: object
+    valid: object
+    count: object
+    found: object
+    found_reverse: object
+    positive: object
+    negative: object
+
+    def share(self):
+        """This replica's part of the mean loss; 0 for a batch that has no valid sample at all."""
+        return ops.sum(ops.where(self.valid, self.loss, 0.0)) / ops.maximum(self.count, 1.0)
+
+
 class _Comparison(NamedTuple):
     rows: object  # [b, K1, B, K2]: this replica's first modality with everyone's second
     columns: object  # [b, K2, B, K1]: this replica's second modality with everyone's first
@@ -52,6 +78,19 @@ class _Comparison(NamedTuple):
     own: object  # [b, B] bool, True at a sample's own place
     valid: object  # [b] bool: both modalities are present
     count: object  # scalar: valid samples in the global batch
+
+    def compared(self, loss) -> Compared:
+        """The result of a loss whose values are `loss` [b]."""
+        others = ~self.own[:, None, :, None] & (self.rows > _ABSENT / 2)
+        negatives = ops.sum(ops.where(others, self.rows, 0.0), axis=(1, 2, 3))
+        negative = negatives / ops.maximum(ops.sum(ops.cast(others, "float32"), axis=(1, 2, 3)), 1.0)
+        found, found_reverse = self._found(self.rows), self._found(self.columns)
+        return Compared(loss, self.valid, self.count, found, found_reverse, ops.max(self.positives, axis=1), negative)
+
+    def _found(self, similarities):
+        best = ops.max(similarities, axis=(1, 3))
+        own = ops.max(ops.where(self.own, best, 2 * _ABSENT), axis=1, keepdims=True)
+        return ~ops.any(~(best < own) & ~self.own, axis=1)  # written so that NaN finds nothing
 
 
 def _similarities(one: Embeddings, other: Embeddings, temperature: float, normalize: bool):
@@ -76,12 +115,6 @@ def _compare(first: Embeddings, second: Embeddings, temperature: float, normaliz
     return _Comparison(rows, columns, ops.reshape(positives, (b, k1 * k2)), own, valid, count)
 
 
-def _share(per_sample, comparison: _Comparison):
-    """This replica's part of the mean over valid samples; 0 for a batch that has no valid sample at all."""
-    total = ops.sum(ops.where(comparison.valid, per_sample, 0.0))
-    return total / ops.maximum(comparison.count, 1.0)
-
-
 def _flat(similarities):
     return ops.reshape(similarities, (ops.shape(similarities)[0], -1))
 
@@ -96,12 +129,12 @@ def mil_nce(first: Embeddings, second: Embeddings, temperature: float = 0.07, no
     issue 4). `normalize=False, temperature=1` is MIL-NCE as first published (arXiv 1912.06430).
 
     Returns:
-      Scalar float32, this replica's share. A sample that lacks one of the two modalities adds nothing to the mean;
-      the modality that it has stays a negative for others.
+      Compared. A sample that lacks one of the two modalities is not valid; the modality that it has stays a negative
+      for others.
     """
     c = _compare(first, second, temperature, normalize)
     everything = ops.concatenate([_flat(c.rows), _flat(c.columns)], axis=1)
-    return _share(ops.logsumexp(everything, axis=1) - ops.logsumexp(c.positives, axis=1), c)
+    return c.compared(ops.logsumexp(everything, axis=1) - ops.logsumexp(c.positives, axis=1))
 
 
 def _one_candidate(first: Embeddings, second: Embeddings, loss: str):
@@ -130,20 +163,4 @@ def symmetric_nce(first: Embeddings, second: Embeddings, temperature: float = 0.
     _one_candidate(first, second, "symmetric_nce")
     c = _compare(first, second, temperature, normalize)
     both = ops.logsumexp(_flat(c.rows), axis=1) + ops.logsumexp(_flat(c.columns), axis=1)
-    return _share(both - 2 * ops.logsumexp(c.positives, axis=1), c)
-
-
-def retrieval_accuracy(first: Embeddings, second: Embeddings):
-    """Top-1 accuracy of finding a sample's second modality among everyone's by its first, by cosine similarity.
-
-    A tie with another sample counts as a miss, so that collapsed embeddings score 0. Of several candidates the
-    best counts.
-
-    Returns:
-      Scalar float32, this replica's share of the accuracy over the valid samples of the global batch.
-    """
-    c = _compare(first, second, temperature=1.0, normalize=True)
-    best = ops.max(c.rows, axis=(1, 3))
-    positive = ops.max(ops.where(c.own, best, 2 * _ABSENT), axis=1, keepdims=True)
-    rivals = ops.sum(ops.cast((best >= positive) & ~c.own, "int32"), axis=1)
-    return _share(ops.cast(rivals == 0, "float32"), c)
+    return c.compared(both - 2 * ops.logsumexp(c.positives, axis=1))

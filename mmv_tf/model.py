@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from mmv_tf import losses
+from mmv_tf import accumulation, batch_norm, losses, step_logs
 from mmv_tf.configurable import configurable
 from mmv_tf.graph import Graph
 from mmv_tf.heads import ProjectionHead
@@ -31,13 +31,17 @@ class MMV(keras.Model):
     Args:
       backbones: {modality: layer}; each maps its modality to a representation [B, D].
       graph: the modality graph. Its modalities must be those of `backbones`.
+      micro_batches: parts in which a replica's batch passes through the backbones in training, one after the other, to
+        save memory; the losses still compare everything with everything (see mmv_tf.accumulation).
 
     Raises:
       ValueError: the graph uses a modality that has no backbone, or a backbone is not in the graph.
     """
 
-    def __init__(self, backbones: Mapping[str, keras.layers.Layer], graph: Graph, **kwargs):
+    def __init__(self, backbones: Mapping[str, keras.layers.Layer], graph: Graph, micro_batches: int = 1, **kwargs):
         super().__init__(**kwargs)
+        if micro_batches < 1:
+            raise ValueError(f"MMV.micro_batches = {micro_batches} must be at least 1.")
         missing = sorted(set(graph.modalities) - set(backbones))
         unused = sorted(set(backbones) - set(graph.modalities))
         if missing:
@@ -45,6 +49,8 @@ class MMV(keras.Model):
         if unused:
             raise ValueError(f"MMV.backbones has {unused[0]!r}, and no head of the graph starts there.")
         self.graph = graph
+        self.micro_batches = micro_batches
+        self.source_names: tuple[str, ...] = ()  # of the data, where losses are to be logged source by source
         self.backbones = dict(backbones)
         self.heads = {
             str(head): ProjectionHead(head, graph.spaces[head.space], name=f"{head.source}_to_{head.space}")
@@ -113,28 +119,40 @@ class MMV(keras.Model):
                 named[name] = variable
         return named
 
+    def represent(self, batch: Mapping[str, tf.Tensor], training: bool = False) -> dict[str, tf.Tensor]:
+        """The backbones alone: {modality: [B,D]}. In training, what is missing does not enter batch statistics."""
+        representations = {}
+        for modality in (m for m in self.graph.modalities if m in batch):
+            with batch_norm.present(batch.get(f"{modality}_mask")):
+                representations[modality] = self.backbones[modality](batch[modality], training=training)
+        return representations
+
     def compute_losses(self, batch: Mapping[str, tf.Tensor], training: bool = False):
         """The weighted loss of a batch, and what to log.
 
         Returns:
           total: scalar, this replica's share of the loss of the global batch.
-          logs: {name: scalar} shares too: 'total_loss', and per pair 'loss/<pair>', 'accuracy/<pair>' both ways.
+          logs: {name: (sum, weight)} of this replica, see `log_names`. Summed over replicas, and over steps, their
+            quotients are means.
         """
-        embeddings = self.embed(batch, training=training)
+        return self.compute_losses_of(self.represent(batch, training), batch, training)
+
+    def compute_losses_of(self, representations: Mapping[str, tf.Tensor], batch, training: bool = False):
+        """`compute_losses` from what `represent` has given; of the batch it needs masks and 'source' only."""
         sides = {}
-        for pair in self.graph.pairs:
-            for modality in (pair.first, pair.second):
-                if (modality, pair.space) not in sides:  # gathered once, however many pairs use it
-                    sides[modality, pair.space] = self._side(embeddings[modality][pair.space], batch, modality)
+        for modality, representation in representations.items():
+            with batch_norm.present(batch.get(f"{modality}_mask")):
+                embeddings = self.embed_repr(modality, representation, training)
+            for space in self.graph.compared_spaces(modality):  # gathered once, however many pairs use it
+                sides[modality, space] = self._side(embeddings[space], batch, modality)
         total, logs = 0.0, {}
         for pair in self.graph.pairs:
-            first, second = sides[pair.first, pair.space], sides[pair.second, pair.space]
-            name = self.graph.pair_name(pair)
-            logs[f"loss/{name}"] = pair.loss(first, second)
-            logs[f"accuracy/{name}"] = losses.retrieval_accuracy(first, second)
-            logs[f"accuracy/{name}_reverse"] = losses.retrieval_accuracy(second, first)
-            total += pair.weight * logs[f"loss/{name}"]
-        return total, {"total_loss": total, **logs}
+            compared = pair.loss(sides[pair.first, pair.space], sides[pair.second, pair.space])
+            total += pair.weight * compared.share()
+            logs.update(step_logs.of_pair(self.graph.pair_name(pair), compared, self.source_names, batch.get("source")))
+        for (modality, space), side in sides.items():
+            logs.update(step_logs.of_embeddings(f"{modality}/{space}", side))
+        return total, {"total_loss": step_logs.of_share(total), **logs}
 
     def _side(self, embeddings, batch, modality: str) -> losses.Embeddings:
         single = losses.Embeddings.single(embeddings, batch.get(f"{modality}_mask"))
@@ -147,36 +165,36 @@ class MMV(keras.Model):
 
     @property
     def log_names(self) -> list[str]:
-        """The names that `train_step` returns, in order."""
-        names = [self.graph.pair_name(pair) for pair in self.graph.pairs]
-        per_pair = [n for name in names for n in (f"loss/{name}", f"accuracy/{name}", f"accuracy/{name}_reverse")]
-        return ["total_loss", *per_pair, "gradient_norm"]
+        """The names of a step's logs, in order (see mmv_tf.step_logs)."""
+        return step_logs.names(self.graph, self.source_names)
 
-    def train_step(self, batch):
-        """One optimiser step; works under `fit` and in `strategy.run`.
+    def take_step(self, batch) -> tf.Tensor:
+        """One optimiser step in a replica context.
 
         Returns:
-          {name: scalar} over the global batch: those of `compute_losses`, and 'gradient_norm' (of the gradient of a
-          replica's share, averaged over replicas).
+          [len(log_names), 2] float32: sum and weight of every log over the global batch, equal on all replicas.
         """
-        with tf.GradientTape() as tape:
-            total, logs = self.compute_losses(batch, training=True)
         variables = self.trainable_variables
-        gradients = tape.gradient(total, variables)
+        gradients, logs = accumulation.gradients(self, batch, variables, self.micro_batches)
         # Heads that only inference uses have no gradient.
         used = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
         gradients, variables = [g for g, _ in used], [v for _, v in used]
-        # The optimiser sums gradients over replicas; the losses are shares of one mean, so that this is exact.
+        replica = _replica()
+        if replica is not None:
+            # Summed here and not by the optimiser, which would clip the replicas' parts one by one. The losses are
+            # shares of one mean, so that the sum is exact.
+            gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+            self.optimizer._all_reduce_sum_gradients = list
         self.optimizer.apply(gradients, variables)
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return self.sum_logs({**logs, "gradient_norm": tf.linalg.global_norm(gradients) / replicas})
+        norm = tf.linalg.global_norm(gradients) / step_logs.replicas()
+        return step_logs.sum_over_replicas({**logs, "gradient_norm": step_logs.of_share(norm)})
+
+    def train_step(self, batch):
+        """One optimiser step, for `fit`: {name: mean over the global batch}. NaN where nothing is there to average."""
+        return self._means(self.take_step(batch))
 
     def test_step(self, batch):
-        return self.sum_logs(self.compute_losses(batch, training=False)[1])
+        return self._means(step_logs.sum_over_replicas(self.compute_losses(batch, training=False)[1]))
 
-    def sum_logs(self, logs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Adds the replicas' shares up, in one reduction."""
-        summed, replica = tf.stack([tf.cast(value, tf.float32) for value in logs.values()]), _replica()
-        if replica is not None:
-            summed = replica.all_reduce(tf.distribute.ReduceOp.SUM, summed)
-        return dict(zip(logs, tf.unstack(summed), strict=True))
+    def _means(self, sums):
+        return dict(zip(self.log_names, tf.unstack(sums[:, 0] / sums[:, 1]), strict=False))

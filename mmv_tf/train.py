@@ -7,6 +7,7 @@ position in the data is a function of the step, so that a run which was killed f
 """
 
 import argparse
+import contextlib
 import json
 import os
 import time
@@ -46,12 +47,16 @@ def train(
     steps_per_loop: int = 100,
     checkpoint_every: int = 1000,
     checkpoints_to_keep: int = 3,
+    keep_every: int = 0,
+    precision: str = "float32",
     jit_compile: bool = False,
+    init_from: str = "",
+    init_parts: tuple[str, ...] = (),
 ):
     """Trains the configured MMV on the configured data until `steps`.
 
     Args:
-      workdir: folder of the run (see mmv_tf.workdir); may be remote.
+      workdir: folder of the run (see mmv_tf.workdir); may be remote. Several machines share it.
       strategy: tf.distribute.Strategy.
       mode: 'train', or 'init', which writes the checkpoint of the untrained network and stops.
       steps: optimiser steps in all, those of earlier sittings included.
@@ -60,8 +65,12 @@ def train(
       seed: of the initial weights, the order of the data and the augmentations.
       steps_per_loop: steps between two looks at the result by the host; also how often is logged.
       checkpoint_every: steps, a multiple of steps_per_loop.
-      checkpoints_to_keep: how many of the newest checkpoints stay.
+      checkpoints_to_keep: how many of the newest checkpoints stay ...
+      keep_every: ... and of which steps they stay for good (a multiple of checkpoint_every; 0: none).
+      precision: 'float32' or 'mixed_bfloat16' (activations; weights, batch statistics and losses stay float32).
       jit_compile: compile the step with XLA (always so on TPU).
+      init_from: a workdir or checkpoint whose weights the run begins with, such as imported ones.
+      init_parts: backbones ('video') and heads ('va -> vat') to take from there; () is all.
 
     Returns:
       The logs of the last loop, as floats.
@@ -69,17 +78,115 @@ def train(
     Raises:
       FloatingPointError: a loss or a gradient became NaN or Inf; names the step and the part. The last checkpoint is
         from before it.
+      Preempted: SIGTERM or Ctrl-C came; the checkpoint of that step is written.
     """
     import keras
     import orbit
-    import tensorflow as tf
 
-    from mmv_tf import files
+    from mmv_tf import files, strategies
     from mmv_tf import workdir as workdirs
+    from mmv_tf.checkpointing import Checkpoints
     from mmv_tf.input_pipeline import InputPipeline
     from mmv_tf.model import MMV
+    from mmv_tf.observer import Observer
+    from mmv_tf.preemption import Preempted, Preemption
+    from mmv_tf.probe import Probe
     from mmv_tf.trainer import Trainer, quiet_orbit
 
+    _check_settings(strategy, batch_size, steps_per_loop, checkpoint_every, optimizer)
+    chief = strategies.is_chief(strategy)
+
+    # 1. The model: variables are made by a real call inside the scope, from a seed.
+    keras.utils.set_random_seed(seed)
+    keras.mixed_precision.set_dtype_policy(precision)
+    pipeline, probe = InputPipeline(), Probe()
+    if probe.every % steps_per_loop:
+        raise ValueError(f"Probe.every = {probe.every} must be a multiple of train.steps_per_loop = {steps_per_loop}.")
+    with strategy.scope():
+        model = MMV()
+        workdirs.check_fit(model, pipeline)
+        model.compile(optimizer=optimizer(), jit_compile=jit_compile)
+        model.build_by_call(pipeline.zeros(batch_size=1))
+        model.optimizer.build(model.trainable_variables)
+        step = orbit.utils.create_global_step()
+    model.source_names = pipeline.source_names if len(pipeline.source_names) > 1 else ()
+
+    # 2. Checkpoints: the newest complete one is restored here, if there is one.
+    checkpoints = Checkpoints(
+        workdir,
+        model,
+        model.optimizer,
+        step,
+        every=checkpoint_every,
+        keep=checkpoints_to_keep,
+        keep_every=keep_every,
+        strategy=strategy,
+    )
+    resumed = checkpoints.restore()
+    if init_from and not resumed:
+        with strategy.scope():
+            print(
+                f"weights of {init_from}:", *workdirs.initialise(model, init_from, init_parts), sep="\n  ", flush=True
+            )
+    if mode == "init" and resumed:
+        raise ValueError(f"--mode=init: {workdir} holds step {int(step.numpy())}; choose another --workdir.")
+
+    # 3. What the run is, beside its checkpoints: export and evaluation need nothing else. Only now, when it is known
+    # that this configuration fits what is in the workdir.
+    if chief:
+        workdirs.describe(workdir, pipeline, gin.operative_config_str(), init_from)
+    if not resumed:
+        checkpoints.save()  # the untrained network: what all that follows is compared with
+    if mode == "init":
+        print(f"the untrained network is in {workdir}", flush=True)
+        return {}
+
+    # 4. The run: loops of steps_per_loop steps; after each, whatever is due: checkpoint, probe, warning, stop.
+    trainer = Trainer(model, pipeline, strategy, step, batch_size, seed, total_steps=steps, jit_compile=jit_compile)
+    first_step, started = int(step.numpy()), time.time()
+    if resumed:
+        print(f"resumed from step {first_step} of {steps} in {workdir}", flush=True)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(quiet_orbit())
+        actions = [checkpoints, stack.enter_context(Preemption(strategy))]
+        if chief:
+            observer = Observer(workdir, model, pipeline, step, batch_size, probe)
+            observer.begin(gin.operative_config_str(), seed)
+            actions.insert(1, observer)
+        controller = orbit.Controller(
+            global_step=step,
+            trainer=trainer,
+            strategy=strategy,
+            steps_per_loop=steps_per_loop,
+            summary_dir=workdir if chief else None,
+            train_actions=actions,
+        )
+        stack.enter_context(trainer.progress(first_step))
+        stack.enter_context(strategies.lost_worker_in_one_line())
+        try:
+            controller.train(steps)
+        except Preempted:
+            checkpoints.save()
+            raise
+        checkpoints.save()
+
+    # 5. What it ended with.
+    summary = {
+        "steps": int(step.numpy()),
+        "seconds": round(time.time() - started, 1),
+        "steps_in_this_sitting": int(step.numpy()) - first_step,
+        "parameters": model.count_params(),
+        "replicas": strategy.num_replicas_in_sync,
+        **trainer.last_logs,
+    }
+    if chief:
+        summary |= {**observer.last_probe, "bad_records": pipeline.bad_records}
+        files.write_text(os.path.join(workdir, workdirs.SUMMARY), json.dumps(summary, indent=2) + "\n")
+        print(json.dumps(summary, indent=2), flush=True)
+    return trainer.last_logs
+
+
+def _check_settings(strategy, batch_size, steps_per_loop, checkpoint_every, optimizer):
     replicas = strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise ValueError(f"train.batch_size = {batch_size} cannot be divided among {replicas} replicas.")
@@ -93,93 +200,27 @@ def train(
             "train.optimizer is not set: include 'gin/optim/adam_cosine.gin', or bind one of mmv_tf.optim."
         )
 
-    # 1. The model: variables are made by a real call inside the scope, from a seed.
-    keras.utils.set_random_seed(seed)
-    pipeline = InputPipeline()
-    with strategy.scope():
-        model = MMV()
-        workdirs.check_fit(model, pipeline)
-        model.compile(optimizer=optimizer(), jit_compile=jit_compile)
-        model.build_by_call(pipeline.zeros(batch_size=1))
-        model.optimizer.build(model.trainable_variables)
-        step = orbit.utils.create_global_step()
-
-    # 2. Checkpoints: the newest complete one is restored here, if there is one.
-    manager = tf.train.CheckpointManager(
-        workdirs.make_checkpoint(model, step, model.optimizer),
-        directory=os.path.join(workdir, workdirs.CHECKPOINTS),
-        max_to_keep=checkpoints_to_keep,
-        step_counter=step,
-        checkpoint_interval=checkpoint_every,
-    )
-    if manager.latest_checkpoint:
-        imported = not workdirs.holds_optimizer(manager.latest_checkpoint)  # then the run begins with these weights
-        with strategy.scope():
-            checkpoint = workdirs.make_checkpoint(model, step) if imported else manager.checkpoint
-            workdirs.restore(checkpoint, manager.latest_checkpoint)  # strictly: Orbit would not say what lacks
-
-    # 3. What the run is, beside its checkpoints: export and evaluation need nothing else. Only now, when it is known
-    # that this configuration fits what is in the workdir.
-    tf.io.gfile.makedirs(workdir)
-    pipeline.save_vocabulary(os.path.join(workdir, workdirs.VOCABULARY))
-    if changes := workdirs.write_config(workdir, gin.operative_config_str()):
-        print("the configuration differs from the one that this workdir began with:", *changes, sep="\n  ", flush=True)
-    if mode == "init" and int(step.numpy()):
-        raise ValueError(f"--mode=init: {workdir} holds step {int(step.numpy())}; choose another --workdir.")
-    if manager.latest_checkpoint is None:
-        manager.save(checkpoint_number=0)  # the intervals count from here
-    if mode == "init":
-        print(f"the untrained network is in {workdir}", flush=True)
-        return {}
-
-    # 4. The run: loops of steps_per_loop steps, a checkpoint every checkpoint_every and at the end.
-    trainer = Trainer(model, pipeline, strategy, step, batch_size=batch_size, seed=seed, total_steps=steps)
-    with quiet_orbit():
-        controller = orbit.Controller(
-            global_step=step,
-            trainer=trainer,
-            strategy=strategy,
-            steps_per_loop=steps_per_loop,
-            checkpoint_manager=manager,
-            summary_dir=workdir,
-        )
-    if int(step.numpy()):
-        print(f"resumed from step {int(step.numpy())} of {steps} in {workdir}", flush=True)
-    started, first_step = time.time(), int(step.numpy())
-    with quiet_orbit(), trainer.progress(first_step):
-        controller.train(steps)
-    summary = {
-        "steps": int(step.numpy()),
-        "seconds": round(time.time() - started, 1),
-        "steps_in_this_sitting": int(step.numpy()) - first_step,
-        "parameters": model.count_params(),
-        **{name: float(value) for name, value in trainer.last_logs.items()},
-    }
-    files.write_text(os.path.join(workdir, "summary.json"), json.dumps(summary, indent=2) + "\n")
-    print(json.dumps(summary, indent=2), flush=True)
-    return trainer.last_logs
-
 
 def main(argv=None):
     """Trains an MMV from a gin configuration."""
+    from mmv_tf import config, strategies
+
     parser = argparse.ArgumentParser(prog="python -m mmv_tf.train", description=main.__doc__)
     parser.add_argument("--workdir", required=True, help="folder of the run; the same command again goes on there")
     parser.add_argument("--mode", choices=["train", "init"], default="train", help="init: write the untrained network")
-    parser.add_argument(
-        "--distribution_strategy",
-        choices=["one_device", "mirrored", "multi_worker_mirrored", "tpu"],
-        default=None,
-        help="default: tpu if --tpu is given, otherwise one_device",
-    )
-    parser.add_argument("--tpu", default=None, help="name or address of the TPU")
-    from mmv_tf import config
-
+    strategies.add_arguments(parser)
     config.add_arguments(parser)
     args = parser.parse_args(argv)
     # The strategy first: several processes must meet before any of them runs an operation.
-    strategy = strategy_from_flags(args.distribution_strategy or ("tpu" if args.tpu else "one_device"), args.tpu)
+    strategy = strategies.from_flags(args)
     config.parse(args.gin_file, args.gin_param)
-    train(args.workdir, strategy, args.mode)
+    from mmv_tf.preemption import Preempted
+
+    try:
+        train(args.workdir, strategy, args.mode)
+    except Preempted as stop:
+        print(f"{stop}; the checkpoint is written, and the same command goes on from there", flush=True)
+        raise SystemExit(128 + stop.signal) from None
 
 
 def cli(argv=None):

@@ -4,7 +4,8 @@ config.gin                  the operative configuration; nothing else is needed 
 vocabulary.txt              the words of the text network, if there is one
 WEIGHTS_LICENSE.txt         licence of imported weights, if the run began with some
 checkpoints/ckpt-N.*        model, optimiser and step
-events.out.tfevents...      TensorBoard scalars
+checkpoints/kept/ckpt-N.*   those that are kept for good (train.keep_every)
+events.out.tfevents...      TensorBoard: scalars, example clips, the configuration
 summary.json                what training ended with
 """
 
@@ -23,6 +24,7 @@ CONFIG = "config.gin"
 VOCABULARY = "vocabulary.txt"
 CHECKPOINTS = "checkpoints"
 WEIGHTS_LICENSE = "WEIGHTS_LICENSE.txt"
+SUMMARY = "summary.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,17 @@ def write_config(workdir: str, text: str) -> list[str]:
     files.write_text(path, text)
     lines = difflib.unified_diff(before.splitlines(), text.splitlines(), n=0, lineterm="")
     return [line for line in lines if line[0] in "+-" and line[:3] not in ("+++", "---")]
+
+
+def describe(workdir: str, pipeline: InputPipeline, configuration: str, init_from: str = "") -> None:
+    """Writes what a run is, beside its checkpoints: vocabulary, configuration, licence of the weights it began with."""
+    tf.io.gfile.makedirs(workdir)
+    pipeline.save_vocabulary(os.path.join(workdir, VOCABULARY))
+    licence = os.path.join(init_from, WEIGHTS_LICENSE)
+    if init_from and tf.io.gfile.exists(licence):
+        files.write_text(os.path.join(workdir, WEIGHTS_LICENSE), files.read_text(licence))
+    if changes := write_config(workdir, configuration):
+        print("the configuration differs from the one that this workdir began with:", *changes, sep="\n  ", flush=True)
 
 
 def parse_config(workdir: str, gin_params=()) -> None:
@@ -111,6 +124,30 @@ def make_checkpoint(model: MMV, step: tf.Variable, optimizer=None) -> tf.train.C
         # By position: the order of the trainable variables, each with its slots.
         parts["optimizer"] = {f"{i:05d}": variable.value for i, variable in enumerate(optimizer.variables)}
     return tf.train.Checkpoint(**parts)
+
+
+def initialise(model: MMV, source: str, parts=()) -> list[str]:
+    """Gives `model` the weights of another run.
+
+    Args:
+      model: built; what is not restored keeps its initial weights.
+      source: a workdir (its newest checkpoint), or the path of a checkpoint.
+      parts: which modalities' backbones and which heads ('video', 'va -> vat'); () is all of the model.
+    Returns:
+      The names of the parts that were restored.
+    Raises:
+      ValueError: an unknown part, no checkpoint, or one that does not fit; names it.
+    """
+    known = [*model.backbones, *model.heads]
+    if unknown := sorted(set(parts) - set(known)):
+        raise ValueError(f"train.init_parts has {unknown[0]!r}; the model's parts are {', '.join(map(repr, known))}.")
+    path = tf.train.latest_checkpoint(os.path.join(source, CHECKPOINTS)) or source
+    if not tf.io.gfile.exists(f"{path}.index"):
+        raise ValueError(f"train.init_from = {source!r} is neither a workdir with a checkpoint nor a checkpoint.")
+    chosen = list(parts or known)
+    variables = {n: v.value for n, v in model.named_variables().items() if n.partition("/")[0] in chosen}
+    restore(tf.train.Checkpoint(model=variables), path)
+    return chosen
 
 
 def holds_optimizer(path: str) -> bool:

@@ -41,7 +41,9 @@ def test_training_leaves_out_what_no_pair_needs():
 def test_losses_are_weighted_and_named():
     model = toy.mmv(graphs.shared(), compiled=False)
     total, logs = model.compute_losses(toy.batch(6), training=True)
-    np.testing.assert_allclose(total, logs["loss/video_audio"] + 2.0 * logs["loss/video_text"], rtol=1e-6)
+    means = {name: value / weight for name, (value, weight) in logs.items()}
+    np.testing.assert_allclose(total, means["loss/video_audio"] + 2.0 * means["loss/video_text"], rtol=1e-6)
+    assert [*logs, "gradient_norm"] == model.log_names
 
 
 def _steps(strategy, graph, size, steps):

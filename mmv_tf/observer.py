@@ -1,0 +1,57 @@
+"""What a run shows of itself beside its logs: example clips, configuration, probes, early warnings."""
+
+import sys
+
+import tensorflow as tf
+import tqdm
+
+from mmv_tf import monitor
+from mmv_tf.probe import Probe
+
+
+class Observer:
+    """Writes to the TensorBoard files of a run; as an Orbit train action, looks at the logs of each loop.
+
+    Args:
+      workdir: folder of the run.
+      model: an MMV.
+      pipeline: the InputPipeline that feeds it.
+      step: the global step, a tf.Variable.
+      batch_size: clips in the global batch.
+      probe: what to measure now and then.
+    """
+
+    def __init__(self, workdir: str, model, pipeline, step: tf.Variable, batch_size: int, probe: Probe):
+        self.last_probe: dict[str, float] = {}
+        self._model, self._pipeline, self._step, self._probe = model, pipeline, step, probe
+        self._watch = monitor.CollapseWatch(batch_size)
+        self._writer = tf.summary.create_file_writer(workdir)
+
+    def begin(self, config: str, seed: int) -> None:
+        """Shows what the run is made of, and probes the untrained network: that is what to compare with."""
+        monitor.write_text(self._writer, config, self._model.graph.describe(), int(self._step.numpy()))
+        if int(self._step.numpy()):
+            return
+        words = self._pipeline.text.words if self._pipeline.text else ()
+        examples = next(iter(self._pipeline.training_dataset(8, seed=seed)))
+        monitor.write_examples(self._writer, examples, words, 0, source_names=self._pipeline.source_names)
+        self._measure()
+
+    def __call__(self, output) -> None:
+        logs = {name: float(value) for name, value in output.items()}
+        for warning in self._watch(int(self._step.numpy()), logs):
+            tqdm.tqdm.write(f"warning: {warning}", file=sys.stderr)
+        self._measure()
+
+    def _measure(self):
+        step = int(self._step.numpy())
+        if not self._probe.due(step):
+            return
+        self.last_probe = self._probe.run(self._model, self._pipeline)
+        with self._writer.as_default(step=step):
+            for name, value in self.last_probe.items():
+                tf.summary.scalar(name, value)
+        self._writer.flush()
+        shown = {n.removeprefix("probe/"): v for n, v in self.last_probe.items() if f"{n}_chance" in self.last_probe}
+        found = ", ".join(f"{name} {value:.3g}" for name, value in shown.items())
+        tqdm.tqdm.write(f"probe at step {step}: {found}", file=sys.stderr)
