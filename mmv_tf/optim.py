@@ -1,10 +1,22 @@
-"""Optimisers and learning-rate schedules: Keras' own, given names that gin can bind."""
+"""Optimisers and learning-rate schedules: Keras' own, and LARS, given names that gin can bind."""
+
+import inspect
 
 import gin
 import keras
 
-for _optimizer in (keras.optimizers.Adam, keras.optimizers.AdamW, keras.optimizers.SGD):
-    gin.external_configurable(_optimizer, module="keras.optimizers")
+from mmv_tf.lars import LARS
+
+
+def _give_to_gin(optimizer, module: str) -> None:
+    # Every optimiser takes **kwargs, so gin would let any name pass until it is made: it may bind those spelt out.
+    named = [p.name for p in inspect.signature(optimizer).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    gin.external_configurable(optimizer, module=module, allowlist=named)
+
+
+for _name in ("Adam", "AdamW", "SGD", "Lamb"):
+    _give_to_gin(getattr(keras.optimizers, _name), "keras.optimizers")
+_give_to_gin(LARS, "mmv_tf")
 
 
 @gin.configurable
