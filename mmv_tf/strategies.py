@@ -89,8 +89,10 @@ def _own_address(text: str) -> str:
         cluster, task = content["cluster"], content["task"]
         kind, index = task["type"], task["index"]
         address = cluster[kind][index]
-        if kind not in ("chief", "worker") or index < 0 or not isinstance(cluster[kind], list) or ":" not in address:
+        if kind not in ("chief", "worker") or index < 0:
             raise ValueError(f"the task {kind} {index} is not one of the cluster's workers")
+        if ":" not in address:
+            raise ValueError(f"{address!r} has no port")
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ValueError(f"TF_CONFIG is malformed ({type(error).__name__}: {error}): {text}. {example}") from error
     return address
