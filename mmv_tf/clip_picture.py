@@ -11,7 +11,8 @@ _SMALLEST = 96  # pixels: smaller frames and spectrograms are enlarged by whole 
 _NARROWEST = 448  # pixels, so that a narration fits into few lines
 _LINE, _MARGIN, _SCALE = 16, 4, 0.4
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_BACKGROUND, _INK, _MISSING_INK = 24, (235, 235, 235), (255, 150, 90)
+BACKGROUND = 24
+_INK, _MISSING_INK = (235, 235, 235), (255, 150, 90)
 
 
 def draw(clip: Mapping[str, np.ndarray], words: Sequence[str] = (), source: str = "") -> np.ndarray:
@@ -88,11 +89,11 @@ def _enlarged(frame: np.ndarray) -> np.ndarray:
 
 
 def _on_canvas(picture: np.ndarray, width: int) -> np.ndarray:
-    return np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)), constant_values=_BACKGROUND)
+    return np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)), constant_values=BACKGROUND)
 
 
 def _missing(what: str, height: int, width: int) -> np.ndarray:
-    panel = np.full((height, width, 3), _BACKGROUND + 24, np.uint8)
+    panel = np.full((height, width, 3), BACKGROUND + 24, np.uint8)
     cv2.putText(panel, what, (_MARGIN, height // 2 + 5), _FONT, _SCALE, _MISSING_INK, 1, cv2.LINE_AA)
     return panel
 
@@ -107,7 +108,7 @@ def _text(text: str, width: int) -> np.ndarray:
         longer = f"{lines[-1]} {word}".strip()
         fits = cv2.getTextSize(longer, _FONT, _SCALE, 1)[0][0] <= width - 2 * _MARGIN
         lines = [*lines[:-1], longer] if fits or not lines[-1] else [*lines, f"   {word}"]
-    panel = np.full((_LINE * len(lines) + _MARGIN, width, 3), _BACKGROUND, np.uint8)
+    panel = np.full((_LINE * len(lines) + _MARGIN, width, 3), BACKGROUND, np.uint8)
     for number, line in enumerate(lines, start=1):
         cv2.putText(panel, line, (_MARGIN, _LINE * number - 3), _FONT, _SCALE, _INK, 1, cv2.LINE_AA)
     return panel

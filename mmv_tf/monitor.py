@@ -44,7 +44,10 @@ def write_examples(
         source = source_names[number] if 0 <= number < len(source_names) else ""
         pictures.append(clip_picture.draw(clip, words, source))
     height = max(len(picture) for picture in pictures)
-    same_size = [np.pad(picture, ((0, height - len(picture)), (0, 0), (0, 0))) for picture in pictures]
+    same_size = [
+        np.pad(picture, ((0, height - len(picture)), (0, 0), (0, 0)), constant_values=clip_picture.BACKGROUND)
+        for picture in pictures
+    ]
     with writer.as_default(step=step):
         tf.summary.image("clips", np.stack(same_size), max_outputs=count)
     writer.flush()

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 
 import gin
 import numpy as np
-import tensorflow as tf
 
 from mmv_tf.evals import knn, retrieval
-from mmv_tf.input_pipeline import explain_data_error
+from mmv_tf.evals.embedding import Clips, RecordEmbedder
 
 LABELLED_MODALITIES = ("video", "audio")
 RECALLS = (1, 5)
@@ -41,7 +40,7 @@ class Probe:
         labelled_test: str = "",
         max_clips: int = 1000,
         num_neighbours: int = 5,
-        batch_size: int = 32,
+        batch_size: int = 16,
     ):
         for name, value, least in (
             ("every", every, 0),
@@ -64,7 +63,7 @@ class Probe:
         self.every, self.retrieval_data = every, retrieval_data
         self.labelled_train, self.labelled_test = labelled_train, labelled_test
         self.max_clips, self.num_neighbours, self.batch_size = max_clips, num_neighbours, batch_size
-        self._embed, self._model = None, None
+        self._embedder, self._probed = None, None
 
     def due(self, step: int) -> bool:
         """Whether a probe is to be run at `step` (0 too: the untrained network is what to compare with)."""
@@ -81,35 +80,38 @@ class Probe:
         Raises:
           ValueError: a set is missing, has too few clips, or lacks labels or classes; names the setting.
         """
-        if self._model is not model:
-            self._model, self._embed = model, _embedder(model)
+        if self._embedder is None or self._probed != (model, pipeline):
+            self._probed, self._embedder = (model, pipeline), RecordEmbedder(model, pipeline, self.batch_size)
         scalars = {}
         if self.retrieval_data:
-            scalars |= self._retrieval(model.graph, pipeline)
+            scalars |= self._retrieval(model.graph)
         if self.labelled_train:
-            scalars |= self._knn(pipeline)
+            scalars |= self._knn(model.graph)
         return {f"probe/{name}": float(value) for name, value in scalars.items()}
 
-    def _retrieval(self, graph, pipeline):
-        clips = self._collect(pipeline, "retrieval_data")
-        scalars = {}
+    def _clips(self, setting: str) -> Clips:
+        try:
+            return self._embedder.embed(getattr(self, setting), self.max_clips)
+        except ValueError as error:
+            raise ValueError(f"Probe.{setting}: {error}") from error
+
+    def _retrieval(self, graph):
+        clips, scalars = self._clips("retrieval_data"), {}
         for name, first, second, space in comparisons(graph):
-            if (first, space) not in clips or (second, space) not in clips:
-                continue
-            both = clips["mask", first] & clips["mask", second]
+            both = clips.present[first] & clips.present[second]
             if both.sum() < 2:
-                continue
-            sides = {modality: clips[modality, space][both] for modality in (first, second)}
-            # Clips with the same narration cannot be told apart by it: each of them is right.
-            texts = [tuple(row) for row in clips["words", "text"][both]] if "text" in (first, second) else None
-            groups = range(int(both.sum())) if texts is None else [texts.index(text) for text in texts]
+                continue  # such as text in records of AudioSet
+            groups = np.arange(both.sum())
+            if "text" in (first, second):
+                # Clips with the same narration cannot be told apart by it: each of them is right.
+                groups = np.unique(clips.words[both], axis=0, return_inverse=True)[1].reshape(-1)
             relevance = retrieval.Relevance.same_group(groups, groups)
             chance = retrieval.chance(relevance, RECALLS)
-            suffix = name.removeprefix(f"{first}_{second}")
+            twin = name.removeprefix(f"{first}_{second}")  # the space, where one pair meets in several
             for query, target in ((first, second), (second, first)):
-                ranks = retrieval.ranks(sides[query], sides[target], relevance)
-                for measure, value in retrieval.metrics(ranks, RECALLS).items():
-                    label = f"retrieval/{query}_to_{target}{suffix}/{measure.replace('MedR', 'median_rank')}"
+                sides = [clips.embeddings[modality, space][both] for modality in (query, target)]
+                for measure, value in retrieval.retrieval(*sides, relevance, recalls=RECALLS).items():
+                    label = f"retrieval/{query}_to_{target}{twin}/{measure.replace('MedR', 'median_rank')}"
                     scalars[label], scalars[f"{label}_chance"] = value, chance[measure]
         if not scalars:
             raise ValueError(
@@ -117,70 +119,41 @@ class Probe:
             )
         return scalars
 
-    def _knn(self, pipeline):
-        train, test = (self._collect(pipeline, name, labelled=True) for name in ("labelled_train", "labelled_test"))
+    def _knn(self, graph):
+        train, test = self._clips("labelled_train"), self._clips("labelled_test")
+        for name, clips in (("labelled_train", train), ("labelled_test", test)):
+            if (clips.label < 0).all():
+                raise ValueError(
+                    f"Probe.{name} = {getattr(self, name)!r}: none of its {len(clips.label)} clips has a label; "
+                    "give records with labels, or no Probe.labelled_train and Probe.labelled_test."
+                )
         scalars = {}
-        for modality in LABELLED_MODALITIES:
-            if (modality, "repr") not in train:
-                continue
-            sets = []
-            for clips in (train, test):
-                keep = clips["mask", modality] & (clips["label", ""] >= 0)
-                sets += [clips[modality, "repr"][keep], clips["label", ""][keep]]
-            if len(sets[1]) and len(sets[3]):
-                try:
-                    accuracy, majority = knn.accuracy(*sets, num_neighbours=self.num_neighbours)
-                except ValueError as error:
-                    raise ValueError(f"Probe.labelled_train = {self.labelled_train!r}, {modality}: {error}") from None
-                scalars[f"knn/{modality}"], scalars[f"knn/{modality}_chance"] = accuracy, majority
+        for modality in (m for m in LABELLED_MODALITIES if m in graph.modalities):
+            kept = [(clips, clips.present[modality] & (clips.label >= 0)) for clips in (train, test)]
+            if not all(rows.any() for _, rows in kept):
+                continue  # such as frames in records of sound alone
+            sides = [part[rows] for clips, rows in kept for part in (clips.embeddings[modality, "repr"], clips.label)]
+            try:
+                accuracy, majority = knn.accuracy(*sides, num_neighbours=self.num_neighbours)
+            except ValueError as error:
+                raise ValueError(f"Probe.labelled_train = {self.labelled_train!r}, {modality}: {error}") from None
+            scalars[f"knn/{modality}"], scalars[f"knn/{modality}_chance"] = accuracy, majority
+        if not scalars:
+            raise ValueError(
+                f"Probe.labelled_train = {self.labelled_train!r} and Probe.labelled_test = {self.labelled_test!r}: "
+                f"the labelled clips of the two have neither {' nor '.join(LABELLED_MODALITIES)} in common."
+            )
         return scalars
 
-    def _collect(self, pipeline, setting: str, labelled: bool = False) -> dict[tuple[str, str], np.ndarray]:
-        """{(modality, space): [N, d], ('mask', modality): [N], ('words', 'text'): [N, W], ('label', ''): [N]}."""
-        parts: dict[tuple[str, str], list] = {}
-        try:
-            dataset = pipeline.evaluation_dataset(getattr(self, setting), self.batch_size)
-            for batch in dataset.unbatch().take(self.max_clips).batch(self.batch_size):
-                for name, rows in self._rows(batch, labelled).items():
-                    parts.setdefault(name, []).append(rows)
-        except tf.errors.OpError as error:
-            if fault := explain_data_error(error):
-                raise ValueError(f"Probe.{setting}: {fault}") from error
-            raise
-        except ValueError as error:
-            raise ValueError(f"Probe.{setting}: {error}") from error
-        return {name: np.concatenate(rows) for name, rows in parts.items()}
 
-    def _rows(self, batch, labelled):
-        batch = {name: value.numpy() for name, value in batch.items() if name != "key"}
-        size = len(batch["label"])
-        modalities = [m for m in self._model.graph.modalities if m in batch and not (labelled and m == "text")]
-        rows = {("label", ""): batch["label"]}
-        inputs = {}
-        for modality in modalities:
-            values, mask = batch[modality], batch.get(f"{modality}_mask", np.ones(size, bool))
-            if modality == "text":
-                nearest = mask.argmax(axis=1)
-                values, mask = values[np.arange(size), nearest], mask.any(axis=1)
-                rows["words", "text"] = values
-            rows["mask", modality] = mask
-            # Always the same shape: one trace, and no other would do on a TPU.
-            inputs[modality] = np.concatenate(
-                [values, np.zeros((self.batch_size - size, *values.shape[1:]), values.dtype)]
-            )
-        for modality, spaces in self._embed(inputs).items():
-            for space, embeddings in spaces.items():
-                rows[modality, space] = embeddings.numpy()[:size]
-        return rows
-
-
-def _embedder(model):
-    @tf.function(autograph=False)
-    def embed(inputs):
-        embeddings = model.embed(inputs, training=False)
-        return tf.nest.map_structure(lambda tensor: tf.cast(tensor, tf.float32), embeddings)
-
-    return lambda inputs: embed({name: tf.constant(values) for name, values in inputs.items()})
+def summary(scalars: Mapping[str, float]) -> str:
+    """One line for the console: each R@1 and accuracy of a probe beside its chance."""
+    shown = []
+    for name, value in scalars.items():
+        if name.endswith("/R@1") or name.startswith("probe/knn/") and not name.endswith("_chance"):
+            what = name.removeprefix("probe/").removeprefix("retrieval/").replace("_to_", "->").replace("/", " ")
+            shown.append(f"{what} {value:.1%} (chance {scalars[f'{name}_chance']:.1%})")
+    return "probe: " + ", ".join(shown)
 
 
 def comparisons(graph) -> list[tuple[str, str, str, str]]:

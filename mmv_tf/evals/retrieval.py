@@ -155,9 +155,11 @@ def metrics(query_ranks: np.ndarray, recalls: Sequence[int] = RECALLS) -> dict[s
     return result
 
 
-def retrieval(queries, targets, relevance: Relevance | None = None, **options) -> dict[str, float]:
-    """`metrics(ranks(...))`: R@1, R@5, R@10 and MedR; the options are those of `ranks`."""
-    return metrics(ranks(queries, targets, relevance, **options))
+def retrieval(
+    queries, targets, relevance: Relevance | None = None, recalls: Sequence[int] = RECALLS, **options
+) -> dict[str, float]:
+    """`metrics(ranks(...), recalls)`: R@1, R@5, R@10 and MedR; the options are those of `ranks`."""
+    return metrics(ranks(queries, targets, relevance, **options), recalls)
 
 
 def chance(relevance: Relevance, recalls: Sequence[int] = RECALLS, block_bytes: int = 64 << 20) -> dict[str, float]:
