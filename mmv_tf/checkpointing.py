@@ -108,8 +108,11 @@ class Checkpoints:
 
 
 def _remove_unfinished(folder: str) -> None:
-    """Removes what a process left that was killed while it wrote: TensorFlow writes to `ckpt-N_temp` and renames."""
+    """Removes what a process left that was killed while it wrote: TensorFlow writes under these names, and renames."""
     if tf.io.gfile.isdir(folder):
         for name in tf.io.gfile.listdir(folder):
+            path = os.path.join(folder, name)
             if name.rstrip("/").endswith("_temp"):  # remote file systems list folders with a slash
-                tf.io.gfile.rmtree(os.path.join(folder, name))
+                tf.io.gfile.rmtree(path)
+            elif name.startswith("checkpoint.tmp"):
+                tf.io.gfile.remove(path)

@@ -118,6 +118,7 @@ def test_leftovers_of_killed_writes_are_removed(model, tmp_path):
     leftover = tmp_path / "checkpoints" / "ckpt-2_temp"
     leftover.mkdir()
     (leftover / "part-00000-of-00001.data-00000-of-00001").write_text("half")
+    (tmp_path / "checkpoints" / "checkpoint.tmp0123").write_text("half")
     _, step, checkpoints = _run(tmp_path, model=model)
     checkpoints.restore()
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
