@@ -119,15 +119,10 @@ class BatchNorm(keras.layers.Layer):
 
     def _normalise_by_batch(self, x):
         """Outputs in the compute dtype, mean, variance, and 0 if there was no sample to take them from, otherwise 1."""
-        weights = _weights(x, self.variable_dtype)
-        if _replicas() > 1 or len(x.shape) < 4 or not _has_fused_kernel(x):
-            return self._by_moments(x, weights)
-        if weights is None:
+        # The kernel cannot weigh samples. A switch between the two costs more time to trace than it saves.
+        if _here.mask is None and _replicas() == 1 and len(x.shape) >= 4 and _has_fused_kernel(x):
             return self._by_kernel(x)
-        import tensorflow as tf
-
-        # The kernel cannot weigh samples; a batch that lacks nothing, which is the usual one, need not pay for that.
-        return tf.cond(tf.reduce_all(_here.mask), lambda: self._by_kernel(x), lambda: self._by_moments(x, weights))
+        return self._by_moments(x, _weights(x, self.variable_dtype))
 
     def _by_kernel(self, x):
         outputs, mean, variance = self._fused(x)
@@ -135,9 +130,11 @@ class BatchNorm(keras.layers.Layer):
 
     def _by_moments(self, x, weights):
         x = ops.cast(x, self.variable_dtype)
-        mean, variance, count = moments(x, weights)
+        deviations, mean, variance, count = moments(x, weights)
         multiplier = self.scale * ops.rsqrt(variance + self.epsilon)
-        outputs = ops.cast((x - mean) * multiplier + self.offset, self.compute_dtype)
+        # The deviations have no gradient for the mean; it comes back in a term that is 0. One pass over x less.
+        shift = self.offset - (mean - ops.stop_gradient(mean)) * multiplier
+        outputs = ops.cast(deviations * multiplier + shift, self.compute_dtype)
         return outputs, mean, variance, ops.cast(count > 0, mean.dtype)
 
     def _fused(self, x, mean=None, variance=None):
@@ -185,7 +182,8 @@ def moments(x, weights=None):
       weights: 0 and 1 in the dtype of `x`, of the rank of `x`, to be broadcast; None: ones.
 
     Returns:
-      mean [C], variance [C] (0 and 1 where all weights are 0), and the sum of the weights over the leading axes.
+      x - mean, without a gradient for the mean (that of the variance for it is 0, as squares are least there); mean
+      [C] and variance [C], 0 and 1 where all weights are 0; the sum of the weights over the leading axes.
     """
     axes = list(range(len(x.shape) - 1))
     count = ops.cast(ops.prod(ops.shape(x)[:-1]), x.dtype)  # replicas may hold unequal shares
@@ -195,10 +193,9 @@ def moments(x, weights=None):
     count = sums[-1]
     divisor = ops.maximum(count, 1)
     mean = sums[:-1] / divisor
-    # The sum of squares is least at the mean, so that no gradient goes through this mean.
-    squares = ops.square(x - ops.stop_gradient(mean))
-    variance = _over_replicas(_sum(squares, weights, axes)) / divisor
-    return mean, ops.where(count > 0, variance, 1), count
+    deviations = x - ops.stop_gradient(mean)
+    variance = _over_replicas(_sum(ops.square(deviations), weights, axes)) / divisor
+    return deviations, mean, ops.where(count > 0, variance, 1), count
 
 
 def _sum(x, weights, axes):
