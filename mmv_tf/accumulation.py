@@ -53,7 +53,8 @@ def gradients(model, batch, variables, micro_batches: int = 1):
                 tf.reduce_sum(representations[m] * tf.cast(cached[m], representations[m].dtype)) for m in cached
             ]
             carrier = tf.add_n([tf.cast(product, tf.float32) for product in products])
-        return tape.gradient(carrier, variables)
+        found = tape.gradient(carrier, variables)
+        return [None if g is None else tf.convert_to_tensor(g) for g in found]  # learned word vectors give slices
 
     below = _sum(second_pass, (parts, _cut_tree(cached, micro_batches)), micro_batches, variables)
     return [_add(a, b) for a, b in zip(above, below, strict=True)], logs

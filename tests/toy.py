@@ -49,10 +49,11 @@ class ToyText(keras.layers.Layer):
         return keras.ops.sum(self.embedding(inputs), axis=-2)
 
 
-def mmv(graph, seed=0, learning_rate=0.01, compiled=True) -> MMV:
+def mmv(graph, seed=0, learning_rate=0.01, compiled=True, backbone=ToyBackbone, micro_batches=1) -> MMV:
     keras.utils.set_random_seed(seed)
-    backbones = {"video": ToyBackbone(), "audio": ToyBackbone(), "text": ToyText()}
-    model = MMV(backbones={m: backbones[m] for m in graph.modalities}, graph=graph)
+    backbones = {"video": backbone(), "audio": backbone(), "text": ToyText()}
+    backbones = {m: backbones[m] for m in graph.modalities}
+    model = MMV(backbones=backbones, graph=graph, micro_batches=micro_batches)
     model.build_by_call(batch(2))
     if compiled:
         model.compile(optimizer=keras.optimizers.Adam(learning_rate))
