@@ -72,13 +72,13 @@ def contenders(pattern, num_frames, batch_size):
         return InputPipeline([Source(pattern)], modalities, video, LogMel(), Tokenizer(words), shuffle_window=4)
 
     everything = pipeline(("video", "audio", "text"))
-    raw = everything._raw_training_dataset(batch_size, 0, 0, 0, 1)
+    raw = everything._training_examples(batch_size).records()
     parsed = raw.map(lambda serialized, *_: records.parse(serialized), tf.data.AUTOTUNE, deterministic=True)
     clips = [record["video"][:num_frames] for record in parsed.take(8)]
     stored = tf.data.Dataset.zip(raw.take(8).cache().repeat(), tf.data.Dataset.counter())
     video_only = pipeline(("video",))
     no_reading = stored.map(
-        lambda element, i: video_only._training_example(element[0], 0, tf.stack([i, i])),
+        lambda element, i: video_only.clips.training(element[0], 0, tf.stack([i, i])),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
@@ -95,7 +95,7 @@ def contenders(pattern, num_frames, batch_size):
         "bare decode_jpeg, INTEGER_FAST": (bare(dct_method="INTEGER_FAST"), 1),
         "read and parse only": (parsed, 1),
         "video, all augmentation": (video_only.training_dataset(batch_size), batch_size),
-        "the same, records in memory": (video_only._batches(no_reading, batch_size, True), batch_size),
+        "the same, records in memory": (video_only._batches(no_reading, batch_size, training=True), batch_size),
         "video, evaluation": (video_only.evaluation_dataset(pattern, batch_size).repeat(), batch_size),
         "video, audio and text": (everything.training_dataset(batch_size), batch_size),
         "audio only": (pipeline(("audio",)).training_dataset(batch_size), batch_size),

@@ -1,6 +1,6 @@
 """Files of records to batches: a dict of tensors (DESIGN.md section 5), deterministic and resumable by step number.
 
-    phases: read (record_stream), parse (records), sample and decode (video), preprocess (video, audio, text)
+    read and mix (training_examples) -> one clip of each record (clip_maker) -> batches, as networks take them (here)
 
 The batch: video [B, T, H, W, 3] float32 in [0, 1]; audio [B, T', M, 1] float32 log-mel; text [B, K, W] int32 word ids;
 video_mask, audio_mask [B] bool and text_mask [B, K] bool tell what a record has; label [B] int32, -1 for none; in
@@ -13,15 +13,18 @@ from collections.abc import Sequence
 import gin
 import tensorflow as tf
 
-from mmv_tf import record_stream as streams
-from mmv_tf import records, shards
+from mmv_tf import shards
 from mmv_tf.audio import LogMel
-from mmv_tf.record_stream import explain_data_error  # noqa: F401  (for users of the pipeline)
-from mmv_tf.sources import Source, distinct_names, split_batch, spread
+from mmv_tf.clip_maker import ClipMaker
+from mmv_tf.faults import BadRecords, explain_data_error  # noqa: F401  (for users of the pipeline)
+from mmv_tf.shard_reader import read_shard
+from mmv_tf.sources import Source, distinct_names
 from mmv_tf.text import Tokenizer
+from mmv_tf.training_examples import TrainingExamples
 from mmv_tf.video import VideoInput
 
 MODALITIES = ("video", "audio", "text")
+_BATCHES_AHEAD = 8  # of the step that is running; more than what the stages below and tf.distribute hold ready
 
 
 @gin.configurable
@@ -33,10 +36,13 @@ class InputPipeline:
         for each, all different.
       modalities: of 'video', 'audio', 'text': which of them a batch holds.
       video, audio, text: a VideoInput, LogMel and Tokenizer; made with their gin settings if None.
-      max_candidates: K, how many narrations a record gives, those nearest in time first.
+      max_candidates: K, how many narrations a clip has: those nearest in time.
       readers: shards that are read side by side, over all hosts.
       shuffle_window: records that a reader permutes among themselves, at most ...
       shuffle_bytes: ... so many that all readers together hold about this much.
+      max_bad_records: records that training may leave out, on each host, because they cannot be read or decoded. Each
+        is logged, and in its place comes an example that lacks everything, so that all others stay where they are.
+        One more stops the run; so does the first with 0. Evaluation leaves out none.
 
     Raises:
       ValueError: unknown modality; two sources of one name; or a setting of the parts is wrong.
@@ -53,6 +59,7 @@ class InputPipeline:
         readers: int = 16,
         shuffle_window: int = 256,
         shuffle_bytes: float = 2**30,
+        max_bad_records: int = 0,
     ):
         for modality in modalities:
             if modality not in MODALITIES:
@@ -65,11 +72,13 @@ class InputPipeline:
         self.text = text or (Tokenizer() if "text" in modalities else None)
         self.max_candidates, self.readers = max_candidates, readers
         self.shuffle_window, self.shuffle_bytes = shuffle_window, shuffle_bytes
+        self.max_bad_records, self._bad_records = max_bad_records, BadRecords(max_bad_records)
+        self.clips = ClipMaker(self.modalities, self.video, self.audio, max_candidates)
 
     @property
     def num_samples(self) -> int:
         """Samples of sound in a clip."""
-        return round(self.video.seconds * self.audio.sample_rate)
+        return self.clips.num_samples
 
     @tf.autograph.experimental.do_not_convert  # nothing needs it, and it takes most of the time to build
     def training_dataset(
@@ -95,41 +104,75 @@ class InputPipeline:
         Raises:
           ValueError: no sources, no files, or a batch size that replicas or hosts cannot share.
         """
+        replicas = input_context.num_replicas_in_sync if input_context else 1
+        examples = self._training_examples(global_batch_size, seed, start_step, input_context).examples()
+        return self._batches(examples, global_batch_size // replicas, training=True)
+
+    @tf.autograph.experimental.do_not_convert
+    def find_fault(
+        self,
+        global_batch_size: int,
+        seed: int,
+        start_step: int,
+        num_steps: int,
+        input_context: tf.distribute.InputContext | None = None,
+    ) -> str | None:
+        """Looks for the first bad record of this host in the batches of some steps, and a few that are made ahead.
+
+        For errors that do not say which record they are about, such as those of decoding a JPEG.
+
+        Returns:
+          one line that names step, shard, record, key and reason; None if there is no bad record.
+        """
+        examples = self._training_examples(global_batch_size, seed, start_step, input_context)
+        found = examples.find_fault((num_steps + _BATCHES_AHEAD) * examples.batch)
+        if not found:
+            return None
+        number, line = found
+        return (
+            f"the batch after step {start_step + number // examples.batch}: {line}; preprocess again, take the shard "
+            "away, or say with InputPipeline.max_bad_records how many bad records may be left out"
+        )
+
+    @tf.autograph.experimental.do_not_convert
+    def keys_of_step(self, global_batch_size: int, seed: int, step: int) -> list[tuple[str, str, bool]]:
+        """(name of the source, key, whether some input is NaN or Inf) of each clip in the batch after `step`."""
+        examples = self._training_examples(global_batch_size, seed, step).examples().take(global_batch_size)
+        clips = []
+        for batch in examples.batch(8).map(self._finish_batch):
+            bad = tf.zeros_like(batch["source"], tf.bool)
+            for value in (value for value in batch.values() if value.dtype.is_floating):
+                bad |= tf.reduce_any(~tf.math.is_finite(value), axis=range(1, value.shape.rank))
+            for source, key, is_bad in zip(batch["source"].numpy(), batch["key"].numpy(), bad.numpy(), strict=True):
+                clips.append((self.source_names[source], key.decode(errors="replace"), bool(is_bad)))
+        return clips
+
+    @property
+    def bad_records(self) -> list[dict]:
+        """The records that this process has left out: see `mmv_tf.faults.BadRecords.as_list`."""
+        return self._bad_records.as_list()
+
+    def _training_examples(self, global_batch_size, seed=0, start_step=0, input_context=None):
         context = input_context or tf.distribute.InputContext()
         hosts, replicas = context.num_input_pipelines, context.num_replicas_in_sync
         if global_batch_size % replicas or global_batch_size % hosts:
             raise ValueError(
                 f"a batch of {global_batch_size} cannot be shared by {replicas} replicas on {hosts} hosts evenly"
             )
-        raw = self._raw_training_dataset(global_batch_size // hosts, seed, start_step, context.input_pipeline_id, hosts)
-        dataset = raw.map(self._training_example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return self._batches(dataset, global_batch_size // replicas, drop_remainder=True)
-
-    def _raw_training_dataset(self, host_batch, seed, start_step, host, hosts):
-        """(serialized, number of the source int32, seed [2] int64) of every example of this host, in order."""
-        if not self.sources:
-            raise ValueError("InputPipeline.sources is empty: bind at least one Source, with a pattern of records")
-        counts = split_batch(host_batch, [source.weight for source in self.sources])
-        datasets = []
-        for index, (source, count) in enumerate(zip(self.sources, counts, strict=True)):
-            if not count:
-                raise ValueError(
-                    f"the source {source.name!r} gets no place in a batch of {host_batch}: raise its Source.weight"
-                )
-            found = shards.find(source.pattern)
-            readers = streams.num_readers(found, self.readers, hosts)
-            window = streams.shuffle_window(found, readers, self.shuffle_window, self.shuffle_bytes)
-            stream = streams.record_stream(
-                found, seed + index, start_step * count * hosts, self.readers, window, host, hosts
-            )
-            number, base = tf.constant(index, tf.int32), tf.constant((seed << 16) + index, tf.int64)
-            datasets.append(
-                stream.map(lambda record, position, n=number, base=base: (record, n, tf.stack([base, position])))
-            )
-        if len(datasets) == 1:
-            return datasets[0]
-        choice = tf.data.Dataset.from_tensor_slices(tf.constant(spread(counts), tf.int64)).repeat()
-        return tf.data.Dataset.choose_from_datasets(datasets, choice)
+        return TrainingExamples(
+            sources=self.sources,
+            names=self.source_names,
+            clips=self.clips,
+            batch=global_batch_size // hosts,
+            seed=seed,
+            start_step=start_step,
+            host=context.input_pipeline_id,
+            hosts=hosts,
+            readers=self.readers,
+            window=self.shuffle_window,
+            window_bytes=self.shuffle_bytes,
+            bad_records=self._bad_records if self.max_bad_records else None,
+        )
 
     @tf.autograph.experimental.do_not_convert  # nothing needs it, and it takes most of the time to build
     def evaluation_dataset(self, pattern, batch_size: int, num_clips: int = 1) -> tf.data.Dataset:
@@ -147,21 +190,21 @@ class InputPipeline:
         found = shards.find(pattern)
         counts = tf.constant(found.counts, tf.int64)
         files = tf.data.Dataset.from_tensor_slices((tf.constant(found.files), counts, tf.zeros_like(counts), counts))
-        clips = files.flat_map(streams.read_shard).flat_map(
+        clips = files.flat_map(read_shard).flat_map(
             lambda serialized: tf.data.Dataset.from_tensors(serialized).repeat(num_clips).enumerate()
         )
         dataset = clips.map(
-            lambda clip, serialized: self._evaluation_example(serialized, clip, num_clips),
+            lambda clip, serialized: self.clips.evaluation(serialized, clip, num_clips),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
-        return self._batches(dataset, batch_size * num_clips)
+        return self._batches(dataset, batch_size * num_clips, training=False)
 
     def zeros(self, batch_size: int) -> dict[str, tf.Tensor]:
         """A training batch of nothing, with the right shapes and types: to build a model with."""
         example = {
             "video": tf.zeros((batch_size, *self.video.shape), tf.uint8),
-            "audio": tf.zeros([batch_size, self.num_samples if self.audio else 0]),
+            "audio": tf.zeros([batch_size, self.num_samples]),
             "text": tf.fill([batch_size, self.max_candidates], ""),
             "video_mask": tf.ones([batch_size], tf.bool),
             "audio_mask": tf.ones([batch_size], tf.bool),
@@ -180,77 +223,16 @@ class InputPipeline:
         if "text" in self.modalities:
             self.text.save(path)
 
-    def _training_example(self, serialized, source, seed):
-        record = records.parse(serialized)
-        start_seed, clip_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-        start = self.video.random_start(*self._stored(record), start_seed)
-        example = self._example(record, start, lambda jpegs: self.video.training_clip(jpegs, clip_seed))
-        return {**example, "source": source}
+    def _batches(self, dataset, batch_size, training):
+        def finish(batch):
+            if training:  # accelerators know no strings
+                batch = {name: value for name, value in batch.items() if name != "key"}
+            return self._finish_batch(batch)
 
-    def _evaluation_example(self, serialized, clip, num_clips):
-        record = records.parse(serialized)
-        start = self.video.spaced_starts(*self._stored(record), num_clips)[clip]
-        return {**self._example(record, start, self.video.evaluation_clip), "key": record["key"]}
-
-    def _stored(self, record):
-        """Number of frames and frames a second of a record; as many as its sound would have if it has no frames."""
-        frames = tf.size(record["video"])
-        heard = tf.cast(
-            tf.cast(tf.size(record["audio"]), tf.float32) / record["sample_rate"] * self.video.frame_rate, tf.int32
-        )
-        return tf.where(frames > 0, frames, heard), tf.where(frames > 0, record["frame_rate"], self.video.frame_rate)
-
-    def _example(self, record, start, decode):
-        """One clip of a record: frames from number `start`, and the sound of the same time."""
-        frames, frame_rate = self._stored(record)
-        example = {"label": tf.cast(tf.concat([record["label"], [-1]], axis=0)[0], tf.int32)}
-        if "video" in self.modalities:
-            example["video_mask"] = tf.size(record["video"]) > 0
-            example["video"] = tf.cond(
-                example["video_mask"],
-                lambda: decode(self.video.sample(record["video"], frame_rate, start)),
-                lambda: tf.zeros(self.video.shape, tf.uint8),
-            )
-        if "audio" in self.modalities:
-            example["audio_mask"] = tf.size(record["audio"]) > 0
-            example["audio"] = self._sound(record, start, tf.cast(frames, tf.float32) / frame_rate, frame_rate)
-        if "text" in self.modalities:
-            texts = record["text"][: self.max_candidates]
-            texts = tf.pad(texts, [[0, self.max_candidates - tf.size(texts)]], constant_values="")
-            example["text"] = tf.ensure_shape(texts, [self.max_candidates])
-        return example
-
-    def _sound(self, record, start, seconds, frame_rate):
-        """The waveform [S] from the time of frame `start`; its span is that of the frames, with which it repeats."""
-        rate = float(self.audio.sample_rate)
-        wrong_rate = tf.strings.join(
-            [
-                streams.FAULT_MARK,
-                "record ",
-                record["key"],
-                ": sound at ",
-                tf.strings.as_string(record["sample_rate"], shortest=True),
-            ]
-            + [f" Hz, and LogMel.sample_rate is {rate:g}: preprocess with that rate, or change the setting"]
-        )
-        fits = (tf.size(record["audio"]) == 0) | (record["sample_rate"] == rate)
-        with tf.control_dependencies([tf.debugging.Assert(fits, [wrong_rate])]):
-            period = tf.maximum(tf.cast(tf.round(seconds * rate), tf.int32), 1)
-        sound = record["audio"][:period]
-        sound = tf.pad(sound, [[0, period - tf.size(sound)]])
-        begin = tf.cast(tf.round(tf.cast(start, tf.float32) / frame_rate * rate), tf.int32)
-        sound = tf.cond(
-            begin + self.num_samples <= period,
-            lambda: sound[begin : begin + self.num_samples],
-            lambda: tf.gather(sound, (begin + tf.range(self.num_samples)) % period),
-        )
-        return tf.ensure_shape(sound, [self.num_samples])
-
-    def _batches(self, dataset, batch_size, drop_remainder=False):
-        dataset = dataset.batch(batch_size, drop_remainder=drop_remainder, num_parallel_calls=2, deterministic=True)
+        dataset = dataset.batch(batch_size, drop_remainder=training, num_parallel_calls=2, deterministic=True)
         # Frames wait as uint8, a quarter of what they are as float32.
         dataset = dataset.prefetch(2)
-        dataset = dataset.map(self._finish_batch, num_parallel_calls=2, deterministic=True).prefetch(1)
+        dataset = dataset.map(finish, num_parallel_calls=2, deterministic=True).prefetch(1)
         options = tf.data.Options()
         options.deterministic = True
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF

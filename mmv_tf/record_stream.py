@@ -10,12 +10,12 @@ number of hosts sees the same records at the same positions.
 """
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
+from mmv_tf.shard_reader import read_shard
 from mmv_tf.shards import Shards, mean_record_bytes
-
-FAULT_MARK = "data fault: "  # what `explain_data_error` looks for
 
 
 def num_readers(shards: Shards, readers: int, num_hosts: int = 1) -> int:
@@ -48,6 +48,7 @@ def record_stream(
     window: int = 256,
     host: int = 0,
     num_hosts: int = 1,
+    read: Callable[..., tf.data.Dataset] = read_shard,
 ) -> tf.data.Dataset:
     """The records at positions start, start + 1, ...; of them those with position % num_hosts == host.
 
@@ -58,16 +59,17 @@ def record_stream(
       readers: greatest number of shards that are read side by side, over all hosts.
       window: records that a reader holds and permutes.
       host, num_hosts: which part this host reads.
+      read: one of `mmv_tf.shard_reader`, which gives records [begin, end) of a shard.
     Returns:
       dataset of (serialized scalar string, position scalar int64), endless and deterministic.
     Raises:
       ValueError: see `num_readers`.
       tf.errors.InvalidArgumentError: (while iterating) a shard has not as many readable records as it should have;
-        names shard and record. See `explain_data_error`.
+        names shard and record. See `mmv_tf.faults`.
     """
     readers = num_readers(shards, readers, num_hosts)
     firsts = [n for n in range(start, start + readers) if n % num_hosts == host]
-    reader = _Reader(shards, seed, readers, window)
+    reader = _Reader(shards, seed, readers, window, read)
     records = tf.data.Dataset.from_tensor_slices(tf.constant(firsts, tf.int64)).interleave(
         reader.slot, cycle_length=len(firsts), block_length=1, num_parallel_calls=len(firsts), deterministic=True
     )
@@ -75,10 +77,10 @@ def record_stream(
 
 
 class _Reader:
-    def __init__(self, shards, seed, readers, window):
+    def __init__(self, shards, seed, readers, window, read):
         self._files = tf.constant(shards.files)
         self._counts = tf.constant(shards.counts, tf.int64)
-        self._total, self._readers, self._window = shards.num_records, readers, window
+        self._total, self._readers, self._window, self._read = shards.num_records, readers, window, read
         self._seed = tf.constant([seed, 0x5EED], tf.int64)  # the second number keeps these apart from augmentation
 
     def slot(self, first):
@@ -116,57 +118,10 @@ class _Reader:
         starts = ends - counts
         inside = (starts < end) & (ends > begin)
         parts = (files, counts, tf.maximum(begin - starts, 0), tf.minimum(end, ends) - starts)
-        return tf.data.Dataset.from_tensor_slices(tuple(part[inside] for part in parts)).flat_map(read_shard)
+        return tf.data.Dataset.from_tensor_slices(tuple(part[inside] for part in parts)).flat_map(self._read)
 
 
 def _fold(seed, *numbers):
     for number in numbers:
         seed = tf.random.experimental.stateless_fold_in(seed, number)
     return seed
-
-
-def read_shard(file: tf.Tensor, count: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.data.Dataset:
-    """Records [begin, end) of a shard that should hold `count`; fewer or more are an error that names it.
-
-    TFRecordDataset names no file when a record is corrupt. Here errors only end the file, and the number of records
-    that came shows it: a mark follows the last record, and what comes too early or too late is an error.
-    """
-    records = tf.data.TFRecordDataset(file).skip(begin).ignore_errors(log_warning=True)
-    # A file that cannot be opened would be tried for ever under ignore_errors: it must fail before.
-    opened = tf.data.FixedLengthRecordDataset(file, 1, buffer_size=64).take(1).filter(lambda _: False)
-    records = opened.concatenate(records)
-    marked = records.map(lambda record: (record, True)).concatenate(tf.data.Dataset.from_tensors(("", False)))
-
-    def check(offset, element):
-        record, is_record = element
-        number = begin + offset
-        name, total = tf.strings.join(["shard ", file]), tf.strings.as_string(count)
-        short = tf.strings.join(
-            [
-                FAULT_MARK,
-                name,
-                ": record ",
-                tf.strings.as_string(number),
-                " of ",
-                total,
-                " cannot be read (corrupt, or the ",
-            ]
-            + ["file is truncated or holds fewer than dataset.json says); preprocess again or take the shard away"]
-        )
-        long = tf.strings.join([FAULT_MARK, name, ": holds more than the ", total, " records that dataset.json says"])
-        asserts = [
-            tf.debugging.Assert(is_record | (number == count), [short]),
-            tf.debugging.Assert(~is_record | (number < count), [long]),
-        ]
-        with tf.control_dependencies(asserts):
-            return tf.identity(record), tf.identity(is_record)
-
-    # The mark belongs to a range that reaches the end of the shard.
-    checked = marked.take(end - begin + tf.cast(end == count, tf.int64)).enumerate().map(check)
-    return checked.filter(lambda _, is_record: is_record).map(lambda record, _: record)
-
-
-def explain_data_error(error: Exception) -> str | None:
-    """The one line that says which shard or record is at fault, if the input pipeline raised `error`, else None."""
-    _, found, rest = str(error).partition(FAULT_MARK)
-    return rest.split("]\n")[0].split("] [")[0].rstrip("]").strip() if found else None

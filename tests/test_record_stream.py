@@ -4,7 +4,9 @@ import tensorflow as tf
 
 from mmv_tf import shards
 from mmv_tf.dataset_card import DatasetCard, Split
-from mmv_tf.record_stream import explain_data_error, num_readers, record_stream, shuffle_window
+from mmv_tf.faults import explain_data_error
+from mmv_tf.record_stream import num_readers, record_stream, shuffle_window
+from mmv_tf.shard_reader import read_shard
 
 COUNTS = (5, 9, 1, 0, 7, 12, 3)
 TOTAL = sum(COUNTS)
@@ -130,5 +132,27 @@ def test_mistakes_are_named(folder):
         shards.find(str(folder / "train-*"))
 
 
-def test_explains_only_its_own_errors():
-    assert explain_data_error(ValueError("something else")) is None
+@pytest.mark.parametrize("start", [10, 5 * TOTAL + 29])
+def test_resuming_reads_in_vain_at_most_one_shard_and_one_window(folder, start):
+    found, window, opened = shards.find(str(folder / "train-*")), 4, []
+
+    def read(*part):
+        def note(file, count, begin, end):
+            opened.append((int(count), int(begin), int(end)))
+            return np.int64(0)
+
+        noted = tf.data.Dataset.from_tensors(part).map(lambda *part: tf.numpy_function(note, part, tf.int64))
+        return noted.flat_map(lambda _: read_shard(*part))
+
+    rest = TOTAL - start % TOTAL  # of the epoch
+    stream = take(found, rest, start=start, window=window, readers=1, read=read)
+    assert [position for _, position in stream] == list(range(start, start + rest))
+    count, begin, end = opened[0]
+    assert 0 <= begin < count  # in the first shard, what lies before is skipped; shards wholly before are not opened
+    asked = end - begin
+    for _, begin, end in opened[1:]:
+        if asked >= rest:
+            break  # what follows is the next epoch
+        assert begin == 0
+        asked += end
+    assert rest <= asked < rest + window

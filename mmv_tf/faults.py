@@ -1,0 +1,76 @@
+"""What is wrong with the data, in one line that says where; and the records that a run may leave out."""
+
+import logging
+import re
+import threading
+from typing import NamedTuple
+
+import tensorflow as tf
+
+FAULT_MARK = "data fault: "  # what `explain_data_error` looks for
+
+
+class Place(NamedTuple):
+    """Where a record lies: the number-th (from 0) of the `count` records of a shard."""
+
+    shard: str
+    number: int
+    count: int
+
+    def __str__(self):
+        return f"shard {self.shard}: record {self.number} of {self.count}"
+
+
+def explain_data_error(error: Exception) -> str | None:
+    """The one line that says which shard or record is at fault, if the input pipeline raised `error`, else None."""
+    _, found, rest = str(error).partition(FAULT_MARK)
+    return rest.partition("\n")[0].split("] [")[0].rstrip("]").strip() if found else None
+
+
+def reason(error: tf.errors.OpError) -> str:
+    """What TensorFlow has to say about a record: its first line, without the names of ops, and not for ever."""
+    line = explain_data_error(error) or error.message.partition("\n")[0]
+    line = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", line)
+    return " ".join("".join(c if c.isprintable() else "?" for c in line).split())[:200].rstrip(".")
+
+
+class BadRecords:
+    """The records that a process has left out, each of them counted once, however often it comes.
+
+    Args:
+      limit: how many there may be.
+    """
+
+    def __init__(self, limit: int):
+        self._limit, self._found, self._lock = limit, {}, threading.Lock()
+
+    def add(self, place: Place, source: str, key: str, reason: str) -> None:
+        """Notes and logs a record that is left out.
+
+        Raises:
+          ValueError: that is one too many; names it.
+        """
+        with self._lock:
+            if (place.shard, place.number) in self._found:
+                return
+            self._found[place.shard, place.number] = dict(
+                source=source, shard=place.shard, record=place.number, key=key, reason=reason
+            )
+            number = len(self._found)
+        line = describe(place, source, key, reason)
+        if number > self._limit:
+            raise ValueError(
+                f"{FAULT_MARK}{line}; it makes {number} bad records, and InputPipeline.max_bad_records = {self._limit}"
+            )
+        logging.getLogger(__name__).warning("left out %s (bad record %d of at most %d)", line, number, self._limit)
+
+    def as_list(self) -> list[dict]:
+        """A dict of 'source', 'shard', 'record' (its number), 'key' ('' if it cannot be read) and 'reason' for each."""
+        with self._lock:
+            return [dict(one) for one in self._found.values()]
+
+
+def describe(place: Place, source: str, key: str, reason: str) -> str:
+    """One line about a record that cannot be used."""
+    called = f"key {key!r}, source {source!r}" if key else f"source {source!r}"
+    return f"{place} ({called}) cannot be used: {reason}"
