@@ -42,6 +42,7 @@ def test_the_vote_is_among_k():
     [
         (np.ones((3, 2)), [0, 1, 2], "3 labelled clips cannot give 5 neighbours"),
         (np.ones((9, 2)), [4] * 9, "all 9 labelled clips are of class 4"),
+        (np.ones((9, 2)), [5, 6, 7] * 3, "of other classes than the labelled ones"),
         (np.full((9, 2), np.nan), [0, 1, 2] * 3, "NaN or Inf"),
     ],
 )

@@ -13,7 +13,8 @@ def accuracy(train, train_labels, test, test_labels, num_neighbours: int = 5) ->
     Returns:
       the accuracy, and that of always naming the most frequent class of the training set.
     Raises:
-      ValueError: fewer than k embeddings to compare with, only one class, or NaN or Inf in an embedding.
+      ValueError: fewer than k embeddings to compare with, only one class, none of the test set's classes among those
+        of the training set, or NaN or Inf in an embedding.
     """
     from sklearn.neighbors import KNeighborsClassifier  # imported here: it takes a second
 
@@ -26,6 +27,8 @@ def accuracy(train, train_labels, test, test_labels, num_neighbours: int = 5) ->
     classes, counts = np.unique(train_labels, return_counts=True)
     if len(classes) < 2:
         raise ValueError(f"all {len(train)} labelled clips are of class {classes[0]}: there is nothing to tell apart")
+    if not np.isin(test_labels, classes).any():
+        raise ValueError("the clips to classify are of other classes than the labelled ones: do both use one list?")
     classifier = KNeighborsClassifier(num_neighbours, metric="cosine").fit(train, train_labels)
     majority = classes[counts.argmax()]
     return float(np.mean(classifier.predict(test) == test_labels)), float(np.mean(test_labels == majority))
