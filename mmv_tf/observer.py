@@ -1,12 +1,14 @@
 """What a run shows of itself beside its logs: example clips, configuration, probes, early warnings."""
 
+import math
 import sys
 
 import tensorflow as tf
 import tqdm
 
 from mmv_tf import monitor
-from mmv_tf.probe import Probe
+from mmv_tf import probe as probes
+from mmv_tf.faults import explain_data_error
 
 
 class Observer:
@@ -21,7 +23,7 @@ class Observer:
       probe: what to measure now and then.
     """
 
-    def __init__(self, workdir: str, model, pipeline, step: tf.Variable, batch_size: int, probe: Probe):
+    def __init__(self, workdir: str, model, pipeline, step: tf.Variable, batch_size: int, probe: probes.Probe):
         self.last_probe: dict[str, float] = {}
         self._model, self._pipeline, self._step, self._probe = model, pipeline, step, probe
         self._watch = monitor.CollapseWatch(batch_size)
@@ -32,9 +34,18 @@ class Observer:
         monitor.write_text(self._writer, config, self._model.graph.describe(), int(self._step.numpy()))
         if int(self._step.numpy()):
             return
-        words = self._pipeline.text.words if self._pipeline.text else ()
-        examples = next(iter(self._pipeline.training_dataset(8, seed=seed)))
-        monitor.write_examples(self._writer, examples, words, 0, source_names=self._pipeline.source_names)
+        words, names = self._pipeline.text.words if self._pipeline.text else (), self._pipeline.source_names
+        weights = [source.weight for source in self._pipeline.sources]
+        size = max(8, math.ceil(sum(weights) / min(weights)))  # every source has a place
+        try:
+            examples = next(iter(self._pipeline.training_dataset(size, seed=seed)))
+        except tf.errors.OpError as error:
+            if fault := explain_data_error(error) or self._pipeline.find_fault(size, seed, 0, 1):
+                raise ValueError(fault) from error
+            raise
+        monitor.write_examples(
+            self._writer, examples, words, 0, count=min(size, 16), source_names=self._pipeline.source_names
+        )
         self._measure()
 
     def __call__(self, output) -> None:
@@ -52,6 +63,4 @@ class Observer:
             for name, value in self.last_probe.items():
                 tf.summary.scalar(name, value)
         self._writer.flush()
-        shown = {n.removeprefix("probe/"): v for n, v in self.last_probe.items() if f"{n}_chance" in self.last_probe}
-        found = ", ".join(f"{name} {value:.3g}" for name, value in shown.items())
-        tqdm.tqdm.write(f"probe at step {step}: {found}", file=sys.stderr)
+        tqdm.tqdm.write(f"step {step}: {probes.summary(self.last_probe)}", file=sys.stderr)

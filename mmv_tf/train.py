@@ -180,7 +180,7 @@ def train(
         **trainer.last_logs,
     }
     if chief:
-        summary |= {**observer.last_probe, "bad_records": getattr(pipeline, "bad_records", [])}
+        summary |= {**observer.last_probe, "bad_records": pipeline.bad_records}
         files.write_text(os.path.join(workdir, workdirs.SUMMARY), json.dumps(summary, indent=2) + "\n")
         print(json.dumps(summary, indent=2), flush=True)
     return trainer.last_logs

@@ -9,7 +9,7 @@ import orbit
 import tensorflow as tf
 import tqdm
 
-from mmv_tf.input_pipeline import explain_data_error
+from mmv_tf.faults import explain_data_error
 
 
 @contextlib.contextmanager
@@ -74,7 +74,11 @@ class Trainer(orbit.AbstractTrainer):
         try:
             sums, waited, bad_step, bad_sums = self._loop(self._iterator, num_steps)
         except tf.errors.OpError as error:
-            if fault := explain_data_error(error) or self._find_fault(first_step, int(num_steps)):
+            # TensorFlow does not say which record it could not decode: the pipeline looks for it.
+            fault = explain_data_error(error) or self._pipeline.find_fault(
+                self._batch_size, self._seed, first_step, int(num_steps)
+            )
+            if fault:
                 raise ValueError(f"after step {int(self._step.numpy())}: {fault}") from error
             raise
         if bad_step >= 0:
@@ -119,11 +123,6 @@ class Trainer(orbit.AbstractTrainer):
             sums += step_sums
             self._step.assign_add(1)
         return sums, waited, bad_step, bad_sums
-
-    def _find_fault(self, first_step: int, num_steps: int) -> str | None:
-        """Which record the input pipeline could not make a clip of, if that is what went wrong."""
-        # The pipeline reads a few batches ahead of the steps.
-        return self._pipeline.find_fault(self._batch_size, self._seed, first_step, num_steps + 8)
 
     def _explain_nan(self, step: int, sums) -> str:
         names = self.model.log_names

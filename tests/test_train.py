@@ -32,15 +32,19 @@ def _command(workdir, bindings, *more):
     return [sys.executable, "-m", "mmv_tf.train", "--gin_file=gin/fac.gin", f"--workdir={workdir}", *params, *more]
 
 
+def _events(workdir):
+    for path in sorted(pathlib.Path(workdir).glob("events*")):
+        yield from tf.compat.v1.train.summary_iterator(str(path))
+
+
 def _scalars(workdir):
     """{step: total loss} of the TensorBoard events; where a step was logged twice, both must agree."""
     found = {}
-    for path in sorted(pathlib.Path(workdir).glob("events*")):
-        for event in tf.compat.v1.train.summary_iterator(str(path)):
-            for value in event.summary.value:
-                if value.tag == "total_loss":
-                    loss = float(tf.make_ndarray(value.tensor))
-                    assert found.setdefault(event.step, loss) == loss
+    for event in _events(workdir):
+        for value in event.summary.value:
+            if value.tag == "total_loss":
+                loss = float(tf.make_ndarray(value.tensor))
+                assert found.setdefault(event.step, loss) == loss
     return found
 
 
@@ -58,6 +62,8 @@ def undisturbed(data, tmp_path_factory):
 
 def test_a_run_leaves_what_export_and_evaluation_need(undisturbed):
     assert sorted(_scalars(undisturbed)) == [2, 4, 6, 8]
+    kinds = {value.tag for event in _events(undisturbed) for value in event.summary.value}
+    assert {"clips", "config", "graph", "input_wait", "gradient_norm", "norm/audio/va", "spread/text/vat"} <= kinds
     summary = json.loads((undisturbed / "summary.json").read_text())
     assert summary["steps"] == 8 and summary["loss/video_text"] > 0
     assert (undisturbed / "vocabulary.txt").read_text().split() == list(tiny.WORDS)
@@ -95,6 +101,29 @@ def test_two_replicas_read_the_same_clips_and_take_the_same_steps(data, undistur
     np.testing.assert_allclose(two[4], one[4], rtol=1e-4)
 
 
+def test_a_run_in_bfloat16_with_micro_batches_and_a_probe(data, undisturbed, tmp_path):
+    held_out = data[0].removeprefix("TRAIN_DATA = ")
+    more = [
+        "train.precision = 'mixed_bfloat16'",
+        "MMV.micro_batches = 2",
+        "Probe.every = 4",
+        f"Probe.retrieval_data = {held_out}",
+        f"Probe.labelled_train = {held_out}",
+        f"Probe.labelled_test = {held_out}",
+        f"train.init_from = '{undisturbed}'",
+        "train.init_parts = ('audio',)",
+        "train.keep_every = 4",
+    ]
+    _train(tmp_path, [*data, *more, "STEPS = 4"])
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["probe/knn/video"] > 0 and summary["bad_records"] == []
+    steps = [e.step for e in _events(tmp_path) for v in e.summary.value if v.tag == "probe/knn/audio"]
+    assert sorted(steps) == [0, 4]  # the untrained network, too
+    assert (tmp_path / "checkpoints" / "kept" / "ckpt-4.index").exists()
+    loaded = workdirs.load(str(tmp_path)).model
+    assert {v.dtype for v in loaded.variables} == {"float32"} and loaded.backbones["video"].compute_dtype == "float32"
+
+
 def test_init_writes_the_untrained_network(data, tmp_path):
     _train(tmp_path, data, mode="init")
     assert workdirs.load(str(tmp_path)).step == 0
@@ -117,6 +146,8 @@ def test_a_run_with_another_model_leaves_a_workdir_as_it_was(data, undisturbed):
         ("TRAIN_DATA = '/nowhere/train-*'", "/nowhere/train-*"),
         ("InputPipeline.modalities = ('video', 'smell')", "smell"),
         ("train.batch_size = 7", None),
+        ("Probe.every = 3", "Probe.every = 3"),
+        ("train.precision = 'float8'", "float8"),
         ("train.checkpoint_every = 3", "must be a multiple of train.steps_per_loop"),
         ("TextNetwork.vocabulary_size = 3", "vocabulary_size"),
     ],
@@ -134,15 +165,17 @@ def test_mistakes_end_in_an_error_that_names_them(data, tmp_path, change, messag
 
 def test_a_corrupt_record_stops_the_run_and_is_named(tmp_path):
     pattern = tiny.make_records(tmp_path)
+    bindings = tiny.bindings(pattern, tiny.write_vocabulary(tmp_path / "vocabulary.txt"))
+    _train(tmp_path / "run", [*bindings, "STEPS = 4"])
     shard = tmp_path / "train-00002-of-00004"
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
-    bindings = tiny.bindings(pattern, tiny.write_vocabulary(tmp_path / "vocabulary.txt"))
-    with pytest.raises(
-        ValueError, match=r"after step \d+: shard .*train-00002-of-00004: record \d of 6 cannot be read"
-    ):
+    named = r"shard .*train-00002-of-00004: record \d of 6 cannot be read"
+    with pytest.raises(ValueError, match=rf"after step \d+: {named}"):
         _train(tmp_path / "run", bindings)
+    with pytest.raises(ValueError, match=named):  # already when the first clips are shown
+        _train(tmp_path / "another", bindings)
 
 
 def test_a_mistake_on_the_command_line_is_one_line_and_exit_status_2(data, tmp_path):
