@@ -1,0 +1,177 @@
+"""Training that is killed again and again takes the path of training that is not.
+
+    python benchmarks/kills.py --kills 50
+
+A tiny FAC runs with a checkpoint after each step. It is killed (SIGKILL) at seeded random moments: while it starts, in
+a step, and, half of the time, inside a checkpoint write; some kills meet the process before it has made a step, so
+that several follow each other on one state. The same command is given again until the run is done. Then every scalar
+that was logged, also those of the sittings which were cut off, and every tensor of the last checkpoint must equal those
+of an undisturbed run bit for bit.
+
+Each sitting is a process of its own, forked before TensorFlow has started anything: that spares the import.
+"""
+
+import argparse
+import collections
+import multiprocessing
+import os
+import pathlib
+import random
+import re
+import signal
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+MEASURES_OF_TIME = {"clips_per_second", "input_wait", "steps_per_second"}
+
+
+def _small(folder):
+    """Bindings of a network whose start takes seconds."""
+    import tiny
+
+    pattern = tiny.make_records(folder / "data")
+    bindings = tiny.bindings(pattern, tiny.write_vocabulary(folder / "vocabulary.txt"))
+    every_step = ["train.steps_per_loop = 1", "train.checkpoint_every = 1", "train.keep_every = 10"]
+    return [*bindings, "S3D.final_endpoint = 'Conv2d_2c_3x3'", *every_step]
+
+
+def _sitting(workdir, bindings, log):
+    """The command of a user, in this process."""
+    with open(log, "a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.chdir(ROOT)
+    from mmv_tf import train
+
+    train.cli(["--gin_file=gin/fac.gin", f"--workdir={workdir}", *(f"--gin_param={binding}" for binding in bindings)])
+
+
+def _start(function, *args):
+    process = multiprocessing.get_context("fork").Process(target=function, args=args)
+    process.start()
+    return process
+
+
+def _recorded(folder) -> int:
+    """The step of the newest whole checkpoint; -1: none."""
+    try:
+        found = re.match(r'model_checkpoint_path: "ckpt-(\d+)"', (folder / "checkpoint").read_text())
+    except FileNotFoundError:
+        return -1
+    return int(found[1]) if found else -1
+
+
+def _unfinished(folder) -> bool:
+    """Whether there is what only a checkpoint write leaves behind that did not end."""
+    places = [folder, folder / "kept"]
+    names = {path.name for place in places if place.is_dir() for path in place.iterdir()}
+    newer = {int(number) for name in names for number in re.findall(r"^ckpt-(\d+)", name)}
+    return any("_temp" in name or ".tmp" in name for name in names) or max(newer, default=-1) > _recorded(folder)
+
+
+def _kill(process, folder, rng, start_seconds):
+    """Kills at a random moment; where it was, or None if the process had ended by itself."""
+    before = _recorded(folder)
+    kind = rng.choice(["start", "step", "write", "write"])
+    target = before + rng.randint(1, 3)
+    delay = {"start": rng.uniform(0, start_seconds), "step": rng.uniform(0, 0.1), "write": rng.uniform(0, 0.03)}[kind]
+    while kind != "start" and process.is_alive() and _recorded(folder) < target:
+        time.sleep(0.002)
+    while kind == "write" and process.is_alive() and not _unfinished(folder):
+        time.sleep(0.0005)
+    process.join(delay)
+    if not process.is_alive():
+        return None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    if _unfinished(folder):
+        return "inside a checkpoint write"
+    return "before a step of its own" if _recorded(folder) == before else "between two checkpoint writes"
+
+
+def _scalars(workdir):
+    """{(step, name): bytes of the value}; what was logged twice must be the same."""
+    import tensorflow as tf
+
+    found = {}
+    for path in sorted(workdir.glob("events*")):
+        try:
+            for event in tf.compat.v1.train.summary_iterator(str(path)):
+                for value in event.summary.value:
+                    if value.metadata.plugin_data.plugin_name == "scalars" and value.tag not in MEASURES_OF_TIME:
+                        number = tf.make_ndarray(value.tensor).tobytes()
+                        assert found.setdefault((event.step, value.tag), number) == number, (event.step, value.tag)
+        except tf.errors.DataLossError:  # the end of a file whose process was killed
+            pass
+    return found
+
+
+def _tensors(workdir):
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(workdir / "checkpoints")))
+    names = [name for name in reader.get_variable_to_shape_map() if name.endswith("VARIABLE_VALUE")]
+    return {name: reader.get_tensor(name).tobytes() for name in names if not name.startswith("save_counter")}
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    from mmv_tf import config, model, observer, preemption, trainer  # noqa: F401  (imported once, for all sittings)
+
+    rng = random.Random(args.seed)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
+        bindings = [*_small(folder), f"STEPS = {2 * args.kills}"]
+        calm, killed, log = folder / "calm", folder / "killed", folder / "log"
+
+        def sitting(workdir):
+            return _start(_sitting, workdir, bindings, log)
+
+        started = time.monotonic()
+        process = sitting(calm)
+        while process.is_alive() and _recorded(calm / "checkpoints") < 1:
+            time.sleep(0.01)
+        start_seconds = time.monotonic() - started
+        process.join()
+        assert process.exitcode == 0, log.read_text()[-3000:]
+        print(f"undisturbed: {2 * args.kills} steps; {start_seconds:.1f} s to the first step", flush=True)
+
+        moments, times_on_one_state, longest = collections.Counter(), 0, 0
+        while sum(moments.values()) < args.kills:
+            before = _recorded(killed / "checkpoints")
+            process = sitting(killed)
+            moment = _kill(process, killed / "checkpoints", rng, start_seconds)
+            after = _recorded(killed / "checkpoints")
+            if moment is None:
+                assert process.exitcode == 0, log.read_text()[-3000:]
+                break
+            moments[moment] += 1
+            times_on_one_state = times_on_one_state + 1 if after == before else 0
+            longest = max(longest, times_on_one_state)
+            print(f"kill {sum(moments.values())}: {moment}; step {before} -> {after}", flush=True)
+        process = sitting(killed)
+        process.join()
+        assert process.exitcode == 0, log.read_text()[-3000:]
+
+        expected, got = _scalars(calm), _scalars(killed)
+        assert got.keys() == expected.keys(), sorted(got.keys() ^ expected.keys())[:5]
+        different = [key for key in expected if got[key] != expected[key]]
+        assert not different, different[:5]
+        expected_tensors = _tensors(calm)
+        assert _tensors(killed) == expected_tensors
+    print(f"{sum(moments.values())} kills: {', '.join(f'{n} {moment}' for moment, n in sorted(moments.items()))};")
+    print(f"up to {longest} in a row without a checkpoint between them.")
+    print(
+        f"{len(expected)} scalars of {2 * args.kills} steps and {len(expected_tensors)} tensors are the same, bitwise."
+    )
+
+
+if __name__ == "__main__":
+    main()
