@@ -65,6 +65,8 @@ class InputPipeline:
             if modality not in MODALITIES:
                 known = ", ".join(map(repr, MODALITIES))
                 raise ValueError(f"InputPipeline.modalities has {modality!r}, which is unknown; there are {known}.")
+        if max_bad_records < 0:
+            raise ValueError(f"InputPipeline.max_bad_records = {max_bad_records} must be 0 or more.")
         self.sources, self.modalities = tuple(sources), tuple(m for m in MODALITIES if m in modalities)
         self.source_names = distinct_names(self.sources)
         self.video = video or VideoInput()  # also says which span of time a clip is, so it is always there

@@ -131,7 +131,10 @@ class TrainingExamples:
         """A line about an example, or None if its record is not at fault."""
         near = dataclasses.replace(self, start_step=self.start_step + number // self.batch)
         elements = tf.data.Dataset.zip(near.records(read_what_can_be_read), near.records(read_places))
-        (serialized, source, seed), (where, _, _) = next(iter(elements.skip(number % self.batch)))
+        try:
+            (serialized, source, seed), (where, _, _) = next(iter(elements.skip(number % self.batch)))
+        except tf.errors.OpError:  # no record is at fault, but its shard, such as one that is gone
+            return None
         why = self._what_is_wrong(serialized, source, seed)
         if why is None:
             return None

@@ -197,6 +197,8 @@ def test_faults_in_the_data_are_named(tmp_path):
 def test_mistakes_are_named(pattern, tmp_path):
     with pytest.raises(ValueError, match="InputPipeline.modalities has 'vidoe'"):
         InputPipeline(modalities=("vidoe",))
+    with pytest.raises(ValueError, match="InputPipeline.max_bad_records = -1"):
+        pipeline(pattern, max_bad_records=-1)
     with pytest.raises(ValueError, match="InputPipeline.sources is empty"):
         pipeline().training_dataset(2)
     with pytest.raises(ValueError, match="no file matches '.*/empty/train-\\*'"):
