@@ -52,6 +52,11 @@ def averages_frozen():
         _here.frozen = before
 
 
+def mask_here():
+    """The mask of the innermost `present`, for who computes later what is computed here."""
+    return _here.mask
+
+
 @configurable
 class BatchNorm(keras.layers.Layer):
     """Batch normalisation over all axes but the last, as in the released MMV networks.

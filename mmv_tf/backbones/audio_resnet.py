@@ -21,10 +21,12 @@ class AudioResNet(keras.layers.Layer):
     Args:
       depth: 18, 34, 50, 101, 152 or 200.
       width: multiplies the channels (to multiples of 8).
+      rematerialise: see `TSMResNet`.
     """
 
-    def __init__(self, depth: int = 50, width: float = 1.0, **kwargs):
+    def __init__(self, depth: int = 50, width: float = 1.0, rematerialise: bool = False, **kwargs):
         super().__init__(**kwargs)
+        self.rematerialise = rematerialise
         self.stem = Conv(layers.scaled(64, width), (7, 7), 2, name="stem", dtype=self.dtype_policy)
         self.groups = residual.groups(depth, width, dtype=self.dtype_policy)
         self.norm = BatchNorm(name="norm", dtype=self.dtype_policy)
@@ -51,7 +53,7 @@ class AudioResNet(keras.layers.Layer):
         x = ends["stem"] = ops.max_pool(x, 3, 2, padding="same")
         for i, blocks in enumerate(self.groups):
             for block in blocks:
-                x = block(x, training=training)
+                x = layers.run(block, x, self.rematerialise, training=training)
             ends[f"group_{i}"] = x
         ends["last_conv"] = x
         x = ops.relu(self.norm(x, training=training))

@@ -17,7 +17,9 @@ class I3D(Inception):
     Args:
       width: multiplies the channels (to multiples of 8).
       final_endpoint: the last layer, one of `inception.ENDPOINTS`.
+      rematerialise: see `S3D`.
     """
 
-    def __init__(self, width: float = 1.0, final_endpoint: str = "Mixed_5c", **kwargs):
-        super().__init__(width, final_endpoint, ((7, 7, 7), 2), separable=False, gated=False, **kwargs)
+    def __init__(self, width: float = 1.0, final_endpoint: str = "Mixed_5c", rematerialise: bool = False, **kwargs):
+        stem = ((7, 7, 7), 2)
+        super().__init__(width, final_endpoint, stem, False, False, rematerialise, **kwargs)

@@ -39,10 +39,14 @@ class Inception(keras.layers.Layer):
       final_endpoint: the last layer, one of `ENDPOINTS`.
       stem: (kernel, stride) of the first convolution.
       separable, gated: of the convolutions from Conv2d_2c_3x3 on.
+      rematerialise: see `S3D`.
     """
 
-    def __init__(self, width: float, final_endpoint: str, stem, separable: bool, gated: bool, **kwargs):
+    def __init__(
+        self, width: float, final_endpoint: str, stem, separable: bool, gated: bool, rematerialise: bool, **kwargs
+    ):
         super().__init__(**kwargs)
+        self.rematerialise = rematerialise
         name = type(self).__name__
         if final_endpoint not in ENDPOINTS:
             raise ValueError(f"{name}.final_endpoint must be one of {', '.join(ENDPOINTS)}, not {final_endpoint!r}.")
@@ -90,7 +94,8 @@ class Inception(keras.layers.Layer):
         x = self.prepare(ops.cast(x, self.compute_dtype))
         ends = {}
         for name, stage in self.stages.items():
-            x = ends[name] = stage(x, training=training)
+            again = self.rematerialise and name not in _POOLS
+            x = ends[name] = layers.run(stage, x, again, training=training)
         return {**ends, "embedding": layers.mean(x, (1, 2, 3))}
 
 

@@ -8,6 +8,7 @@ keep the five axes of the released networks: [T, H, W, C_in, C_out].
 import keras
 from keras import ops
 
+from mmv_tf import batch_norm
 from mmv_tf.batch_norm import BatchNorm
 
 
@@ -81,6 +82,24 @@ def mean(x, axes):
     """Mean over `axes`, summed in float32 also where `x` is bfloat16; in the dtype of `x`."""
     wide = x if x.dtype == "float64" else ops.cast(x, "float32")
     return ops.cast(ops.mean(wide, axes), x.dtype)
+
+
+def run(layer, x, rematerialise: bool = False, training: bool = False, **options):
+    """`layer(x)`; with `rematerialise` training keeps `x` alone for the backward pass, which computes the rest again.
+
+    Moving averages are updated by the first of the two passes only.
+    """
+    if not (rematerialise and training):
+        return layer(x, training=training, **options)
+    mask, first = batch_norm.mask_here(), [True]
+
+    def function(x):
+        if first and first.pop():
+            return layer(x, training=True, **options)
+        with batch_norm.present(mask), batch_norm.averages_frozen():
+            return layer(x, training=True, **options)
+
+    return keras.remat(function)(x)
 
 
 class Conv(keras.layers.Layer):

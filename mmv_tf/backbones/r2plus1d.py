@@ -27,10 +27,12 @@ class R2Plus1D(keras.layers.Layer):
     Args:
       depth: 18 or 34.
       width: multiplies the channels (to multiples of 8).
+      rematerialise: see `TSMResNet`.
     """
 
-    def __init__(self, depth: int = 18, width: float = 1.0, **kwargs):
+    def __init__(self, depth: int = 18, width: float = 1.0, rematerialise: bool = False, **kwargs):
         super().__init__(**kwargs)
+        self.rematerialise = rematerialise
         if depth not in _BLOCKS:
             raise ValueError(f"R2Plus1D.depth must be 18 or 34, not {depth}.")
         dtype = {"dtype": self.dtype_policy}
@@ -67,11 +69,11 @@ class R2Plus1D(keras.layers.Layer):
         ends = {}
         x = ops.cast(x, self.compute_dtype)
         for conv in self.stem:
-            x = conv(x, training=training)
+            x = layers.run(conv, x, self.rematerialise, training=training)
         ends["stem"] = x
         for i, blocks in enumerate(self.groups):
             for block in blocks:
-                x = block(x, training=training)
+                x = layers.run(block, x, self.rematerialise, training=training)
             ends[f"group_{i}"] = x
         return {**ends, "embedding": layers.mean(x, (1, 2, 3))}
 
