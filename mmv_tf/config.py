@@ -9,6 +9,7 @@ import pathlib
 import gin
 
 import mmv_tf
+from mmv_tf import bindings
 
 # Every module that gives gin something to bind. Imported before a file is parsed, so that a name which a file
 # uses is known, and one that is not known is a mistake in the file.
@@ -79,6 +80,7 @@ def parse(gin_files=(), gin_params=(), finalize: bool = True) -> None:
             gin.parse_config(binding)
         except (ValueError, SyntaxError) as error:
             raise ValueError(f"binding {binding.strip().splitlines()[0]!r}: {error}") from error
+    bindings.check(gin_files, gin_params, ("", str(gin_folder().parent)))
     if finalize:
         gin.finalize()
 

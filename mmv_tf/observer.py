@@ -39,13 +39,11 @@ class Observer:
         size = max(8, math.ceil(sum(weights) / min(weights)))  # every source has a place
         try:
             examples = next(iter(self._pipeline.training_dataset(size, seed=seed)))
-        except tf.errors.OpError as error:
+        except tf.errors.InvalidArgumentError as error:
             if fault := explain_data_error(error) or self._pipeline.find_fault(size, seed, 0, 1):
                 raise ValueError(fault) from error
             raise
-        monitor.write_examples(
-            self._writer, examples, words, 0, count=min(size, 16), source_names=self._pipeline.source_names
-        )
+        monitor.write_examples(self._writer, examples, words, 0, min(size, 16), names)
         self._measure()
 
     def __call__(self, output) -> None:

@@ -40,8 +40,8 @@ class Tokenizer(tf.Module):
         super().__init__(name="tokenizer")
         if not vocabulary:
             raise ValueError(
-                "Tokenizer.vocabulary is not set: bind a file of one word a line "
-                "(`python -m mmv_tf.vocabulary --records DIR --output FILE` makes one), or leave the text out."
+                "Tokenizer.vocabulary is not set: give --gin_param=\"VOCABULARY='vocabulary.txt'\", a file of one word "
+                "a line (`python -m mmv_tf.vocabulary --records DIR --output FILE` makes one), or leave the text out."
             )
         words = vocabularies.read(vocabulary) if isinstance(vocabulary, str) else tuple(vocabulary)
         self.max_words, self.max_bytes = max_words, max_bytes

@@ -93,16 +93,15 @@ def train(
     from mmv_tf.probe import Probe
     from mmv_tf.trainer import Trainer, quiet_orbit
 
-    _check_settings(strategy, batch_size, steps_per_loop, checkpoint_every, optimizer)
+    _check_settings(strategy, batch_size, steps_per_loop, checkpoint_every, precision, optimizer)
     chief = strategies.is_chief(strategy)
 
     # 1. The model: variables are made by a real call inside the scope, from a seed.
     keras.utils.set_random_seed(seed)
-    keras.mixed_precision.set_dtype_policy(precision)
     pipeline, probe = InputPipeline(), Probe()
     if probe.every % steps_per_loop:
         raise ValueError(f"Probe.every = {probe.every} must be a multiple of train.steps_per_loop = {steps_per_loop}.")
-    with strategy.scope():
+    with strategy.scope(), _dtype_policy(precision):
         model = MMV()
         workdirs.check_fit(model, pipeline)
         model.compile(optimizer=optimizer(), jit_compile=jit_compile)
@@ -182,11 +181,25 @@ def train(
     if chief:
         summary |= {**observer.last_probe, "bad_records": pipeline.bad_records}
         files.write_text(os.path.join(workdir, workdirs.SUMMARY), json.dumps(summary, indent=2) + "\n")
-        print(json.dumps(summary, indent=2), flush=True)
+        shown = {name: value for name, value in summary.items() if not name.startswith("probe/")}
+        print(json.dumps(shown, indent=2), flush=True)
     return trainer.last_logs
 
 
-def _check_settings(strategy, batch_size, steps_per_loop, checkpoint_every, optimizer):
+@contextlib.contextmanager
+def _dtype_policy(name: str):
+    """Layers made inside compute in the precision `name`; those made later in this process do not."""
+    import keras
+
+    before = keras.mixed_precision.dtype_policy()
+    try:
+        keras.mixed_precision.set_dtype_policy(name)
+        yield
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
+
+
+def _check_settings(strategy, batch_size, steps_per_loop, checkpoint_every, precision, optimizer):
     replicas = strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise ValueError(f"train.batch_size = {batch_size} cannot be divided among {replicas} replicas.")
@@ -195,6 +208,8 @@ def _check_settings(strategy, batch_size, steps_per_loop, checkpoint_every, opti
             f"train.checkpoint_every = {checkpoint_every} must be a multiple of "
             f"train.steps_per_loop = {steps_per_loop}."
         )
+    if precision not in ("float32", "mixed_bfloat16"):
+        raise ValueError(f"train.precision = {precision!r}: it can be 'float32' or 'mixed_bfloat16'.")
     if optimizer is None:
         raise ValueError(
             "train.optimizer is not set: include 'gin/optim/adam_cosine.gin', or bind one of mmv_tf.optim."

@@ -73,13 +73,12 @@ class Trainer(orbit.AbstractTrainer):
         first_step, started = int(self._step.numpy()), time.perf_counter()
         try:
             sums, waited, bad_step, bad_sums = self._loop(self._iterator, num_steps)
-        except tf.errors.OpError as error:
-            # TensorFlow does not say which record it could not decode: the pipeline looks for it.
-            fault = explain_data_error(error) or self._pipeline.find_fault(
-                self._batch_size, self._seed, first_step, int(num_steps)
-            )
-            if fault:
+        except tf.errors.InvalidArgumentError as error:
+            if fault := explain_data_error(error):
                 raise ValueError(f"after step {int(self._step.numpy())}: {fault}") from error
+            # TensorFlow does not say which record it could not decode: the pipeline looks for it.
+            if fault := self._pipeline.find_fault(self._batch_size, self._seed, first_step, int(num_steps)):
+                raise ValueError(fault) from error
             raise
         if bad_step >= 0:
             raise FloatingPointError(self._explain_nan(int(bad_step), bad_sums.numpy()))

@@ -119,7 +119,7 @@ def test_vision_text_counts_ten_times_as_much_on_howto100m_alone(data, weights):
     [
         ("TRAIN_DATA", "--gin_param=\"TRAIN_DATA='howto100m/train-*'\""),
         ("AUDIOSET_DATA", "--gin_param=\"AUDIOSET_DATA='audioset/train-*'\""),
-        ("VOCABULARY", "Tokenizer.vocabulary is not set"),
+        ("VOCABULARY", "VOCABULARY='vocabulary.txt'"),
     ],
 )
 def test_what_a_user_must_give_is_asked_for_by_its_name(left_out, message, vocabulary, tmp_path, capsys):

@@ -316,7 +316,6 @@ def test_command_writes_a_workdir_that_training_begins_with(small_file, imported
     # A part of the graph, without the sound.
     graph = [
         "VIDEO = @S3D()",
-        "TEXT = @TextNetwork()",
         "Graph.spaces = {'va': 16, 'vat': 8}",
         "Graph.heads = [('video', 'va', {'hidden': (16,), 'batch_norm': True}), "
         "('va', 'vat', {'activation': 'relu', 'batch_norm': True}), ('text', 'vat')]",

@@ -113,6 +113,10 @@ def test_a_run_in_bfloat16_with_micro_batches_and_a_probe(data, undisturbed, tmp
         f"train.init_from = '{undisturbed}'",
         "train.init_parts = ('audio',)",
         "train.keep_every = 4",
+        # On this size of map, and not on one smaller than its kernel: there TensorFlow's bfloat16 gradient on CPUs is
+        # whatever was in memory before.
+        "LogMel.stride = 32",
+        "LogMel.num_bins = 64",
     ]
     _train(tmp_path, [*data, *more, "STEPS = 4"])
     summary = json.loads((tmp_path / "summary.json").read_text())

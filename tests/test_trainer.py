@@ -52,7 +52,8 @@ def test_a_loop_logs_means_over_its_steps_and_counts_them():
 
 def test_nan_stops_the_run_and_names_the_step_and_the_part():
     trainer = _trainer(tf.distribute.get_strategy(), ToyPipeline(poisoned=2))
-    with pytest.raises(FloatingPointError, match=r"Step 3: .*loss/video_audio.* became NaN.*clip2 is not finite") as error:
+    named = r"Step 3: .*loss/video_audio.* became NaN.*clip2 is not finite"
+    with pytest.raises(FloatingPointError, match=named) as error:
         trainer.train(tf.constant(4))
     assert "loss/video_text" not in str(error.value)
 
