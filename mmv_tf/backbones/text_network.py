@@ -51,6 +51,7 @@ class TextNetwork(keras.layers.Layer):
             shape=(self.vocabulary_size, self.dim),
             initializer=self._initial_vectors,
             trainable=self.learned,
+            autocast=False,  # the rows that are looked up are cast, not the whole matrix
         )
         self.dense.build((None, self.dim))
 
