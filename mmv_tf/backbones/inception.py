@@ -34,6 +34,8 @@ _POOLS = {
 class Inception(keras.layers.Layer):
     """The stages that S3D and I3D have in common: clips [B,T,H,W,C] -> the mean of the last map [B, output_dim].
 
+    Built for images, it takes [B,H,W,C].
+
     Args:
       width: multiplies the channels (to multiples of 8).
       final_endpoint: the last layer, one of `ENDPOINTS`.
@@ -46,7 +48,7 @@ class Inception(keras.layers.Layer):
         self, width: float, final_endpoint: str, stem, separable: bool, gated: bool, rematerialise: bool, **kwargs
     ):
         super().__init__(**kwargs)
-        self.rematerialise = rematerialise
+        self.width, self.final_endpoint, self.rematerialise = width, final_endpoint, rematerialise
         name = type(self).__name__
         if final_endpoint not in ENDPOINTS:
             raise ValueError(f"{name}.final_endpoint must be one of {', '.join(ENDPOINTS)}, not {final_endpoint!r}.")
@@ -69,15 +71,24 @@ class Inception(keras.layers.Layer):
             self.stages[name] = stage
             self.output_dim = getattr(stage, "channels", None) or self.output_dim
 
+    for_images = False
+
     def prepare(self, x):
-        """What happens to clips [B,T,H,W,3] before the first convolution; to [..., `prepared_channels`]."""
+        """What happens to clips [B,T,H,W,3] or images before the first convolution; to [..., `prepared_channels`]."""
         return x
 
-    prepared_channels = 3
+    @property
+    def prepared_channels(self) -> int:
+        return 3
+
+    def get_config(self):
+        names = ("width", "final_endpoint", "rematerialise")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def build(self, input_shape):
         # Explicit here and in all parts: otherwise Keras traces every layer several times before the first call (6 s).
-        shape = (None, None, None, None, self.prepared_channels)
+        self.for_images = len(layers.unknown_sizes(input_shape, 3)) == 4
+        shape = layers.unknown_sizes(input_shape, self.prepared_channels)
         for stage in self.stages.values():
             stage.build(shape)
             shape = stage.compute_output_shape(shape)
@@ -87,16 +98,13 @@ class Inception(keras.layers.Layer):
 
     def endpoints(self, x, training=False):
         """{name: map [B,T',H',W',C]} of every layer up to `final_endpoint`, and 'embedding' [B, output_dim]."""
-        if len(x.shape) != 5 or x.shape[-1] != 3:
-            raise ValueError(f"{type(self).__name__} takes clips [B,T,H,W,3], not {tuple(x.shape)}.")
-        if not self.built:
-            self.build(x.shape)
+        layers.check_input(self, x)
         x = self.prepare(ops.cast(x, self.compute_dtype))
         ends = {}
         for name, stage in self.stages.items():
             again = self.rematerialise and name not in _POOLS
             x = ends[name] = layers.run(stage, x, again, training=training)
-        return {**ends, "embedding": layers.mean(x, (1, 2, 3))}
+        return {**ends, "embedding": layers.over_map(x)}
 
 
 class Unit(keras.layers.Layer):
@@ -136,8 +144,8 @@ class Unit(keras.layers.Layer):
         for conv in self.convs:
             x = conv(x, training=training)
         if self.gate is not None:
-            gate = self.gate(layers.mean(x, (1, 2, 3)))
-            x = x * ops.reshape(gate, (-1, 1, 1, 1, self.channels))
+            gate = self.gate(layers.over_map(x))
+            x = x * ops.reshape(gate, (-1, *[1] * (len(x.shape) - 2), self.channels))
         return x
 
 
@@ -195,7 +203,8 @@ class MaxPool(keras.layers.Layer):
         pass
 
     def compute_output_shape(self, input_shape):
-        sizes = [n and -(-n // s) for n, s in zip(input_shape[1:-1], self.strides, strict=True)]
+        strides = self.strides[-(len(input_shape) - 2) :]
+        sizes = [n and -(-n // s) for n, s in zip(input_shape[1:-1], strides, strict=True)]
         return (input_shape[0], *sizes, input_shape[-1])
 
     def call(self, x, training=False):

@@ -3,6 +3,9 @@
 TensorFlow's 3-D kernels are slow where one of the extents is 1 (on a CPU a (1,3,3) + (3,1,1) pair trains about twice
 as fast as 2-D convolutions), so each kernel shape takes the cheapest operation that computes the same sums. Kernels
 keep the five axes of the released networks: [T, H, W, C_in, C_out].
+
+A layer that is built for images [B, H, W, C] has no time axis at all: its kernel is [H, W, C_in, C_out], and strides
+and windows lose their first extent. See `mmv_tf.backbones.deflated`.
 """
 
 import keras
@@ -39,10 +42,12 @@ def convolve(x, kernel, strides=(1, 1, 1)):
 
 
 def max_pool(x, window, strides):
-    """3-D max pooling with SAME padding: [B,T,H,W,C] -> [B,T/st,H/sh,W/sw,C].
+    """3-D max pooling with SAME padding: [B,T,H,W,C] -> [B,T/st,H/sh,W/sw,C]; of images [B,H,W,C] over space alone.
 
     The maximum of a box is the maximum over time of the maxima over space: 2-D kernels instead of the 3-D ones.
     """
+    if len(x.shape) == 4:
+        return ops.max_pool(x, window[1:], strides[1:], padding="same")
     if window[1:] != (1, 1) or strides[1:] != (1, 1):
         x = over_frames(x, lambda frames: ops.max_pool(frames, window[1:], strides[1:], padding="same"))
     if window[0] != 1 or strides[0] != 1:
@@ -67,21 +72,48 @@ def over_positions(x, function):
 def space_to_depth(x):
     """[B,T,H,W,C] -> [B,T/2,H/2,W/2,8C]: each 2x2x2 box becomes channels, in the order (dt, dh, dw, c).
 
-    Odd sizes are padded with a zero frame, row or column at the end. The reference takes even sizes only.
+    Images [B,H,W,C] -> [B,H/2,W/2,4C], in the order (dh, dw, c). Odd sizes are padded with a zero frame, row or column
+    at the end. The reference takes even sizes only.
     """
-    sizes = ops.shape(x)[1:4]
+    sizes = ops.shape(x)[1:-1]
     if any(not isinstance(n, int) or n % 2 for n in sizes):
         x = ops.pad(x, [(0, 0), *((0, n % 2) for n in sizes), (0, 0)])
-    batch, frames, height, width, channels = ops.shape(x)
-    x = ops.reshape(x, (batch, frames // 2, 2, height // 2, 2, width // 2, 2, channels))
-    x = ops.transpose(x, (0, 1, 3, 5, 2, 4, 6, 7))
-    return ops.reshape(x, (batch, frames // 2, height // 2, width // 2, 8 * channels))
+    batch, *sizes, channels = ops.shape(x)
+    halves = [n // 2 for n in sizes]
+    x = ops.reshape(x, (batch, *(n for half in halves for n in (half, 2)), channels))
+    axes = range(1, 2 * len(sizes) + 1)
+    x = ops.transpose(x, (0, *axes[::2], *axes[1::2], axes[-1] + 1))
+    return ops.reshape(x, (batch, *halves, 2 ** len(sizes) * channels))
 
 
 def mean(x, axes):
     """Mean over `axes`, summed in float32 also where `x` is bfloat16; in the dtype of `x`."""
     wide = x if x.dtype == "float64" else ops.cast(x, "float32")
     return ops.cast(ops.mean(wide, axes), x.dtype)
+
+
+def over_map(x):
+    """The mean of each map: [B,...,C] -> [B,C]."""
+    return mean(x, tuple(range(1, len(x.shape) - 1)))
+
+
+def unknown_sizes(input_shape, channels: int) -> tuple:
+    """The shape of an input of any size: of images if `input_shape` is one of images, otherwise of clips."""
+    axes = 4 if input_shape is None else len(input_shape) - 1
+    return (*[None] * axes, channels)
+
+
+def check_input(network, x) -> None:
+    """Builds `network` if need be, for clips or for images, and checks that `x` is what it is built for.
+
+    Raises:
+      ValueError: `x` is something else; names the network.
+    """
+    if not network.built:
+        network.build(x.shape)
+    if len(x.shape) != (4 if network.for_images else 5) or x.shape[-1] != 3:
+        takes = "images [B,H,W,3]" if network.for_images else "clips [B,T,H,W,3]"
+        raise ValueError(f"{type(network).__name__} takes {takes}, not {tuple(x.shape)}.")
 
 
 def run(layer, x, rematerialise: bool = False, training: bool = False, **options):
@@ -103,7 +135,10 @@ def run(layer, x, rematerialise: bool = False, training: bool = False, **options
 
 
 class Conv(keras.layers.Layer):
-    """Convolution without bias, SAME padding. `kernel` is (h, w) for images [B,H,W,C] or (t, h, w) for clips."""
+    """Convolution without bias, SAME padding. `kernel` is (h, w) for images [B,H,W,C] or (t, h, w) for clips.
+
+    Built for images, (t, h, w) becomes (h, w).
+    """
 
     def __init__(self, channels: int, kernel: tuple[int, ...], strides: tuple[int, ...] | int = 1, **kwargs):
         super().__init__(**kwargs)
@@ -112,6 +147,8 @@ class Conv(keras.layers.Layer):
         self.strides = (strides,) * len(kernel) if isinstance(strides, int) else tuple(strides)
 
     def build(self, input_shape):
+        extents = len(input_shape) - 2
+        self.kernel_size, self.strides = self.kernel_size[-extents:], self.strides[-extents:]
         # Not cast by Keras: ConvNorm multiplies it in full precision first.
         shape = (*self.kernel_size, input_shape[-1], self.channels)
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=fan_in_normal(), autocast=False)

@@ -32,7 +32,7 @@ class R2Plus1D(keras.layers.Layer):
 
     def __init__(self, depth: int = 18, width: float = 1.0, rematerialise: bool = False, **kwargs):
         super().__init__(**kwargs)
-        self.rematerialise = rematerialise
+        self.depth, self.width, self.rematerialise = depth, width, rematerialise
         if depth not in _BLOCKS:
             raise ValueError(f"R2Plus1D.depth must be 18 or 34, not {depth}.")
         dtype = {"dtype": self.dtype_policy}
@@ -51,8 +51,15 @@ class R2Plus1D(keras.layers.Layer):
             self.groups.append(blocks)
         self.output_dim = inputs
 
+    for_images = False
+
+    def get_config(self):
+        names = ("depth", "width", "rematerialise")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
     def build(self, input_shape):
-        shape = (None, None, None, None, 3)
+        shape = layers.unknown_sizes(input_shape, 3)
+        self.for_images = len(shape) == 4
         for part in (*self.stem, *(block for blocks in self.groups for block in blocks)):
             part.build(shape)
             shape = part.compute_output_shape(shape)
@@ -62,10 +69,7 @@ class R2Plus1D(keras.layers.Layer):
 
     def endpoints(self, x, training=False):
         """{'stem', 'group_0' ... 'group_3': maps [B,T',H',W',C], 'embedding': [B, output_dim]}."""
-        if len(x.shape) != 5 or x.shape[-1] != 3:
-            raise ValueError(f"R2Plus1D takes clips [B,T,H,W,3], not {tuple(x.shape)}.")
-        if not self.built:
-            self.build(x.shape)
+        layers.check_input(self, x)
         ends = {}
         x = ops.cast(x, self.compute_dtype)
         for conv in self.stem:
@@ -75,7 +79,7 @@ class R2Plus1D(keras.layers.Layer):
             for block in blocks:
                 x = layers.run(block, x, self.rematerialise, training=training)
             ends[f"group_{i}"] = x
-        return {**ends, "embedding": layers.mean(x, (1, 2, 3))}
+        return {**ends, "embedding": layers.over_map(x)}
 
 
 def factored_channels(inputs: int, outputs: int) -> int:

@@ -38,7 +38,13 @@ class S3D(Inception):
             width, final_endpoint, stems[stem], separable=True, gated=True, rematerialise=rematerialise, **kwargs
         )
         self.stem = stem
-        self.prepared_channels = 24 if stem == "space_to_depth" else 3
+
+    def get_config(self):
+        return {**super().get_config(), "stem": self.stem}
+
+    @property
+    def prepared_channels(self) -> int:
+        return 3 if self.stem == "rgb" else 12 if self.for_images else 24
 
     def prepare(self, x):
         return layers.space_to_depth(x) if self.stem == "space_to_depth" else x

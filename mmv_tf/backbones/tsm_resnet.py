@@ -34,7 +34,7 @@ class TSMResNet(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.rematerialise = rematerialise
+        self.depth, self.width, self.shift_fraction, self.rematerialise = depth, width, shift_fraction, rematerialise
         if not 0 <= shift_fraction <= 0.5:
             raise ValueError(f"TSMResNet.shift_fraction must be in [0, 0.5], not {shift_fraction}.")
 
@@ -46,7 +46,14 @@ class TSMResNet(keras.layers.Layer):
         self.norm = BatchNorm(name="norm", dtype=self.dtype_policy)
         self.output_dim = self.groups[-1][-1].last.channels
 
+    for_images = False
+
+    def get_config(self):
+        names = ("depth", "width", "shift_fraction", "rematerialise")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
     def build(self, input_shape):
+        self.for_images = len(layers.unknown_sizes(input_shape, 3)) == 4
         residual.build(self.stem, self.groups, self.norm, channels=3)
 
     def call(self, x, training=False):
@@ -57,13 +64,10 @@ class TSMResNet(keras.layers.Layer):
 
         'last_conv' is the map after the last batch norm and ReLU (in `AudioResNet` it is the one before, as released).
         """
-        if len(x.shape) != 5 or x.shape[-1] != 3:
-            raise ValueError(f"TSMResNet takes clips [B,T,H,W,3], not {tuple(x.shape)}.")
-        batch, frames = ops.shape(x)[:2]
-        if not self.built:
-            self.build(x.shape)
+        layers.check_input(self, x)
+        batch, frames = ops.shape(x)[0], None if self.for_images else ops.shape(x)[1]
         ends = {}
-        x = self.stem(ops.reshape(ops.cast(x, self.compute_dtype), (-1, *ops.shape(x)[2:])))
+        x = self.stem(ops.reshape(ops.cast(x, self.compute_dtype), (-1, *ops.shape(x)[-3:])))
         x = ends["stem"] = ops.max_pool(x, 3, 2, padding="same")
         for i, blocks in enumerate(self.groups):
             for block in blocks:
@@ -79,7 +83,8 @@ def temporal_shift(x, frames, count: int):
 
     As released: output channels are the *last* `count` channels of the next frame, then the middle ones unmoved, then
     the *first* `count` channels of the frame before. So the two groups change places, which the stock TSM does not do;
-    weights trained with this order need it. Zeros come in at both ends of a clip.
+    weights trained with this order need it. Zeros come in at both ends of a clip. An image has no frames beside it, and
+    the groups only change places: what remains of the shift where all frames are alike.
 
     On a CPU it costs two to three and a half copies of `x`, forward and backward alike: splitting and joining are a
     pass over memory each. In the whole network of 50 layers that is 6 % of a forward pass and 3 % of a training step
@@ -90,7 +95,7 @@ def temporal_shift(x, frames, count: int):
 
     Args:
       x: [B*T,H,W,C], clip by clip.
-      frames: T.
+      frames: T; None: `x` are images.
       count: at most C/2.
     """
     if not count:
@@ -99,6 +104,8 @@ def temporal_shift(x, frames, count: int):
     # Whole groups of channels are split off and whole frames cut off: in TensorFlow the gradient of x[..., a:b] costs
     # thirty times that of these two.
     first, middle, last = ops.split(x, (count, x.shape[-1] - count), axis=-1)
+    if frames is None:
+        return ops.concatenate([last, middle, first], axis=-1)
     clips = (shape[0] // frames, frames, shape[1] * shape[2], count)
     fewer = (clips[0], frames - 1, *clips[2:])
     ahead = ops.slice(ops.reshape(last, clips), (0, 1, 0, 0), fewer)
