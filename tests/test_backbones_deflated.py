@@ -1,5 +1,6 @@
 """Image networks made of video networks: against the released networks' arrays, and against static clips."""
 
+import gin
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -53,6 +54,8 @@ def test_deflated_released_networks(golden, make, entries, frames, distance):
     images = make_inputs(2, 4, 64, 64)[0][:, 0]
     deflated = deflate(network)(images)
     assert_close(deflated, load("deflation")[golden], 3e-6)
+    if golden == "s3d_s2d":
+        return  # slow, and as the other stem
     # The measured distance to the video network on static clips: what zeros beyond the ends of a clip do.
     assert abs(relative(deflated, Inflated(network, frames)(images)) - distance) < 1e-5
 
@@ -76,9 +79,8 @@ def test_equals_the_middle_of_a_long_static_clip(name):
 def test_has_no_time_axis_and_takes_any_size(name):
     network = random_network(name)
     deflated = deflate(network)
-    assert [v.path.partition("/")[2] for v in deflated.variables] == [
-        v.path.partition("/")[2] for v in network.variables
-    ]
+    names = [[v.path.partition("/")[2] for v in layer.variables] for layer in (deflated, network)]
+    assert names[0] == names[1]
     assert max(len(v.shape) for v in deflated.variables) == 4
     assert len(deflated.trainable_variables) == len(network.trainable_variables)
     unknown = tf.function(deflated, input_signature=[tf.TensorSpec([None, None, None, 3])])
@@ -117,6 +119,16 @@ def test_is_a_copy():
     for variable in network.variables:
         variable.assign(variable + 1)
     np.testing.assert_array_equal(deflated(images), before)
+
+
+def test_settings_of_batch_norm_are_copied():
+    gin.parse_config("VIDEO/BatchNorm.epsilon = 0.5")
+    with gin.config_scope("VIDEO"):
+        network = TSMResNet(18, width=0.125, shift_fraction=0)
+    gin.clear_config()
+    network.build(None)
+    images = unit_input("image", (1, 32, 32, 3))
+    assert_close(deflate(network)(images), Inflated(network, 2)(images), 1e-6)
 
 
 def test_bfloat16_and_other_networks():

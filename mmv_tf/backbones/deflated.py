@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from mmv_tf.batch_norm import BatchNorm
+
 
 def deflate(network: keras.layers.Layer) -> keras.layers.Layer:
     """A network of the same class for images [B,H,W,3] of any size -> [B,D], with the weights that `network` has now.
@@ -26,6 +28,9 @@ def deflate(network: keras.layers.Layer) -> keras.layers.Layer:
         raise ValueError(f"{name} has no weights yet: call or build it before it is deflated.")
     twin = type(network).from_config({**network.get_config(), "name": f"{network.name}_image"})
     twin(np.zeros((1, 32, 32, 3), np.float32))
+    for ours, theirs in zip(_batch_norms(twin), _batch_norms(network), strict=True):
+        # gin may have set them for the scope in which the video network was made.
+        ours.decay, ours.epsilon = theirs.decay, theirs.epsilon
     for ours, theirs in zip(twin.variables, network.variables, strict=True):
         weights = keras.ops.convert_to_numpy(theirs)
         if ours.shape != theirs.shape and len(ours.shape) == 4 and weights.ndim == 5:
@@ -37,6 +42,10 @@ def deflate(network: keras.layers.Layer) -> keras.layers.Layer:
             )
         ours.assign(weights)
     return twin
+
+
+def _batch_norms(network):
+    return [layer for layer in network._flatten_layers() if isinstance(layer, BatchNorm)]
 
 
 def _without_time(kernel: np.ndarray, channels: int) -> np.ndarray:
