@@ -19,30 +19,30 @@ def _varint(value):
     return bytes(out)
 
 
-def _field(number, payload):
-    """One length-delimited field."""
+def field(number, payload):
+    """One length-delimited field of a message, in protobuf wire form."""
     return _varint(number << 3 | 2) + _varint(len(payload)) + payload
 
 
 def bytes_feature(values):
     """Serialised tf.train.Feature of a list of `bytes` or `str` (written as UTF-8)."""
     encoded = (value.encode("utf-8") if isinstance(value, str) else bytes(value) for value in values)
-    return _field(_BYTES_LIST, b"".join(_field(1, value) for value in encoded))
+    return field(_BYTES_LIST, b"".join(field(1, value) for value in encoded))
 
 
 def float_feature(values):
     """Serialised tf.train.Feature of float32 values, any shape, flattened."""
-    return _field(_FLOAT_LIST, _field(1, np.ascontiguousarray(values, dtype="<f4").tobytes()))
+    return field(_FLOAT_LIST, field(1, np.ascontiguousarray(values, dtype="<f4").tobytes()))
 
 
 def int64_feature(values):
     """Serialised tf.train.Feature of integers; negative ones take ten bytes, as protobuf demands."""
-    return _field(_INT64_LIST, _field(1, b"".join(_varint(int(value) & (1 << 64) - 1) for value in values)))
+    return field(_INT64_LIST, field(1, b"".join(_varint(int(value) & (1 << 64) - 1) for value in values)))
 
 
 def _map(entries):
     return b"".join(
-        _field(1, _field(1, name.encode("utf-8")) + _field(2, payload)) for name, payload in sorted(entries.items())
+        field(1, field(1, name.encode("utf-8")) + field(2, payload)) for name, payload in sorted(entries.items())
     )
 
 
@@ -55,5 +55,5 @@ def sequence_example(context, feature_lists):
     Returns:
       bytes, the same for the same content.
     """
-    lists = {name: b"".join(_field(1, feature) for feature in features) for name, features in feature_lists.items()}
-    return _field(1, _map(context)) + _field(2, _map(lists))
+    lists = {name: b"".join(field(1, feature) for feature in features) for name, features in feature_lists.items()}
+    return field(1, _map(context)) + field(2, _map(lists))

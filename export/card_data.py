@@ -1,0 +1,136 @@
+"""What a model card can say of the records, the run and its results: from files that may be there or not."""
+
+import fnmatch
+import json
+import os
+import re
+
+from mmv_tf.export.markdown import bullets, escape, fenced, table
+
+RESULTS = "results"  # folder of a workdir; each *.json in it is a table of the card
+DEFLATED_REPORT = "deflated/report.json"
+DATA_LICENSE = "DATA_LICENSE.txt"
+_MOST_ROWS = 200
+
+
+def bindings(config_text: str, name: str) -> dict[str, str]:
+    """{parameter: value as text} of one configurable in an operative configuration; macros are looked up."""
+    text = config_text.replace("\\\n", "")
+    found = dict(re.findall(rf"^(?:[\w.]+/)*{re.escape(name)}\.(\w+) = (.+)$", text, re.MULTILINE))
+    macros = dict(re.findall(r"^([A-Z_]\w*) = (.+)$", text, re.MULTILINE))
+    return {key: macros.get(value[1:], value) if value.startswith("%") else value for key, value in found.items()}
+
+
+def describe_sources(sources, names) -> str:
+    """The records that a run read: what the dataset.json beside each set says now, or that it cannot be read."""
+    if not sources:
+        return "The configuration names no records: the weights were not trained by this run."
+    parts = []
+    for source, name in zip(sources, names, strict=True):
+        patterns = [source.pattern] if isinstance(source.pattern, str) else list(source.pattern)
+        for pattern in patterns:
+            parts.append(f"**{escape(name)}** (weight {source.weight:g}), records {escape(pattern)}:\n")
+            parts.append(bullets(_describe_records(pattern)) + "\n")
+    return "\n".join(parts)
+
+
+def _describe_records(pattern: str) -> list[str]:
+    from mmv_tf import dataset_card, files
+
+    folder, name = os.path.split(pattern)
+    try:
+        card = dataset_card.load(folder, read_text=lambda path: _read(path, files))
+    except ValueError as error:
+        return [f"The records cannot be described: {escape(error)}. What they held when the network was trained, "
+                "this card does not know."]  # fmt: skip
+    splits = {key: split for key, split in card.splits.items() if fnmatch.filter(split.shards, name)}
+    if not splits:
+        return ["The dataset.json beside them names no such shards: this card does not know what they held."]
+    lines = [f"stored at {card.frame_rate:g} frames/s, short side {card.short_side} pixels at most, "
+             f"sound at {card.sample_rate} Hz"]  # fmt: skip
+    for key, split in sorted(splits.items()):
+        records = sum(split.shards[shard] for shard in fnmatch.filter(split.shards, name))
+        counters = split.counters
+        lines.append(f"split {escape(key)}: {records} clips{_hours(counters)}")
+        has = ("with_video", "with_sound", "silent", "with_captions", "with_labels")
+        if known := [f"{counters[part]} {part.replace('_', ' ')}" for part in has if part in counters]:
+            lines.append("of them " + ", ".join(known))
+        if "read" in counters:
+            reasons = ", ".join(f"{number} {escape(why)}" for why, number in counters.get("reasons", {}).items())
+            lines.append(
+                f"{counters['read']} clips were read, {counters.get('rejected', 0)} rejected"
+                + (f" ({reasons})" if reasons else "")
+            )
+        if "clip_seconds" in split.settings:
+            lines.append(f"whole videos were cut into clips of about {split.settings['clip_seconds']:g} s")
+    return lines
+
+
+def _read(path, files):
+    import tensorflow as tf
+
+    try:
+        return files.read_text(path)
+    except tf.errors.NotFoundError:
+        raise FileNotFoundError(path) from None
+    except tf.errors.OpError as error:
+        raise ValueError(error.message) from None
+
+
+def _hours(counters) -> str:
+    if "milliseconds" not in counters:
+        return ", hours not counted"
+    hours = counters["milliseconds"] / 3.6e6
+    return f", {hours:.1f} hours" if hours >= 10 else f", {hours:.3g} hours ({counters['milliseconds'] / 1000:.0f} s)"
+
+
+def describe_json(path: str) -> str:
+    """The numbers of a JSON file as a table of its paths and values; '' if there is no such file."""
+    import tensorflow as tf
+
+    from mmv_tf import files
+
+    if not tf.io.gfile.exists(path):
+        return ""
+    try:
+        content = json.loads(files.read_text(path))
+    except ValueError as error:
+        return f"{escape(os.path.basename(path))} cannot be read: {escape(error)}"
+    rows = list(_flatten(content))
+    text = table(("what", "value"), rows[:_MOST_ROWS])
+    return text if len(rows) <= _MOST_ROWS else f"{text}\n\n{len(rows) - _MOST_ROWS} more values are left out."
+
+
+def _flatten(content, prefix=""):
+    """(path, value) of every leaf; lists of numbers are kept whole if short, else counted."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield from _flatten(value, f"{prefix} / {key}" if prefix else str(key))
+    elif isinstance(content, list):
+        simple = all(isinstance(value, (int, float, str, bool)) for value in content)
+        yield prefix, ", ".join(map(_number, content)) if simple and len(content) <= 8 else f"{len(content)} values"
+    else:
+        yield prefix, _number(content)
+
+
+def _number(value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def describe_results(workdir: str) -> str:
+    """The results/*.json of a run, one table a file; '' if there are none."""
+    import tensorflow as tf
+
+    parts = []
+    for path in sorted(tf.io.gfile.glob(os.path.join(workdir, RESULTS, "*.json"))):
+        parts.append(f"### {escape(os.path.basename(path).removesuffix('.json'))}\n\n{describe_json(path)}")
+    return "\n\n".join(parts)
+
+
+def licence(path: str, otherwise: str) -> str:
+    """The text of a licence note, as it is; `otherwise` if there is none."""
+    import tensorflow as tf
+
+    from mmv_tf import files
+
+    return fenced(files.read_text(path), "text") if tf.io.gfile.exists(path) else otherwise

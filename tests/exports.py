@@ -1,0 +1,35 @@
+"""One export of the untrained tiny network for all tests that only look at it: making it takes a while."""
+
+import functools
+import pathlib
+from typing import NamedTuple
+
+import tiny
+
+from mmv_tf import workdir as workdirs
+from mmv_tf.export import saved_model
+
+
+class Export(NamedTuple):
+    """Folders of the records, of the run and of its module, and the run as it was loaded."""
+
+    records: pathlib.Path
+    workdir: pathlib.Path
+    module: pathlib.Path
+    loaded: workdirs.Loaded
+
+
+@functools.cache
+def tiny_export(base: pathlib.Path) -> Export:
+    """The same one for the whole session; who changes something in it puts it back.
+
+    Args:
+      base: `tmp_path_factory.getbasetemp()`.
+    """
+    folder = base / "tiny_export"
+    folder.mkdir()
+    export = Export(folder / "records", folder / "run", folder / "module", None)
+    tiny.untrained_workdir(export.workdir, export.records)
+    loaded = workdirs.load(str(export.workdir))
+    saved_model.save(loaded, str(export.module), str(export.workdir))
+    return export._replace(loaded=loaded)
