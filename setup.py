@@ -33,6 +33,7 @@ INSTALL_REQUIRES = [
     "av>=15,<19",
     "opencv-python-headless>=4.10",
     "numpy>=2.0,<3",
+    "scikit-learn>=1.5,<2",
     "tqdm>=4.60",
 ]
 

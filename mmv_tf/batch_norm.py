@@ -12,6 +12,7 @@ from mmv_tf.configurable import configurable
 class _Here(threading.local):  # MirroredStrategy traces each replica in a thread of its own
     mask = None
     frozen = False
+    condition = None
 
 
 _here = _Here()
@@ -50,6 +51,22 @@ def averages_frozen():
         yield
     finally:
         _here.frozen = before
+
+
+@contextlib.contextmanager
+def averages_frozen_unless(condition):
+    """Inside it, `BatchNorm` in training mode updates moving averages and counter only where `condition` holds.
+
+    For a batch that turns out to be a stand-in when it is computed. It holds for the thread that enters it.
+
+    Args:
+      condition: scalar bool tensor.
+    """
+    before, _here.condition = _here.condition, condition
+    try:
+        yield
+    finally:
+        _here.condition = before
 
 
 def mask_here():
@@ -107,6 +124,8 @@ class BatchNorm(keras.layers.Layer):
         """Normalises `inputs` [..., C]; the result has the layer's compute dtype."""
         if training and self.trainable:
             outputs, mean, variance, weight = self._normalise_by_batch(inputs)
+            if _here.condition is not None:
+                weight *= ops.cast(_here.condition, weight.dtype)
             if not _here.frozen:
                 self._update(mean, variance, weight)
         elif len(inputs.shape) >= 4 and _has_fused_kernel(inputs):

@@ -24,6 +24,23 @@ def _gather(tensor: tf.Tensor) -> tf.Tensor:
     return tensor if replica is None else replica.all_gather(tensor, axis=0)
 
 
+def _on_present(backbone, inputs: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """`backbone` in training mode on the samples that are there, and zeros for the others.
+
+    The same as all samples under `batch_norm.present(mask)`, with half the time of a small network on a CPU: batch norm
+    has a fast kernel there, which cannot weigh samples.
+    """
+    some = tf.reduce_any(mask)
+    # Where nothing is there at all, one row stands in, since a network needs some input. It leaves no trace.
+    rows = tf.where(mask | (~some & (tf.range(tf.size(mask)) == 0)))
+    with batch_norm.averages_frozen_unless(some):
+        present = backbone(tf.gather(inputs, rows[:, 0]), training=True)
+    return tf.ensure_shape(
+        tf.scatter_nd(rows, present, tf.cast([tf.size(mask), present.shape[-1]], tf.int64)),
+        [mask.shape[0], present.shape[-1]],
+    )
+
+
 @configurable
 class MMV(keras.Model):
     """A MultiModal Versatile network (paper section 3).
@@ -123,8 +140,15 @@ class MMV(keras.Model):
         """The backbones alone: {modality: [B,D]}. In training, what is missing does not enter batch statistics."""
         representations = {}
         for modality in (m for m in self.graph.modalities if m in batch):
-            with batch_norm.present(batch.get(f"{modality}_mask")):
-                representations[modality] = self.backbones[modality](batch[modality], training=training)
+            backbone, inputs, mask = self.backbones[modality], batch[modality], batch.get(f"{modality}_mask")
+            if not training or mask is None:
+                representations[modality] = backbone(inputs, training=training)
+            elif _replica() is None and not self.jit_compile and len(mask.shape) == 1:
+                representations[modality] = _on_present(backbone, inputs, mask)
+            else:
+                # With shapes that are known beforehand, as XLA and TPUs need them.
+                with batch_norm.present(mask):
+                    representations[modality] = backbone(inputs, training=True)
         return representations
 
     def compute_losses(self, batch: Mapping[str, tf.Tensor], training: bool = False):

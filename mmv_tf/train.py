@@ -82,6 +82,7 @@ def train(
     """
     import keras
     import orbit
+    import tensorflow as tf
 
     from mmv_tf import files, strategies
     from mmv_tf import workdir as workdirs
@@ -95,6 +96,7 @@ def train(
 
     _check_settings(strategy, batch_size, steps_per_loop, checkpoint_every, precision, optimizer)
     chief = strategies.is_chief(strategy)
+    jit_compile = jit_compile or isinstance(strategy, tf.distribute.TPUStrategy)
 
     # 1. The model: variables are made by a real call inside the scope, from a seed.
     keras.utils.set_random_seed(seed)

@@ -46,6 +46,31 @@ def test_losses_are_weighted_and_named():
     assert [*logs, "gradient_norm"] == model.log_names
 
 
+def _represented(mask, **compiled):
+    """Representations, gradients and moving averages after a pass in training mode."""
+    model = toy.mmv(graphs.fac())
+    model.compile(optimizer="sgd", **compiled)
+    batch = {**toy.batch(6), "audio_mask": tf.constant(mask)}
+    with tf.GradientTape() as tape:
+        audio = model.represent(batch, training=True)["audio"]
+        loss = tf.reduce_sum(tf.where(batch["audio_mask"][:, None], audio**2, 0.0))
+    weights = model.backbones["audio"].trainable_variables
+    return (
+        np.array(audio)[mask],
+        tape.gradient(loss, weights),
+        [np.array(v) for v in model.backbones["audio"].variables],
+    )
+
+
+@pytest.mark.parametrize("mask", [[True, True, False, True, False, True], [True] * 6, [False] * 6])
+def test_what_is_missing_leaves_no_trace_whether_shapes_are_static_or_not(mask):
+    free, static = _represented(mask), _represented(mask, jit_compile=True)
+    for mine, other in zip(tf.nest.flatten(free), tf.nest.flatten(static), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-6)
+    counter = free[2][-1]
+    assert counter == float(any(mask))
+
+
 def _steps(strategy, graph, size, steps):
     """Trains on the same global batches under a strategy; returns logs and what the model then computes."""
     replicas = strategy.num_replicas_in_sync
