@@ -76,7 +76,7 @@ def _kill(process, folder, rng, start_seconds):
     before = _recorded(folder)
     kind = rng.choice(["start", "step", "write", "write"])
     target = before + rng.randint(1, 3)
-    delay = {"start": rng.uniform(0, start_seconds), "step": rng.uniform(0, 0.1), "write": rng.uniform(0, 0.03)}[kind]
+    delay = {"start": rng.uniform(0, start_seconds), "step": rng.uniform(0, 0.1), "write": rng.uniform(0, 0.01)}[kind]
     while kind != "start" and process.is_alive() and _recorded(folder) < target:
         time.sleep(0.002)
     while kind == "write" and process.is_alive() and not _unfinished(folder):

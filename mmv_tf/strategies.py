@@ -73,6 +73,8 @@ def _multi_worker_mirrored():
     import tensorflow as tf
 
     address = _own_address(os.environ.get("TF_CONFIG", ""))
+    # It waits for as long as it takes (an hour and more), and TensorFlow keeps SIGTERM from ending it meanwhile.
+    print(f"this is {address}; waiting for the other processes that TF_CONFIG names", flush=True)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()  # distribute_utils makes the same by a deprecated name
     except (RuntimeError, tf.errors.OpError) as error:

@@ -3,6 +3,9 @@
 import argparse
 import json
 
+import graphs
+import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 import toy
@@ -85,3 +88,41 @@ def test_one_process_is_the_chief_and_alone(strategy):
 def test_an_error_that_is_not_about_another_process_stays_as_it_is():
     with pytest.raises(tf.errors.UnavailableError), strategies.lost_worker_in_one_line(tf.distribute.get_strategy()):
         raise tf.errors.UnavailableError(None, None, "gs:// does not answer")
+
+
+def _twenty_steps(strategy):
+    """Losses, moving averages and embeddings of a fixed batch after 20 steps of SGD (Adam turns the rounding noise of
+    gradients that should be zero into whole steps)."""
+    with strategy.scope():
+        model = toy.mmv(graphs.fac(), compiled=False)
+        model.compile(optimizer=keras.optimizers.SGD(0.002, momentum=0.9))
+        model.optimizer.build(model.trainable_variables)
+
+    @tf.function
+    def step(batch):
+        return strategy.experimental_local_results(strategy.run(model.take_step, args=(batch,)))[0]
+
+    batches = [toy.batch(16, seed=number) for number in range(20)]
+    data = tf.data.Dataset.from_tensor_slices({name: tf.concat([b[name] for b in batches], 0) for name in batches[0]})
+    sums = [step(batch).numpy() for batch in strategy.experimental_distribute_dataset(data.batch(16))]
+    losses = [values[0] / values[1] for values in np.array(sums)[:, model.log_names.index("total_loss")]]
+    averages = {name: variable.numpy() for name, variable in model.named_variables().items() if "moving" in name}
+    return losses, averages, model.embed(toy.batch(16, seed=99))
+
+
+@pytest.fixture(scope="module")
+def one_device():
+    return _twenty_steps(tf.distribute.get_strategy())
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_twenty_steps_on_several_devices_are_those_of_one(one_device, replicas):
+    losses, averages, embeddings = _twenty_steps(toy.mirrored(replicas))
+    assert one_device[0][-1] < one_device[0][0] and len(losses) == 20
+    np.testing.assert_allclose(losses[:5], one_device[0][:5], rtol=2e-6)
+    np.testing.assert_allclose(losses, one_device[0], rtol=1e-4)
+    for name, values in averages.items():
+        np.testing.assert_allclose(values, one_device[1][name], rtol=1e-4, atol=1e-5, err_msg=name)
+    for modality, spaces in embeddings.items():
+        for space, values in spaces.items():
+            np.testing.assert_allclose(values, one_device[2][modality][space], rtol=1e-4, atol=1e-4, err_msg=space)

@@ -2,7 +2,8 @@
 
 One pair is broken by the death of a process, a second one goes on and is asked to stop. What it computed is compared
 with one process at the same global batch; with SGD, since Adam turns the rounding noise in gradients that should be
-zero (a bias before batch norm) into steps of the size of the learning rate.
+zero (a bias before batch norm) into steps of the size of the learning rate; and with a small rate, at which a change of
+the first weights by 3e-8 changes the loss of one process by less than 1e-4 in these steps.
 """
 
 import json
@@ -17,31 +18,19 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-import tiny
+import tiny_vt
 
 from mmv_tf import config, train
 from mmv_tf import workdir as workdirs
 
 ROOT = pathlib.Path(__file__).parent.parent
-FILES = ["gin/vt.gin", "gin/optim/sgd_cosine.gin"]
 COMPARED = 20  # steps
 PATIENCE = 240  # seconds, on a busy machine
 
 
 @pytest.fixture(scope="module")
 def bindings(tmp_path_factory):
-    """A network that is quick to trace: most of the time of these tests goes into that."""
-    folder = tmp_path_factory.mktemp("data")
-    everything = tiny.bindings(tiny.make_records(folder), tiny.write_vocabulary(folder / "vocabulary.txt"))
-    kept = [line for line in everything if not line.startswith(("Graph.", "AudioResNet.", "LogMel."))]
-    return [
-        *kept,
-        "Graph.spaces = {'vt': 8}",
-        "S3D.final_endpoint = 'Conv2d_2c_3x3'",
-        "keras.optimizers.SGD.learning_rate = 0.02",
-        "train.steps_per_loop = 1",
-        f"train.keep_every = {COMPARED}",
-    ]
+    return [*tiny_vt.bindings(tmp_path_factory.mktemp("data")), f"train.keep_every = {COMPARED}"]
 
 
 def _free_ports(count):
@@ -64,11 +53,11 @@ class _Pair:
         for index, (workdir, log) in enumerate(zip(workdirs_, self._logs, strict=True)):
             task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
             environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(task)}
-            command = [sys.executable, "-m", "mmv_tf.train", "--distribution_strategy=multi_worker_mirrored"]
-            command += [f"--workdir={workdir}", *(f"--gin_file={file}" for file in FILES)]
-            command += [f"--gin_param={binding}" for binding in bindings]
+            command = tiny_vt.command(workdir, bindings, "--distribution_strategy=multi_worker_mirrored")
             with log.open("w") as file:
-                process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
+                process = subprocess.Popen(
+                    [sys.executable, *command], cwd=ROOT, env=environment, stdout=file, stderr=file
+                )
             self.processes.append(process)
 
     def __enter__(self):
@@ -155,12 +144,15 @@ def test_the_first_process_alone_writes(broken_and_resumed):
 
 
 def test_two_processes_compute_what_one_does(broken_and_resumed, bindings, tmp_path):
-    config.parse(FILES, [*bindings, f"STEPS = {COMPARED}"])
+    config.parse(tiny_vt.FILES, [*bindings, f"STEPS = {COMPARED}"])
     train.train(str(tmp_path), tf.distribute.get_strategy())
     run = broken_and_resumed["run"]
     one, two = _losses(tmp_path), _losses(run)
     assert sorted(one) == list(range(1, COMPARED + 1))
-    np.testing.assert_allclose([two[step] for step in one], list(one.values()), rtol=1e-4)
+    expected = [one[step] for step in range(1, COMPARED + 1)]
+    got = [two[step] for step in range(1, COMPARED + 1)]
+    np.testing.assert_allclose(got[:5], expected[:5], rtol=1e-5)
+    np.testing.assert_allclose(got, expected, rtol=2e-4)
 
     loaded = workdirs.load(str(tmp_path))
     batch = loaded.pipeline.zeros(4)
@@ -178,7 +170,9 @@ def test_two_processes_compute_what_one_does(broken_and_resumed, bindings, tmp_p
             np.testing.assert_allclose(variable, averages[name], rtol=1e-3, atol=1e-4, err_msg=name)
     got = loaded.model.embed(batch)
     for modality in ("video", "text"):
-        np.testing.assert_allclose(got[modality]["vt"], expected[modality]["vt"], rtol=1e-3, atol=1e-3)
+        difference = np.linalg.norm(got[modality]["vt"] - expected[modality]["vt"], axis=-1)
+        # Batch norm of a unit that is all but constant in so small a batch multiplies rounding by up to 300.
+        np.testing.assert_array_less(difference, 3e-3 * np.linalg.norm(expected[modality]["vt"], axis=-1))
 
 
 def _losses(workdir):
