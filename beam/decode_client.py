@@ -27,6 +27,8 @@ class Failure(Exception):
 class DecodeClient:
     """One child process, started when first needed, restarted after a failure. Not for several threads at once."""
 
+    worker = "mmv_tf.beam.decode_worker"  # the module that the child runs
+
     def __init__(self, settings):
         self._settings = settings
         self._child = self._errors = None
@@ -86,7 +88,7 @@ class DecodeClient:
         paths = [package_root, os.environ.get("PYTHONPATH", "")]
         self._errors = tempfile.TemporaryFile()
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "mmv_tf.beam.decode_worker"],
+            [sys.executable, "-m", self.worker],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -71,7 +71,8 @@ def _answer(request, settings, out):
     signal.alarm(0)
 
 
-def main():
+def main(answer=_answer):
+    """Answers requests by `answer(request, settings, out)` until standard input ends."""
     # Answers go to a private copy of standard output: nothing that a library prints can get between them.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -100,7 +101,7 @@ def main():
         if not limited:
             _limit(settings.max_memory_bytes)
             limited = True
-        _answer(request, settings, out)
+        answer(request, settings, out)
 
 
 if __name__ == "__main__":

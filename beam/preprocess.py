@@ -11,6 +11,7 @@ import argparse
 import logging
 import sys
 
+from mmv_tf.beam import pipeline_options
 from mmv_tf.beam.specs import Settings
 
 _EXAMPLES = """
@@ -92,34 +93,13 @@ def _settings(parser, args):
     )
 
 
-def _beam_options(parser, flags):
-    """PipelineOptions; an unknown option is an error here, since Beam only warns of it."""
-    from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
-
-    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
-    for options in PipelineOptions.__subclasses__():
-        options._add_argparse_args(known)
-    unknown = known.parse_known_args(flags)[1]
-    if unknown:
-        parser.error(f"unknown option {unknown[0]}: neither of this program nor of Apache Beam")
-    options = PipelineOptions(flags)
-    direct = options.view_as(DirectOptions)
-    if (options.view_as(StandardOptions).runner or "DirectRunner") == "DirectRunner":
-        # Decoding happens in one child process a worker thread: threads start at once, processes take 10 s.
-        if not any(flag.startswith("--direct_num_workers") for flag in flags):
-            direct.direct_num_workers = 0  # as many as there are cores
-        if not any(flag.startswith("--direct_running_mode") for flag in flags):
-            direct.direct_running_mode = "multi_threading"
-    return options
-
-
 def main(argv=None):
     """Runs the command. Returns the exit status: 0, or 1 when not a single clip was accepted."""
     parser = _parser()
     args, flags = parser.parse_known_args(argv)
     settings = _settings(parser, args)
     logging.getLogger().setLevel(logging.ERROR)  # Beam's imports warn of Google Cloud packages that we do not need
-    options = _beam_options(parser, flags)
+    options = pipeline_options.parse(parser, flags)
     from mmv_tf.beam import manifest, run
 
     try:

@@ -1,0 +1,27 @@
+"""Options that a command passes on to Apache Beam."""
+
+import argparse
+
+
+def parse(parser, flags):
+    """PipelineOptions of what a command does not know itself; an unknown option ends it, since Beam only warns.
+
+    Without a runner and without a number of workers, Beam's DirectRunner uses a thread a core.
+    """
+    from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+
+    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
+    for options in PipelineOptions.__subclasses__():
+        options._add_argparse_args(known)
+    unknown = known.parse_known_args(flags)[1]
+    if unknown:
+        parser.error(f"unknown option {unknown[0]}: neither of this program nor of Apache Beam")
+    options = PipelineOptions(flags)
+    direct = options.view_as(DirectOptions)
+    if (options.view_as(StandardOptions).runner or "DirectRunner") == "DirectRunner":
+        # Decoding happens in one child process a worker thread: threads start at once, processes take 10 s.
+        if not any(flag.startswith("--direct_num_workers") for flag in flags):
+            direct.direct_num_workers = 0  # as many as there are cores
+        if not any(flag.startswith("--direct_running_mode") for flag in flags):
+            direct.direct_running_mode = "multi_threading"
+    return options
