@@ -1,106 +1,119 @@
-"""Publishes a trained model as a SavedModel with the signatures of the published MMV modules.
+"""Publishes a trained model as a SavedModel with the signatures of the published MMV modules, and one for images.
 
     python -m mmv_tf.export.saved_model --workdir runs/fac --output exported/fac
 
     signature  input (one tensor)                            outputs
     video      float32 [B,T,H,W,3] in [0,1], 10 frames/s     before_head, and a key for every space: va, vat
+    image      float32 [B,H,W,3] in [0,1]                    the same, from the deflated network (mmv_tf.deflate)
     audio      float32 [B,S] in [-1,1], 48 kHz               before_head, last_conv, and the spaces
-    text       string [B], sentences                         before_head, and the spaces
+    text       string [B], sentences in UTF-8                before_head, and the spaces
 
-Loads in a process that has none of our code: tf.saved_model.load, hub.load, hub.KerasLayer. Embeddings are raw (not
-normalised), as in the published modules; compare them by cosine similarity.
+All outputs are float32. Every modality has every space that a path of heads leads to: audio has vat also where no pair
+trained it. Embeddings are raw (not normalised), as in the published modules; compare them by cosine similarity.
+
+Loads in a process that has none of our code: tf.saved_model.load, hub.load, hub.KerasLayer (in tf_keras), and
+keras.layers.TFSMLayer (in Keras 3, for inference: what it trains are copies of the weights that the graph never reads).
+Everything is inside, the words and the mel filters too: the folder can be moved.
+
+`embed` has a callable a modality, each a reusable module of its own for fine-tuning: `root.embed.audio(x,
+training=True)`, `hub.KerasLayer(root.embed.audio, trainable=True)`. The root itself is that of the video network, with
+the variables of all. One thing that the published modules have is not here: TensorFlow 2 writes no second graph, so
+that `hub.load(path, tags={"train"})` and TF1's `hub.Module(path, tags={"train"})` find nothing; pass training=True.
+
+Inputs that are out of the ordinary:
+
+    pictures     any number of frames, height and width from 1 on. Values below -0.5 or above 1.5 are an error
+                 (InvalidArgumentError), so that 0..255 and -1..1 are not taken for [0,1]; what lies between is left as
+                 it is, since resampling overshoots. `embed.video` and `embed.image` also take uint8, which they divide
+                 by 255, and one channel, which they repeat; a signature takes float32 with three channels.
+    waveforms    any length from one sample on. What is shorter than a window of the STFT is padded with zeros; what is
+                 longer than the clips of training gives the mean over it all. Values beyond 8 are an error: 16-bit
+                 samples that were not divided by 32768. `embed.audio` also takes int16, which it divides.
+    sentences    words that are not in the vocabulary are left out, like stop words; the first 16 that are left count.
+                 A text of none (an empty one, one of unknown words or of bytes that are not UTF-8) gives one vector,
+                 always the same: that of the empty string, by which it can be told. It is finite and not zero. Only
+                 the first 4096 bytes of a text are looked at.
+    NaN          a sample with NaN in it gives NaN in all outputs, and changes no other sample (in inference).
+    nothing      an empty batch gives empty outputs; frames or waveforms of size 0 are an error.
+
+Checks are part of the graph, and fail a whole batch. XLA (and so a TPU) and LiteRT leave them out.
 """
 
 import argparse
 import os
 
-BEFORE_HEAD = "before_head"
 
-
-def _input_specs(modalities) -> dict:
-    """{modality: TensorSpec of its raw input}; batch, time and image sizes are free."""
-    import tensorflow as tf
-
-    specs = {
-        "video": tf.TensorSpec([None, None, None, None, 3], tf.float32, "video"),
-        "audio": tf.TensorSpec([None, None], tf.float32, "audio"),
-        "text": tf.TensorSpec([None], tf.string, "text"),
-    }
-    return {modality: specs[modality] for modality in modalities}
-
-
-def make_embed(loaded, modality: str):
-    """embed(raw inputs, training=False) -> {'before_head': [B,D], space: [B,d], ...} for one modality."""
-    front_end = {"audio": loaded.pipeline.audio, "text": loaded.pipeline.text}.get(modality)
-    backbone = loaded.model.backbones[modality]
-
-    def embed(inputs, training=False):
-        endpoints = backbone.endpoints(inputs if front_end is None else front_end(inputs), training=training)
-        embeddings = loaded.model.embed_repr(modality, endpoints["embedding"], training=training, every_space=True)
-        outputs = {BEFORE_HEAD: embeddings.pop("repr"), **embeddings}
-        if "last_conv" in endpoints:
-            outputs["last_conv"] = endpoints["last_conv"]
-        return outputs
-
-    return embed
-
-
-def build(loaded):
+def build(loaded, workdir: str | None = None, image: bool = True):
     """The object that is saved, and its signatures.
 
     Args:
       loaded: mmv_tf.workdir.Loaded.
+      workdir: of the run; where `python -m mmv_tf.deflate` left the image network, if it did.
+      image: whether to add the image network, where there is one for video.
 
     Returns:
-      root: trackable with `embed`, which has a function a modality (`root.embed.audio(x, training=False)`), and the
-        reusable SavedModel interface of TensorFlow Hub for the first modality of the graph, the video network:
-        `__call__(inputs, training=False)`, `variables`, `trainable_variables`, `regularization_losses`.
+      root: trackable with `embed`, which has a reusable module a modality (see `signatures.module`), and the same
+        interface for the video network (or, without one, the first of the graph).
       signatures: {modality: function of one tensor}.
     """
     import tensorflow as tf
 
-    root, signatures = tf.train.Checkpoint(), {}
+    from mmv_tf import deflate
+    from mmv_tf.export import signatures
+
+    networks = dict(loaded.model.backbones)
+    if image and "video" in networks:
+        networks["image"] = deflate.image_network(loaded.model, workdir)
+    root, functions = tf.train.Checkpoint(), {}
     root.embed = tf.train.Checkpoint()
-    for modality, spec in _input_specs(loaded.model.graph.modalities).items():
-        embed = make_embed(loaded, modality)
-        function = tf.function(embed)
-        # Traced for both modes: what is saved is what was traced, and none of our code.
-        function.get_concrete_function(spec, training=True)
-        signatures[modality] = function.get_concrete_function(spec, training=False)
-        setattr(root.embed, modality, function)
+    for modality, network in networks.items():
+        module, functions[modality] = signatures.module(loaded, modality, network)
+        setattr(root.embed, modality, module)
     # A Keras 3 model does not have this interface by itself, and hub.KerasLayer reads it.
-    root.__call__ = getattr(root.embed, loaded.model.graph.modalities[0])
-    root.variables = [variable.value for variable in loaded.model.variables]
-    root.trainable_variables = [variable.value for variable in loaded.model.trainable_variables]
+    first = "video" if "video" in networks else loaded.model.graph.modalities[0]
+    root.__call__ = getattr(root.embed, first).__call__
+    layers = [*networks.values(), *loaded.model.heads.values()]
+    root.variables = [variable.value for layer in layers for variable in layer.variables]
+    root.trainable_variables = [variable.value for layer in layers for variable in layer.trainable_variables]
     root.regularization_losses = []
-    root.tokenizer = loaded.pipeline.text
-    return root, signatures
+    return root, functions
 
 
-def save(loaded, output: str, workdir: str) -> None:
-    """Writes the export to the folder `output`, whole or not at all, with the configuration of `workdir` inside.
+def save(loaded, output: str, workdir: str, image: bool = True) -> dict[str, list[str]]:
+    """Writes the export to the folder `output`, whole or not at all.
 
+    Its assets.extra holds the configuration, the vocabulary and the licence of `workdir`, the model card and what
+    TensorFlow Serving wants.
+
+    Returns:
+      {signature: its output keys}.
     Raises:
       FileExistsError: `output` is there already.
     """
     import tensorflow as tf
 
     from mmv_tf import workdir as workdirs
+    from mmv_tf.export import model_card, module_files, serving
 
     output = output.rstrip("/")
     if tf.io.gfile.exists(output):
         raise FileExistsError(f"{output} is there already: choose another --output, or remove it first.")
-    root, signatures = build(loaded)
+    root, functions = build(loaded, workdir, image)
     temporary = f"{output}.tmp"
     if tf.io.gfile.exists(temporary):
         tf.io.gfile.rmtree(temporary)
-    tf.saved_model.save(root, temporary, signatures=signatures)
-    extra = os.path.join(temporary, "assets.extra")
+    # Without the lines of code behind each operation: paths of this machine, of no use elsewhere.
+    options = tf.saved_model.SaveOptions(save_debug_info=False)
+    tf.saved_model.save(root, temporary, signatures=functions, options=options)
+    extra = os.path.join(temporary, module_files.EXTRA)
     tf.io.gfile.makedirs(extra)
     for name in (workdirs.CONFIG, workdirs.VOCABULARY, workdirs.WEIGHTS_LICENSE):
         if tf.io.gfile.exists(os.path.join(workdir, name)):
             tf.io.gfile.copy(os.path.join(workdir, name), os.path.join(extra, name))
+    serving.write_warmup(temporary, loaded.pipeline)
+    model_card.write(temporary, loaded, workdir)
     tf.io.gfile.rename(temporary, output)
+    return {name: sorted(function.structured_outputs) for name, function in functions.items()}
 
 
 def main(argv=None):
@@ -108,16 +121,18 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m mmv_tf.export.saved_model", description=main.__doc__)
     parser.add_argument("--workdir", required=True, help="folder of a training run")
     parser.add_argument("--output", required=True, help="folder to write; must not exist")
+    parser.add_argument(
+        "--no_image", action="store_true", help="leave the image network out, for a video network with no image form"
+    )
     args = parser.parse_args(argv)
     import tensorflow as tf
 
     from mmv_tf import workdir as workdirs
 
     loaded = workdirs.load(args.workdir)
-    save(loaded, args.output, args.workdir)
+    for name, keys in save(loaded, args.output, args.workdir, image=not args.no_image).items():
+        print(f"  {name}: {', '.join(keys)}")
     print(f"step {loaded.step} of {args.workdir} -> {args.output}")
-    for modality in loaded.model.graph.modalities:
-        print(f"  {modality}: {BEFORE_HEAD}, {', '.join(loaded.model.graph.spaces_of(modality))}")
     if "text" not in loaded.model.graph.modalities:
         print("  text: no signature, as the configuration leaves text out (imported weights: attach a vocabulary)")
     if tf.io.gfile.exists(os.path.join(args.workdir, workdirs.WEIGHTS_LICENSE)):

@@ -1,6 +1,7 @@
 """The export: equal to the Python model, and usable in a process that has none of our code."""
 
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -8,122 +9,128 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+import tiny_export
 
-from mmv_tf import workdir as workdirs
-from mmv_tf.export import saved_model
+from mmv_tf.export import saved_model, signatures
 
-# What a user's process does. None of our code, and neither of the libraries behind our front ends, may be needed.
-CLIENT = """
-import json, sys
-for name in ("mmv_tf", "tensorflow_io", "tensorflow_text"):
-    sys.modules[name] = None
-import numpy as np
-import tensorflow as tf
-import tensorflow_hub as hub
-
-path, inputs, output = sys.argv[1:]
-inputs = dict(np.load(inputs, allow_pickle=False))
-video, audio = tf.constant(inputs["video"]), tf.constant(inputs["audio"])
-text = tf.constant([s.decode() for s in inputs["text"]])
-found = {}
-for loader, module in (("tf", tf.saved_model.load(path)), ("hub", hub.load(path))):
-    for name, value in (("video", video), ("audio", audio), ("text", text)):
-        for key, result in module.signatures[name](value).items():
-            found[f"{loader}/{name}/{key}"] = result.numpy()
-layer = hub.KerasLayer(path, signature="video", signature_outputs_as_dict=False, output_key="before_head")
-found["layer/video/before_head"] = layer(video).numpy()
-for name, value in (("audio", audio), ("text", text)):
-    for key, result in hub.KerasLayer(path, signature=name, signature_outputs_as_dict=True)(value).items():
-        found[f"layer/{name}/{key}"] = result.numpy()
-
-# Fine-tuning: every trainable weight on the way gets a gradient, and the batch norms follow the batch.
-layer = hub.KerasLayer(path, trainable=True)
-before = [v.numpy() for v in layer.trainable_variables], [v.numpy() for v in layer.non_trainable_variables]
-with tf.GradientTape() as tape:
-    va = layer(video, training=True)["va"]
-    loss = tf.reduce_sum(va * tf.random.stateless_normal(va.shape, [0, 1]))
-gradients = tape.gradient(loss, layer.trainable_variables)
-for gradient, variable in zip(gradients, layer.trainable_variables):
-    if gradient is not None:
-        variable.assign_sub(0.1 * tf.convert_to_tensor(gradient))
-changed = lambda olds, news: sum(bool((old != new.numpy()).any()) for old, new in zip(olds, news))
-report = {
-    "trainable": len(layer.trainable_variables),
-    "changed": changed(before[0], layer.trainable_variables),
-    "moving_averages_changed": changed(before[1], layer.non_trainable_variables),
-}
-np.savez(output, **found)
-print(json.dumps(report))
-"""
+SPACES = {"video": {"va", "vat"}, "image": {"va", "vat"}, "audio": {"va", "vat"}, "text": {"vat"}}
+WAYS = ("tf", "hub", "embed", "layer", "keras3")
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("export")
-    workdir = tiny.untrained_workdir(folder / "run", folder / "records")
-    loaded = workdirs.load(str(workdir))
-    saved_model.save(loaded, str(folder / "module"), str(workdir))
-    rs = np.random.RandomState(0)
-    inputs = {
-        "video": rs.uniform(size=(2, 4, 32, 32, 3)).astype(np.float32),
-        "audio": rs.uniform(-1, 1, (2, 20000)).astype(np.float32),
-        "text": np.array([b"A red ball, rolling!", b"nothing known xyzzy"]),
-    }
-    np.savez(folder / "inputs.npz", **inputs)
-    return folder, loaded, inputs
+def exported():
+    return tiny_export.exported()
 
 
 @pytest.fixture(scope="module")
-def client(exported):
-    folder, _, _ = exported
-    arguments = [folder / "module", folder / "inputs.npz", folder / "outputs.npz"]
-    result = subprocess.run(
-        [sys.executable, "-c", CLIENT, *map(str, arguments)], cwd=folder, capture_output=True, text=True
-    )
+def client(exported, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("client")
+    np.savez(folder / "inputs.npz", **tiny_export.inputs())
+    script = pathlib.Path(__file__).parent / "hub_client.py"
+    arguments = [script, exported.module, folder / "inputs.npz", folder / "outputs.npz"]
+    result = subprocess.run([sys.executable, *map(str, arguments)], cwd=folder, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
-    return np.load(folder / "outputs.npz"), json.loads(result.stdout.splitlines()[-1])
+    return dict(np.load(folder / "outputs.npz")), json.loads(result.stdout.splitlines()[-1])
 
 
-def test_every_loader_gives_what_the_python_model_gives(exported, client):
-    _, loaded, inputs = exported
-    outputs, _ = client
+@pytest.fixture(scope="module")
+def expected(exported):
+    """What the Python model gives: {modality: {key: array}}."""
+    loaded, inputs = exported.loaded, {k: tf.constant(v) for k, v in tiny_export.inputs().items()}
     batch = {
         "video": inputs["video"],
-        "audio": loaded.pipeline.audio(tf.constant(inputs["audio"])),
-        "text": loaded.pipeline.text(tf.constant(inputs["text"])),
+        "audio": loaded.pipeline.audio(inputs["audio"]),
+        "text": loaded.pipeline.text(inputs["text"]),
     }
-    expected = loaded.model.embed(batch)
-    keys = {"video": {"va", "vat"}, "audio": {"va", "vat"}, "text": {"vat"}}
-    for modality, spaces in keys.items():
-        for key in {"repr", *spaces}:
-            name = saved_model.BEFORE_HEAD if key == "repr" else key
-            for loader in ("tf", "hub", *(["layer"] if modality != "video" or key == "repr" else [])):
-                found = outputs[f"{loader}/{modality}/{name}"]
-                scale = np.abs(expected[modality][key]).max()
-                np.testing.assert_allclose(found, expected[modality][key], rtol=0, atol=1e-5 * scale)
-    assert outputs["tf/audio/last_conv"].ndim == 4
-    assert not any("last_conv" in name for name in outputs if "text" in name)
+    embeddings = loaded.model.embed(batch)
+    embeddings["image"] = loaded.model.embed_repr("video", exported.image_network(inputs["image"]))
+    for outputs in embeddings.values():
+        outputs[signatures.BEFORE_HEAD] = outputs.pop("repr")
+    return embeddings
 
 
-def test_fine_tuning_through_hub_changes_the_video_network_and_its_moving_averages(exported, client):
-    _, loaded, _ = exported
-    _, report = client
-    model = loaded.model
-    on_the_way = len(model.backbones["video"].trainable_variables) + len(model.heads["video -> va"].trainable_variables)
-    untrained = 1  # the bias in front of a batch norm
-    assert report["trainable"] == len(model.trainable_variables)
-    assert report["changed"] == on_the_way - untrained
-    assert report["moving_averages_changed"] > 10
+def _assert_close(found, wanted):
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
 
 
-def test_the_export_holds_its_configuration_and_words(exported):
-    folder, _, _ = exported
-    extra = folder / "module" / "assets.extra"
+@pytest.mark.parametrize("modality", SPACES)
+def test_every_way_to_load_it_gives_what_the_python_model_gives(client, expected, modality):
+    outputs, _ = client
+    assert set(expected[modality]) == {signatures.BEFORE_HEAD, *SPACES[modality]}
+    for way in WAYS:
+        keys = {name.split("/")[2] for name in outputs if name.startswith(f"{way}/{modality}/")}
+        assert keys - {"last_conv"} == set(expected[modality])
+        for key, wanted in expected[modality].items():
+            _assert_close(outputs[f"{way}/{modality}/{key}"], wanted)
+    assert (f"tf/{modality}/last_conv" in outputs) == (modality == "audio")
+
+
+def test_the_calls_of_the_published_modules_documentation(client, expected):
+    outputs, _ = client
+    for key, wanted in expected["video"].items():
+        _assert_close(outputs[f"call/video/{key}"], wanted)
+    for way in ("output_key", "subscript"):
+        _assert_close(outputs[f"{way}/video/before_head"], expected["video"]["before_head"])
+    _assert_close(outputs["functional/video/va"], expected["video"]["va"])
+    similarity = np.asarray(expected["text"]["vat"]) @ np.asarray(expected["video"]["vat"]).T
+    _assert_close(outputs["similarity"], similarity)
+
+
+def test_last_conv_is_the_map_before_the_last_batch_norm(exported, client):
+    loaded = exported.loaded
+    mel = loaded.pipeline.audio(tf.constant(tiny_export.inputs()["audio"]))
+    _assert_close(client[0]["hub/audio/last_conv"], loaded.model.backbones["audio"].endpoints(mel)["last_conv"])
+
+
+def test_image_and_video_network_are_two(client):
+    clips = tiny_export.inputs()["image"][:, None].repeat(4, axis=1)
+    module = tf.saved_model.load(tiny_export.exported().module)
+    of_clips = module.signatures["video"](tf.constant(clips))["before_head"].numpy()
+    of_images = client[0]["tf/image/before_head"]
+    assert 1e-3 < np.linalg.norm(of_clips - of_images) / np.linalg.norm(of_clips) < 1
+
+
+def test_fine_tuning_through_hub_changes_the_network_and_its_moving_averages(exported, client):
+    model = exported.loaded.model
+    networks = {**model.backbones, "image": exported.image_network}
+    every = [*networks.values(), *model.heads.values()]
+    ways = {"": ("video", ["video -> va"]), "audio": ("audio", ["audio -> va"]), "image": ("image", ["video -> va"])}
+    for name, (modality, heads) in ways.items():
+        on_the_way = [networks[modality], *(model.heads[head] for head in heads)]
+        of_module = every if not name else [*on_the_way, model.heads["va -> vat"]]
+        report = client[1]["tuned"][name]
+        assert report["trainable"] == sum(len(layer.trainable_variables) for layer in of_module)
+        # The bias in front of a batch norm changes nothing, so it has a gradient of zero.
+        untrained = sum(
+            "/bias" in v.path
+            for head in on_the_way[1:]
+            if len(head.trainable_variables) > 2
+            for v in head.trainable_variables[:2]
+        )
+        assert report["changed"] == sum(len(layer.trainable_variables) for layer in on_the_way) - untrained, name
+        assert report["moving_averages_changed"] > 10
+
+
+def test_a_classifier_fits_on_top(exported, client):
+    report = client[1]["fit"]
+    assert report["last"] < 0.5 * report["first"]
+    assert report["changed"] == len(exported.loaded.model.backbones["video"].trainable_variables)
+
+
+def test_the_export_holds_its_configuration_words_and_card(exported):
+    extra = pathlib.Path(exported.module) / "assets.extra"
     assert "Graph.spaces" in (extra / "config.gin").read_text()
     assert (extra / "vocabulary.txt").read_text().split() == list(tiny.WORDS)
+    assert "image" in (extra / "README.md").read_text()
+    assert (extra / "tf_serving_warmup_requests").stat().st_size > 0
 
 
 def test_an_export_never_overwrites(exported):
-    folder, loaded, _ = exported
     with pytest.raises(FileExistsError, match="is there already"):
-        saved_model.save(loaded, str(folder / "module"), str(folder / "run"))
+        saved_model.save(exported.loaded, exported.module, "anywhere")
+
+
+def test_the_image_network_can_be_left_out(exported):
+    root, functions = saved_model.build(exported.loaded, image=False)
+    assert set(functions) == {"video", "audio", "text"}
+    assert not hasattr(root.embed, "image")

@@ -1,0 +1,162 @@
+"""What an export takes and gives, modality by modality: raw inputs, their checks, networks and heads, as graphs.
+
+What is not said here of an input that is out of the ordinary stands in the docstring of mmv_tf.export.saved_model.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import tensorflow as tf
+
+BEFORE_HEAD = "before_head"
+_PIXELS = (-0.5, 1.5)  # [0, 1] and what resampling overshoots; 0..255 and -1..1 do not pass
+_LOUDEST = 8.0  # full scale is 1; samples that were never divided by 32768 do not pass
+
+
+@dataclasses.dataclass(frozen=True)
+class RawInput:
+    """What a signature takes.
+
+    Args:
+      spec: the signature's input.
+      others: what the callables of `embed` take besides; `canonical` turns those into the first.
+      canonical: see above.
+      check: a function of an input -> conditions, each with the message and the numbers to show where it is not met.
+    """
+
+    spec: tf.TensorSpec
+    others: tuple[tf.TensorSpec, ...] = ()
+    canonical: Callable = tf.identity
+    check: Callable = lambda inputs: []
+
+
+def _pictures(name: str, axes: str) -> RawInput:
+    sizes = [None] * axes.count(",")
+    others = [(tf.uint8, 3), (tf.float32, 1), (tf.uint8, 1)]
+    return RawInput(
+        tf.TensorSpec([*sizes, 3], tf.float32, name),
+        tuple(tf.TensorSpec([*sizes, channels], dtype, name) for dtype, channels in others),
+        _to_rgb,
+        lambda inputs: [_has_axes(inputs, name, axes), _in_range(inputs, name)],
+    )
+
+
+def _to_rgb(frames):
+    if frames.dtype == tf.uint8:
+        frames = tf.cast(frames, tf.float32) * (1 / 255)
+    return tf.repeat(frames, 3, axis=-1) if frames.shape[-1] == 1 else frames
+
+
+def _has_axes(inputs, name: str, axes: str):
+    # Asked of the tensor that comes, which need not have the shape that the signature promises.
+    shape = tf.raw_ops.Shape(input=inputs)
+    fits = tf.equal(tf.raw_ops.Size(input=shape), axes.count(",") + 1)
+    fits &= tf.reduce_all(shape[1:] > 0)
+    if axes.endswith("3]"):
+        fits &= tf.equal(shape[-1], 3)
+    return fits, f"{name} takes a tensor {axes} with nothing of size 0 but the batch; this one has the shape", [shape]
+
+
+def _in_range(frames, name: str):
+    low, high = tf.reduce_min(frames), tf.reduce_max(frames)
+    # A comparison with NaN is false: NaN passes, and comes out again.
+    outside = (tf.size(frames) > 0) & ((low < _PIXELS[0]) | (high > _PIXELS[1]))
+    return (
+        ~outside,
+        f"{name} takes pixels in [0, 1] (8-bit ones divided by 255); these have least and most",
+        [low, high],
+    )
+
+
+def _not_too_loud(waveform):
+    most = tf.reduce_max(tf.abs(waveform))
+    loud = (tf.size(waveform) > 0) & (most > _LOUDEST)
+    return ~loud, "audio takes samples in [-1, 1] (16-bit ones divided by 32768); the greatest here is", [most]
+
+
+RAW_INPUTS = {
+    "video": _pictures("video", "[B,T,H,W,3]"),
+    "image": _pictures("image", "[B,H,W,3]"),
+    "audio": RawInput(
+        tf.TensorSpec([None, None], tf.float32, "audio"),
+        (tf.TensorSpec([None, None], tf.int16, "audio"),),
+        lambda waveform: tf.cast(waveform, tf.float32) * (1 / 32768) if waveform.dtype == tf.int16 else waveform,
+        lambda waveform: [_has_axes(waveform, "audio", "[B,S]"), _not_too_loud(waveform)],
+    ),
+    "text": RawInput(tf.TensorSpec([None], tf.string, "text")),
+}
+
+
+def embed_function(loaded, modality: str, network) -> Callable:
+    """embed(inputs as the signature takes them, training=False) -> {'before_head': [B,D], space: [B,d], ...}.
+
+    Args:
+      loaded: mmv_tf.workdir.Loaded.
+      modality: of RAW_INPUTS; an image has the heads of a video.
+      network: the backbone.
+    """
+    raw = RAW_INPUTS[modality]
+    front_end = {"audio": loaded.pipeline.audio, "text": loaded.pipeline.text}.get(modality, tf.identity)
+    headed = "video" if modality == "image" else modality
+
+    def embed(inputs, training=False):
+        failed = [tf.debugging.Assert(fits, [message, *shown]) for fits, message, shown in raw.check(inputs)]
+        with tf.control_dependencies(failed):
+            inputs = tf.identity(inputs)
+        numeric = inputs.dtype.is_floating
+        endpoints = network.endpoints(front_end(_at_least_one(inputs) if numeric else inputs), training=training)
+        embeddings = loaded.model.embed_repr(headed, endpoints["embedding"], training=training, every_space=True)
+        outputs = {BEFORE_HEAD: embeddings.pop("repr"), **embeddings}
+        if "last_conv" in endpoints and modality == "audio":
+            outputs["last_conv"] = endpoints["last_conv"]
+        outputs = {key: tf.cast(value, tf.float32) for key, value in outputs.items()}
+        return {key: _with_nan_of(inputs, value) for key, value in outputs.items()} if numeric else outputs
+
+    return embed
+
+
+def _at_least_one(inputs):
+    """An empty batch gets one sample of zeros: some of TensorFlow's kernels do not take empty tensors."""
+    missing = tf.cast(tf.equal(tf.shape(inputs)[0], 0), tf.int32)
+    return tf.pad(inputs, [[0, missing], *[[0, 0]] * (inputs.shape.rank - 1)])
+
+
+def _with_nan_of(inputs, outputs):
+    """The outputs without what `_at_least_one` added; NaN for each sample that has some.
+
+    Said outright, because ReLU and max pooling on a CPU can turn NaN into numbers.
+    """
+    has_nan = tf.reduce_any(tf.math.is_nan(inputs), axis=range(1, inputs.shape.rank))
+    has_nan = tf.reshape(has_nan, [-1, *[1] * (outputs.shape.rank - 1)])
+    return tf.where(has_nan, float("nan"), outputs[: tf.shape(inputs)[0]])
+
+
+def module(loaded, modality: str, network) -> tuple[tf.train.Checkpoint, tf.types.experimental.ConcreteFunction]:
+    """One modality as a reusable SavedModel of TensorFlow Hub, and its signature.
+
+    Returns:
+      trackable: with `__call__(inputs, training=False)`, `variables`, `trainable_variables` (those on the way from the
+        input to the spaces) and `regularization_losses` (none).
+      signature: the concrete function of the raw input.
+    """
+    raw = RAW_INPUTS[modality]
+    canonical = tf.function(embed_function(loaded, modality, network), autograph=False)
+    # Other dtypes go through the same graph, so that they cost a few operations each and not a network each.
+    function = tf.function(
+        lambda inputs, training=False: canonical(raw.canonical(inputs), training=training), autograph=False
+    )
+    for spec in (raw.spec, *raw.others):
+        for training in (False, True):  # what is saved is what was traced, and none of our code
+            function.get_concrete_function(spec, training=training)
+    headed = "video" if modality == "image" else modality
+    graph = loaded.model.graph
+    heads = {str(head): None for space in graph.spaces_of(headed) for head in graph.path(headed, space)}
+    layers = [network, *(loaded.model.heads[head] for head in heads)]
+    trackable = tf.train.Checkpoint()
+    trackable.__call__ = function
+    trackable.variables = [variable.value for layer in layers for variable in layer.variables]
+    trackable.trainable_variables = [variable.value for layer in layers for variable in layer.trainable_variables]
+    trackable.regularization_losses = []
+    if modality == "text":
+        trackable.tokenizer = loaded.pipeline.text  # which owns the table of words
+    return trackable, canonical.get_concrete_function(raw.spec, training=False)

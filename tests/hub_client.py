@@ -1,0 +1,98 @@
+"""What users of an export do, in a process that has none of our code, nor the libraries behind our front ends.
+
+    python hub_client.py MODULE INPUTS.npz OUTPUTS.npz        (test_saved_model.py runs it)
+
+Prints a line of JSON; the outputs are called way/signature/key.
+"""
+
+import functools
+import json
+import sys
+
+for name in ("mmv_tf", "tensorflow_io", "tensorflow_text"):
+    sys.modules[name] = None
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+import tensorflow_hub as hub  # noqa: E402
+import tf_keras  # noqa: E402
+
+# A dozen calls below load the same folder, each for seconds.
+tf.saved_model.load = functools.cache(tf.saved_model.load)
+tf.compat.v1.saved_model.load_v2 = functools.cache(tf.compat.v1.saved_model.load_v2)
+
+
+def embed_every_way(path, inputs):
+    found = {}
+
+    def note(way, name, outputs):
+        found.update({f"{way}/{name}/{key}": value.numpy() for key, value in outputs.items()})
+
+    plain, from_hub = tf.saved_model.load(path), hub.load(path)
+    for name, value in inputs.items():
+        note("tf", name, plain.signatures[name](value))
+        note("hub", name, from_hub.signatures[name](value))
+        note("embed", name, getattr(plain.embed, name)(value))
+        note("layer", name, hub.KerasLayer(path, signature=name, signature_outputs_as_dict=True)(value))
+        note("keras3", name, keras.layers.TFSMLayer(path, call_endpoint=name)(value))
+    note("call", "video", from_hub(inputs["video"]))
+    layer = hub.KerasLayer(path, signature="video", signature_outputs_as_dict=False, output_key="before_head")
+    note("output_key", "video", {"before_head": layer(inputs["video"])})
+    note("subscript", "video", {"before_head": hub.load(path).signatures["video"](inputs["video"])["before_head"]})
+    # As in the documentation of the published modules: similarities in the space that the two share.
+    video, text = from_hub.signatures["video"](inputs["video"]), from_hub.signatures["text"](inputs["text"])
+    found["similarity"] = tf.matmul(text["vat"], video["vat"], transpose_b=True).numpy()
+    # A Keras 3 model around it, for inference.
+    clip = keras.Input(inputs["video"].shape[1:])
+    model = keras.Model(clip, keras.layers.TFSMLayer(path, call_endpoint="video")(clip)["va"])
+    found["functional/video/va"] = model.predict(inputs["video"].numpy(), verbose=0)
+    return found
+
+
+def changed(before, after) -> int:
+    return sum(bool((old != new.numpy()).any()) for old, new in zip(before, after, strict=True))
+
+
+def descend(layer, inputs, key):
+    """One step of gradient descent on a sum of one output; how many weights and moving averages it changed."""
+    before = [v.numpy() for v in layer.trainable_variables], [v.numpy() for v in layer.non_trainable_variables]
+    with tf.GradientTape() as tape:
+        embedding = layer(inputs, training=True)[key]
+        loss = tf.reduce_sum(embedding * tf.random.stateless_normal(embedding.shape, [0, 1]))
+    gradients = tape.gradient(loss, layer.trainable_variables)
+    for gradient, variable in zip(gradients, layer.trainable_variables, strict=True):
+        if gradient is not None:
+            variable.assign_sub(0.1 * tf.convert_to_tensor(gradient))
+    return {
+        "trainable": len(layer.trainable_variables),
+        "changed": changed(before[0], layer.trainable_variables),
+        "moving_averages_changed": changed(before[1], layer.non_trainable_variables),
+    }
+
+
+def fit(path, inputs):
+    """A classifier on top of the network, trained with it by fit() of tf_keras."""
+    layer = hub.KerasLayer(path, trainable=True, output_key="before_head")
+    model = tf_keras.Sequential([layer, tf_keras.layers.Dense(2)])
+    loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(tf_keras.optimizers.Adam(0.003), loss)
+    model.build([None, *inputs.shape[1:]])
+    before = [v.numpy() for v in layer.trainable_variables]
+    history = model.fit(inputs, tf.constant([0, 1]), epochs=8, verbose=0).history["loss"]
+    return {"first": history[0], "last": history[-1], "changed": changed(before, layer.trainable_variables)}
+
+
+def main(path, inputs, output):
+    inputs = dict(np.load(inputs, allow_pickle=False))
+    inputs = {name: tf.constant(list(value) if name == "text" else value) for name, value in inputs.items()}
+    np.savez(output, **embed_every_way(path, inputs))
+    tuned = {"": descend(hub.KerasLayer(path, trainable=True), inputs["video"], "va")}
+    module = hub.load(path)
+    for name in ("audio", "image"):
+        tuned[name] = descend(hub.KerasLayer(getattr(module.embed, name), trainable=True), inputs[name], "va")
+    print(json.dumps({"tuned": tuned, "fit": fit(path, inputs["video"])}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
