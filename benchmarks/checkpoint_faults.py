@@ -7,6 +7,10 @@ A run holds the checkpoints of steps 2 and 3, and writes that of step 4: a copy 
 stopped before it, stopped after half of the bytes of a write, or the operation fails for want of space or permission.
 Then a new process must restore the values of step 3 or 4, whole, write the next checkpoint, and leave no other file.
 
+Measured (TensorFlow 2.20, ext4): 79 operations, 271 faults. Stopped (113): step 3 restored 106 times, step 4 seven
+times (it was recorded already). No space or permission (158): one clear OSError 150 times, with step 3 restored 138
+times and step 4 twelve times; 8 faults, in removing temporary files, changed nothing. About 3 minutes.
+
 Needs Linux and a C compiler (`cc`).
 """
 
