@@ -102,6 +102,10 @@ class ModuleHandler(ModelHandler):
         return f"mmv_tf_{self._signature}"
 
 
+def _name(modality, start):
+    return modality if start is None else f"{modality} at {start:g} s"
+
+
 class ReadInputs(beam.DoFn):
     """Unit -> (modality, Identity, value) of all its inputs; leaves a report of the unit in the staging folder."""
 
@@ -134,8 +138,12 @@ class ReadInputs(beam.DoFn):
             made = 0
             try:
                 for item in self._cutter.cut(read.serialized):
-                    counts[item.modality] += 1
                     made += 1
+                    if not isinstance(item.value, bytes) and not np.isfinite(item.value).all():
+                        name = _name(item.modality, item.start)
+                        rejections.append(Rejection(item.key, name, NOT_FINITE, "NaN or Inf in it"))
+                        continue
+                    counts[item.modality] += 1
                     times = (item.start, item.end) if self._reader.has_times else (None, None)
                     yield item.modality, Identity(item.key, *times, next(rank)), item.value
             except tf.errors.OpError as error:
@@ -167,8 +175,8 @@ class StageVectors(beam.DoFn):
         if why is None and not all(np.isfinite(outputs[space]).all() for space in self._spaces):
             why = (NOT_FINITE, "the module gives NaN or Inf")
         if why is not None:
-            where = "" if identity.start is None else f" at {identity.start:g} s"
-            yield (self._modality, self._spaces[0], shard), ("rejected", identity.key, self._modality + where, *why)
+            name = _name(self._modality, identity.start)
+            yield (self._modality, self._spaces[0], shard), ("rejected", identity.key, name, *why)
             return
         if self._file is None:
             self._name = FileSystems.join(self._staging, f"{uuid.uuid4().hex}.vectors")
