@@ -193,3 +193,5 @@ def test_errors(deflated, tmp_path):
     with pytest.raises(ValueError, match="empty' holds no image"):
         os.makedirs(tmp_path / "empty")
         run.deflate_workdir(deflated[0], images=[str(tmp_path / "empty")])
+    with pytest.raises(ValueError, match="records of the run are not at 'nowhere/train-.*' .*give --records"):
+        run.deflate_workdir(deflated[0], gin_params=["TRAIN_DATA = 'nowhere/train-*'"])

@@ -8,7 +8,7 @@ import os
 import gin
 import tensorflow as tf
 
-from mmv_tf import config, files
+from mmv_tf import config, files, shards
 from mmv_tf import workdir as workdirs
 from mmv_tf.deflate import FOLDER, REPORT, WEIGHTS, fingerprint, image_network, weights_checkpoint
 from mmv_tf.deflation import images as images_module
@@ -55,13 +55,14 @@ def deflate_workdir(
 
     # 2. Images to learn from and to measure with: always the same crops of them.
     learn, measure, source = _images(settings, loaded.pipeline, images, records, held_out)
-    learn, measure = (
-        Crops(learn, clips, settings.crops_per_image, settings.seed),
-        Crops(measure, clips, 0, settings.seed),
-    )
-    print(
-        f"{len(learn)} crops of {len(learn.images)} images to learn from, {len(measure)} held out; {source}", flush=True
-    )
+    learn = Crops(learn, clips, settings.crops_per_image, settings.seed)
+    measure = Crops(measure, clips, 0, settings.seed)
+    counts = f"{len(learn)} crops of {len(learn.images)} images to learn from, {len(measure)} images held out"
+    print(f"{counts}; {source}", flush=True)
+    if retrieval_records is None:
+        retrieval_records = report.records_beside(loaded.pipeline.sources)
+    if retrieval_records:
+        shards.find(retrieval_records)  # a mistyped pattern should not come to light after the training
     video_weights = fingerprint(model.backbones["video"])
     made_for = _made_for(settings, clips, video_weights, learn.images, measure.images)
 
@@ -95,8 +96,6 @@ def deflate_workdir(
         "distance_to_inflated": report.distances_in_spaces(model, rows, wanted),
         "cost": report.costs(naive, model.backbones["video"], clips.shape),
     }
-    if retrieval_records is None:
-        retrieval_records = report.records_beside(loaded.pipeline.sources)
     if retrieval_records:
         found = report.image_retrieval(model, loaded.pipeline, networks, retrieval_records, settings.max_held_out)
         result |= {"retrieval": found, "retrieval_records": retrieval_records}
@@ -121,10 +120,16 @@ def _images(settings, pipeline, images, records, held_out):
     """Images to learn from, those that are held out, and one line about where they are from."""
     s, patterns = settings, [*images, *records]
     if not patterns:
-        records = [p for s_ in pipeline.sources for p in ([s_.pattern] if isinstance(s_.pattern, str) else s_.pattern)]
-        if not records:
+        for source in pipeline.sources:
+            patterns += [source.pattern] if isinstance(source.pattern, str) else source.pattern
+        if not patterns:
             raise ValueError("The run names no records: give --images FOLDER or --records 'FOLDER/train-*'.")
-        patterns = records
+        if absent := [pattern for pattern in patterns if not tf.io.gfile.glob(pattern)]:
+            raise ValueError(
+                f"The records of the run are not at {absent[0]!r} (seen from here): give --records 'FOLDER/train-*' "
+                "or --images FOLDER."
+            )
+        records = patterns
     wanted = s.max_images if held_out else s.max_images / (1 - s.held_out_share)
     most = math.ceil(wanted / len(patterns))
     found = images_module.Images()

@@ -41,6 +41,8 @@ class Training:
         self._network, self._embed, self._settings = network, embedder(network), settings
         self._held_out, self._held_out_targets = held_out, held_out_targets
         self._variables = trained_variables(network)
+        if not self._variables:
+            raise ValueError(f"{network.name} has no batch norm with a scale and an offset: nothing is to be trained.")
         schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.steps)
         self._optimizer = keras.optimizers.Adam(schedule)
         self._optimizer.build(list(self._variables.values()))
