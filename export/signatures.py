@@ -21,13 +21,13 @@ class RawInput:
       spec: the signature's input.
       others: what the callables of `embed` take besides; `canonical` turns those into the first.
       canonical: see above.
-      check: a function of an input -> conditions, each with the message and the numbers to show where it is not met.
+      checks: functions of an input -> a condition, and the message and the numbers to show where it is not met.
     """
 
     spec: tf.TensorSpec
     others: tuple[tf.TensorSpec, ...] = ()
     canonical: Callable = tf.identity
-    check: Callable = lambda inputs: []
+    checks: tuple[Callable, ...] = ()
 
 
 def _pictures(name: str, axes: str) -> RawInput:
@@ -37,7 +37,7 @@ def _pictures(name: str, axes: str) -> RawInput:
         tf.TensorSpec([*sizes, 3], tf.float32, name),
         tuple(tf.TensorSpec([*sizes, channels], dtype, name) for dtype, channels in others),
         _to_rgb,
-        lambda inputs: [_has_axes(inputs, name, axes), _in_range(inputs, name)],
+        (lambda inputs: _has_axes(inputs, name, axes), lambda inputs: _in_range(inputs, name)),
     )
 
 
@@ -48,9 +48,10 @@ def _to_rgb(frames):
 
 
 def _has_axes(inputs, name: str, axes: str):
-    # Asked of the tensor that comes, which need not have the shape that the signature promises.
-    shape = tf.raw_ops.Shape(input=inputs)
-    fits = tf.equal(tf.raw_ops.Size(input=shape), axes.count(",") + 1)
+    # Asked of the tensor that comes, which need not have the shape that the signature promises. Its rank is counted:
+    # TensorFlow would put the promised one in the place of tf.rank.
+    shape = tf.shape(inputs)
+    fits = tf.equal(tf.reduce_sum(tf.cast(shape >= 0, tf.int32)), axes.count(",") + 1)
     fits &= tf.reduce_all(shape[1:] > 0)
     if axes.endswith("3]"):
         fits &= tf.equal(shape[-1], 3)
@@ -81,7 +82,7 @@ RAW_INPUTS = {
         tf.TensorSpec([None, None], tf.float32, "audio"),
         (tf.TensorSpec([None, None], tf.int16, "audio"),),
         lambda waveform: tf.cast(waveform, tf.float32) * (1 / 32768) if waveform.dtype == tf.int16 else waveform,
-        lambda waveform: [_has_axes(waveform, "audio", "[B,S]"), _not_too_loud(waveform)],
+        (lambda waveform: _has_axes(waveform, "audio", "[B,S]"), _not_too_loud),
     ),
     "text": RawInput(tf.TensorSpec([None], tf.string, "text")),
 }
@@ -100,9 +101,11 @@ def embed_function(loaded, modality: str, network) -> Callable:
     headed = "video" if modality == "image" else modality
 
     def embed(inputs, training=False):
-        failed = [tf.debugging.Assert(fits, [message, *shown]) for fits, message, shown in raw.check(inputs)]
-        with tf.control_dependencies(failed):
-            inputs = tf.identity(inputs)
+        for check in raw.checks:
+            fits, message, shown = check(inputs)
+            # One after the other, so that what fails is the check, and not an operation that needed it to hold.
+            with tf.control_dependencies([tf.debugging.Assert(fits, [message, *shown], summarize=6)]):
+                inputs = tf.identity(inputs)
         numeric = inputs.dtype.is_floating
         endpoints = network.endpoints(front_end(_at_least_one(inputs) if numeric else inputs), training=training)
         embeddings = loaded.model.embed_repr(headed, endpoints["embedding"], training=training, every_space=True)
