@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import json
 import logging
+import re
 import time
 
 import apache_beam as beam
@@ -18,6 +19,7 @@ from mmv_tf.export import embed_inputs, embed_pipeline, module_files
 from mmv_tf.export.image_worker import ImageClient
 
 SUMMARY, DEAD_LETTERS = "embeddings.json", "dead_letters.jsonl"
+_OURS = re.compile(r"(video|image|audio|text)-\w+-\d{5}-of-\d{5}\.parquet")
 _JPEG_QUALITY = 95  # frames are decoded again at once: nothing is won by small ones
 
 
@@ -41,13 +43,14 @@ class Job:
 
 def run(job: Job, options) -> int:
     """Runs a job with Beam's PipelineOptions; 0, or 1 when not a single vector was written."""
-    settings = _clip_settings(job)
+    settings = clip_settings(job)
     units, reader, rejections = _inputs(job, settings)
     checksum = module_files.checksum(job.module)
     staging = FileSystems.join(job.output, ".staging")
     shards.make_folder(job.output)
     # What an earlier run left: its staging, and the file by which its vectors could be taken for those of this one.
-    _delete(staging, FileSystems.join(job.output, SUMMARY))
+    _remove(staging)
+    _remove(FileSystems.join(job.output, SUMMARY))
     shards.make_folder(staging)
     handlers = {name: embed_pipeline.ModuleHandler(job.module, name, job.batch_size) for name in job.signatures}
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
@@ -76,12 +79,13 @@ def run(job: Job, options) -> int:
         "versions": {"mmv_tf": mmv_tf.__version__, "apache-beam": beam.__version__},
     }
     _write(staging, FileSystems.join(job.output, SUMMARY), json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-    _delete(staging)
+    _remove(staging)
     print(_in_words(job, counts, dead, seconds))
     return 0 if sum(counts.values()) else 1
 
 
-def _clip_settings(job):
+def clip_settings(job):
+    """The ClipSettings that the module of a job was trained with. Parses its configuration."""
     from mmv_tf.export.clip_cutter import ClipSettings
 
     module_files.parse_config(job.module)
@@ -136,14 +140,22 @@ def _checked_counts(job, read, files):
 def _remove_other_files(job):
     """Files of an earlier run with other signatures or another --num_shards: a reader with a pattern would mix them."""
     names = set(_file_names(job))
-    pattern = FileSystems.join(job.output, "*-of-*.parquet")
-    for found in FileSystems.match([pattern])[0].metadata_list:
-        if FileSystems.split(found.path)[1] not in names:
-            FileSystems.delete([found.path])
+    for path in _matches(FileSystems.join(job.output, "*-of-*.parquet")):
+        name = FileSystems.split(path)[1]
+        if name not in names and _OURS.fullmatch(name):
+            FileSystems.delete([path])
 
 
-def _delete(*paths):
-    FileSystems.delete([path for path in paths if FileSystems.exists(path)])
+def _matches(pattern):
+    return [found.path for found in FileSystems.match([pattern])[0].metadata_list]
+
+
+def _remove(path):
+    """Removes a file, or a folder of files; in a bucket a folder is only what its files are called."""
+    if files := _matches(FileSystems.join(path, "*")):
+        FileSystems.delete(files)
+    if FileSystems.exists(path):
+        FileSystems.delete([path])
 
 
 def _load(path):

@@ -125,7 +125,9 @@ def test_a_rerun_gives_the_same_bytes_and_takes_old_files_away(export, tmp_path)
     flags = ["--records", export.records / "train-0000[01]-*", "--signatures=audio,text", "--spaces=vat"]
     assert _run(export, tmp_path, *flags, "--num_shards=3", "--direct_num_workers=2") == 0
     assert len(_digests(tmp_path)) == 6
+    (tmp_path / "theirs-00000-of-00001.parquet").touch()
     assert _run(export, tmp_path, *flags, "--num_shards=2") == 0
+    (tmp_path / "theirs-00000-of-00001.parquet").unlink()  # it was none of ours, and is still there
     first = _digests(tmp_path)
     assert sorted(first) == [f"{m}-vat-0000{i}-of-00002.parquet" for m in ("audio", "text") for i in (0, 1)]
     assert _run(export, tmp_path, *flags, "--num_shards=2", "--direct_num_workers=2") == 0
