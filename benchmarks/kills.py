@@ -80,7 +80,7 @@ def _kill(process, folder, rng, start_seconds):
     delay = {"start": rng.uniform(0, start_seconds), "step": rng.uniform(0, 0.1), "write": rng.uniform(0, 0.01)}[kind]
     while kind != "start" and process.is_alive() and _recorded(folder) < target:
         time.sleep(0.002)
-    while kind == "write" and process.is_alive() and not _unfinished(folder):
+    while kind == "write" and process.is_alive() and not _unfinished(folder) and _recorded(folder) < target + 5:
         time.sleep(0.0005)
     process.join(delay)
     if not process.is_alive():
@@ -148,7 +148,7 @@ def main(argv=None):
     from mmv_tf import config, model, observer, preemption, trainer  # noqa: F401  (imported once, for all sittings)
 
     rng = random.Random(args.seed)
-    steps = 3 * args.kills  # a kill costs one to three steps, sometimes more where the machine is busy
+    steps = 4 * args.kills  # a kill costs one to three steps, up to eight where the machine is busy
     folder = pathlib.Path(tempfile.mkdtemp())
     bindings = [*_small(folder), f"STEPS = {steps}"]
     calm, killed, log = folder / "calm", folder / "killed", folder / "log"
