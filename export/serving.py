@@ -122,9 +122,10 @@ def describe(folder: str) -> str:
             # A clip is megabytes: curl reads it from a file, not from its command line.
             script = (
                 "import json, numpy as np; print(json.dumps({'signature_name': '%s', 'instances': "
-                "np.load('%s.npy').round(3).tolist()}, separators=(',', ':')))"
+                "np.load('%s.npy').round(%d).tolist()}, separators=(',', ':')))"
             )
-            lines.append(f'python -c "{script % (name, name)}" > {name}.json')
+            digits = 6 if name == "audio" else 3  # as fine as 16-bit samples, 8-bit pixels
+            lines.append(f'python -c "{script % (name, name, digits)}" > {name}.json')
             lines.append(f"curl -s localhost:8501/v1/models/mmv:predict -d @{name}.json\n")
     return "\n".join(lines)
 

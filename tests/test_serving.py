@@ -1,6 +1,8 @@
 """Warm-up requests and REST calls, against the messages of TensorFlow Serving and the signatures of a module."""
 
 import json
+import subprocess
+import sys
 
 import exports
 import numpy as np
@@ -140,9 +142,19 @@ def test_a_request_that_does_not_fit_is_refused(export, name, instances, message
         serving.request(name, module_files.signatures(str(export.module))[name], instances)
 
 
-def test_the_description_has_a_call_for_every_signature(export, capsys):
+def test_the_description_has_a_call_for_every_signature(export, tmp_path, capsys):
     serving.main(["--module", str(export.module)])
     text = capsys.readouterr().out
+    # The lines that write requests do: 16-bit sound and 8-bit pixels lose nothing.
+    levels = {"audio": np.arange(-3, 3) / 32768, "image": np.arange(256) / 255}
+    for name, values in levels.items():
+        np.save(tmp_path / f"{name}.npy", values)
+        (line,) = [line for line in text.splitlines() if f"> {name}.json" in line]
+        subprocess.run(line.replace("python", sys.executable, 1), shell=True, check=True, cwd=tmp_path)
+        body = json.loads((tmp_path / f"{name}.json").read_text())
+        assert body["signature_name"] == name
+        scale = 32768 if name == "audio" else 255
+        np.testing.assert_array_equal(np.round(np.array(body["instances"]) * scale), np.round(values * scale))
     for name in ("video", "image", "audio"):
         assert f"-d @{name}.json" in text and f"'signature_name': '{name}'" in text
     assert '{"signature_name":"text","instances":["a red ball"]}' in text
