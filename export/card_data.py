@@ -8,7 +8,6 @@ import re
 from mmv_tf.export.markdown import bullets, escape, fenced, table
 
 RESULTS = "results"  # folder of a workdir; each *.json in it is a table of the card
-DEFLATED_REPORT = "deflated/report.json"
 DATA_LICENSE = "DATA_LICENSE.txt"
 _MOST_ROWS = 200
 

@@ -44,7 +44,6 @@ def text(folder: str, loaded, workdir: str) -> str:
     signatures = module_files.signatures(folder)
     config = _config_text(workdir)
     graph, pipeline = loaded.model.graph, loaded.pipeline
-    deflated = os.path.join(workdir, card_data.DEFLATED_REPORT)
     weights = os.path.join(workdir, workdirs.WEIGHTS_LICENSE)
     data = os.path.join(workdir, card_data.DATA_LICENSE)
     results = card_data.describe_results(workdir)
@@ -58,7 +57,7 @@ def text(folder: str, loaded, workdir: str) -> str:
             ("Spaces, and how to compare", _comparisons(graph, signatures)),
             ("Training data", card_data.describe_sources(pipeline.sources, pipeline.source_names)),
             ("Training", _training(loaded, config, workdir)),
-            ("The image network", card_data.describe_json(deflated) if "image" in signatures else ""),
+            ("The image network", _image_network(workdir) if "image" in signatures else ""),
             ("Results", results or "No results of an evaluation were found in the run."),
             ("Limits", _limits(loaded, signatures, bool(results))),
             ("Licence of the weights", card_data.licence(weights, _NO_WEIGHTS_LICENCE)),
@@ -219,6 +218,20 @@ def _training(loaded, config, workdir):
     begun = [f"steps taken: {loaded.step}", *shown, f"all settings: {module_files.CONFIG}"]
     summary = card_data.describe_json(os.path.join(workdir, workdirs.SUMMARY))
     return bullets(begun) + ("\n\nWhat the run ended with:\n\n" + summary if summary else "")
+
+
+def _image_network(workdir):
+    from mmv_tf import deflate
+
+    what = (
+        "The video network with its kernels summed over time (paper, section 3.3); the heads are those of the video. "
+    )
+    report = card_data.describe_json(os.path.join(workdir, deflate.FOLDER, deflate.REPORT))
+    if not report:
+        return what + "Nothing in it was trained (`naive`), and how far it is from the video network was not measured."
+    return (
+        f"{what}Its batch norms were trained to agree with the video network. What `mmv_tf.deflate` found:\n\n{report}"
+    )
 
 
 def _limits(loaded, signatures, has_results):

@@ -45,6 +45,7 @@ def test_the_numbers_are_those_of_the_run(run):
     assert "| video - audio | va | trained in va |" in text
     assert "| audio | output last\\_conv | float32 \\[any, any, 1, 64\\] | feature maps |" in text
     assert "not normalised" in text and "by their cosine" in text
+    assert "Nothing in it was trained (`naive`)" in text
     assert "No results of an evaluation were found" in text and "untrained: the vectors mean nothing" in text
     for digest in module_files.checksums(str(run.module)).values():
         assert digest in text
@@ -74,7 +75,7 @@ def test_what_lies_in_the_run_is_in_the_card(run):
     assert "CC BY 4.0 of the archive" in text and "```` text".replace(" ", "") in text
     assert "not a heading" not in "".join(_headings(text)) and "retrieval" in _headings(text)
     assert "was not evaluated" not in text
-    assert "| naive / cosine | 0.25 |" in text
+    assert "| naive / cosine | 0.25 |" in text and "batch norms were trained" in text
 
 
 def test_records_that_are_gone_are_said_to_be_gone(run):
