@@ -54,6 +54,7 @@ setup(
         "mmv_tf.backbones",
         "mmv_tf.beam",
         "mmv_tf.checkpoints",
+        "mmv_tf.deflation",
         "mmv_tf.evals",
         "mmv_tf.export",
         "mmv_tf.gin",

@@ -16,6 +16,7 @@ from mmv_tf import bindings
 _CONFIGURABLE_MODULES = (
     "mmv_tf.audio",
     "mmv_tf.backbones",
+    "mmv_tf.deflation.settings",
     "mmv_tf.graph",
     "mmv_tf.input_pipeline",
     "mmv_tf.losses",

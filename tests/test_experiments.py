@@ -16,7 +16,8 @@ from mmv_tf.input_pipeline import InputPipeline
 from mmv_tf.model import MMV
 
 ROOT = config.gin_folder().parent
-TOP = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("gin/*.gin"))
+AFTER_TRAINING = {"deflate.gin"}
+TOP = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("gin/*.gin") if path.name not in AFTER_TRAINING)
 PUBLISHED = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("gin/ablations/*"), *ROOT.glob("gin/final/*")])
 # A value goes on in lines that are indented or begin with a bracket.
 BINDING = re.compile(r"^([\w./]+) = (?:.|\n[ \]})])*", re.M)

@@ -41,7 +41,7 @@ LAYERS = [
         "trainer",
         "train",
     ],
-    ["deflate", "checkpoints"],
+    ["deflation", "deflate", "checkpoints"],
     ["export"],
     ["counts", "evaluate", "search", "inspect", "report"],
 ]
