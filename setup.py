@@ -34,13 +34,14 @@ INSTALL_REQUIRES = [
     "opencv-python-headless>=4.10",
     "numpy>=2.0,<3",
     "scikit-learn>=1.5,<2",
+    "pyarrow>=14",
     "tqdm>=4.60",
 ]
 
 EXTRAS = {
     # The demo's data: games with their own sound, installed at run time, never committed.
     "demo": ["ale-py==0.12.1"],
-    "dev": ["pytest>=8", "ruff>=0.12", "build>=1.2"],
+    "dev": ["pytest>=8", "ruff>=0.12", "build>=1.2", "markdown-it-py>=3"],
 }
 
 setup(
@@ -67,7 +68,9 @@ setup(
         "console_scripts": [
             "mmv_tf_train=mmv_tf.train:cli",
             "mmv_tf_preprocess=mmv_tf.beam.preprocess:cli",
+            "mmv_tf_deflate=mmv_tf.deflate:cli",
             "mmv_tf_export=mmv_tf.export.saved_model:cli",
+            "mmv_tf_embed=mmv_tf.export.embed:cli",
         ]
     },
 )
