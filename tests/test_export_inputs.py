@@ -1,4 +1,4 @@
-"""Raw inputs that are out of the ordinary: what an export makes of them (mmv_tf.export.saved_model says it in words)."""
+"""Raw inputs that are out of the ordinary, and what an export makes of them (in words: mmv_tf.export.saved_model)."""
 
 import numpy as np
 import pytest
