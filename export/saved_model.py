@@ -16,9 +16,9 @@ keras.layers.TFSMLayer (in Keras 3, for inference: what it trains are copies of 
 Everything is inside, the words and the mel filters too: the folder can be moved.
 
 `embed` has a callable a modality, each a reusable module of its own for fine-tuning: `root.embed.audio(x,
-training=True)`, `hub.KerasLayer(root.embed.audio, trainable=True)`. The root itself is that of the video network, with
-the variables of all. One thing that the published modules have is not here: TensorFlow 2 writes no second graph, so
-that `hub.load(path, tags={"train"})` and TF1's `hub.Module(path, tags={"train"})` find nothing; pass training=True.
+training=True)`, `hub.KerasLayer(root.embed.audio, trainable=True)`. The root itself is that of the video network. One
+thing that the published modules have is not here: TensorFlow 2 writes no second graph, so that `hub.load(path,
+tags={"train"})` and TF1's `hub.Module(path, tags={"train"})` find nothing; pass training=True instead.
 
 Inputs that are out of the ordinary:
 
@@ -69,12 +69,11 @@ def build(loaded, workdir: str | None = None, image: bool = True):
     for modality, network in networks.items():
         module, functions[modality] = signatures.module(loaded, modality, network)
         setattr(root.embed, modality, module)
-    # A Keras 3 model does not have this interface by itself, and hub.KerasLayer reads it.
-    first = "video" if "video" in networks else loaded.model.graph.modalities[0]
-    root.__call__ = getattr(root.embed, first).__call__
-    layers = [*networks.values(), *loaded.model.heads.values()]
-    root.variables = [variable.value for layer in layers for variable in layer.variables]
-    root.trainable_variables = [variable.value for layer in layers for variable in layer.trainable_variables]
+    # A Keras 3 model does not have this interface by itself, and hub.KerasLayer reads it. The variables are those of
+    # one network: tf_keras warns at every trace of weights that a loss does not reach, of each by name.
+    first = getattr(root.embed, "video" if "video" in networks else loaded.model.graph.modalities[0])
+    root.__call__ = first.__call__
+    root.variables, root.trainable_variables = list(first.variables), list(first.trainable_variables)
     root.regularization_losses = []
     return root, functions
 
