@@ -4,6 +4,7 @@
 
     image.float32.tflite  image.int8.tflite    pictures [1,H,W,3] in [0,1]  -> before_head and the spaces
     audio.float32.tflite  audio.int8.tflite    waveforms [1,S] in [-1,1]    -> before_head and the spaces
+    image.onnx             audio.onnx          the same, with --onnx
     report.json                                bytes, milliseconds and embedding errors, as printed
 
 Sizes are fixed: those of training unless flags say otherwise. The log-mel spectrogram is inside: LiteRT has an
@@ -20,7 +21,6 @@ pictures and sounds, which says less.
 import argparse
 import json
 import os
-import time
 
 NETWORKS = ("image", "audio")
 PRECISIONS = ("float32", "int8")
@@ -82,139 +82,6 @@ class Runner:
         return self._run(**{self._input: inputs})
 
 
-def compare(wanted, found) -> dict[str, dict[str, float]]:
-    """{key: mean and least cosine, mean relative L2 error} of embeddings [N,d] against those of the module."""
-    import numpy as np
-
-    errors = {}
-    for key, right in wanted.items():
-        length = np.linalg.norm(right, axis=-1)
-        cosines = np.sum(right * found[key], -1) / (length * np.linalg.norm(found[key], axis=-1))
-        relative = np.linalg.norm(found[key] - right, axis=-1) / length
-        errors[key] = {
-            "cosine": float(cosines.mean()),
-            "least_cosine": float(cosines.min()),
-            "relative_l2": float(relative.mean()),
-        }
-    return errors
-
-
-def milliseconds(functions, inputs, times: int) -> list[float]:
-    """Median time of a call of each function; they take turns, so that a busy machine is as busy for all."""
-    import numpy as np
-
-    taken = [[] for _ in functions]
-    for _ in range(times):
-        for function, seen in zip(functions, taken, strict=True):
-            begin = time.perf_counter()
-            function(inputs)
-            seen.append(1000 * (time.perf_counter() - begin))
-    return [float(np.median(seen)) for seen in taken]
-
-
-def _samples(name: str, shape, count: int, records: str):
-    """Inputs [N,1,...] to measure with: from records, or made up of a few waves."""
-    import numpy as np
-
-    from mmv_tf.audio import LogMel
-
-    if records:
-        return _from_records(name, shape, count, records)
-    rs = np.random.RandomState(0)
-    if name == "audio":
-        time_ = np.arange(shape[1]) / LogMel().sample_rate
-        waves = [np.sin(2 * np.pi * rs.uniform(80, 7000, (1, 6)) * time_[:, None]).sum(-1) for _ in range(count)]
-        # With some noise: below a pure tone lies nothing but the rounding of the Fourier transform.
-        return (np.stack(waves)[:, None] / 12 + rs.normal(0, 0.01, (count, *shape))).astype(np.float32)
-    ramp = [np.linspace(0, 2 * np.pi, size) for size in shape[1:3]]
-    pictures = []
-    for _ in range(count):
-        rows, columns = (np.sin(rs.uniform(1, 9, 3) * axis[:, None] + rs.uniform(0, 6, 3)) for axis in ramp)
-        pictures.append(0.5 + 0.4 * rows[:, None] * columns[None] + rs.uniform(-0.1, 0.1, shape[1:]))
-    return np.stack(pictures)[:, None].astype(np.float32)
-
-
-def _from_records(name, shape, count, records):
-    import numpy as np
-    import tensorflow as tf
-
-    from mmv_tf.export.clip_cutter import ClipCutter, ClipSettings
-
-    cutter, found = ClipCutter(ClipSettings.from_gin(has_audio=name == "audio"), [name]), []
-    files = tf.io.gfile.glob(records)
-    if not files:
-        raise FileNotFoundError(f"{records}: no such records.")
-    for serialized in tf.data.TFRecordDataset(sorted(files)).as_numpy_iterator():
-        for item in cutter.cut(serialized):
-            value = item.value.astype(np.float32) / 255 if name == "image" else item.value
-            if name == "audio":
-                value = np.resize(value, shape[1])
-            elif value.shape != tuple(shape[1:]):
-                value = tf.image.resize(value, shape[1:3]).numpy()
-            found.append(value[None])
-        if len(found) >= count:
-            break
-    return np.stack(found[:count])
-
-
-def measure(module, name: str, shape, contents, samples, threads: int, times: int) -> list[dict]:
-    """A row for the module and one for each file: bytes, milliseconds, errors.
-
-    Args:
-      contents: {precision: LiteRT file}.
-      samples: float32 [N, *shape].
-    """
-    import numpy as np
-    import tensorflow as tf
-
-    signature = module.signatures[name]
-    keys = vector_keys(signature)
-
-    def exported(inputs):
-        outputs = signature(tf.constant(inputs))
-        return {key: outputs[key].numpy() for key in keys}
-
-    runners = {precision: Runner(content, threads) for precision, content in contents.items()}
-
-    def embed(function):
-        rows = [function(inputs) for inputs in samples]
-        return {key: np.concatenate([row[key] for row in rows]) for key in keys}
-
-    wanted = embed(exported)
-    medians = milliseconds([exported, *runners.values()], samples[0], times)
-    rows = [{"network": name, "form": "SavedModel", "input": list(shape), "milliseconds": medians[0]}]
-    for (precision, runner), median in zip(runners.items(), medians[1:], strict=True):
-        rows.append(
-            {
-                "network": name,
-                "form": precision,
-                "input": list(shape),
-                "bytes": len(contents[precision]),
-                "milliseconds": median,
-                "samples": len(samples),
-                "errors": compare(wanted, embed(runner)),
-            }
-        )
-    return rows
-
-
-def table(rows) -> str:
-    lines = [f"{'network':8}{'form':12}{'MB':>8}{'ms':>9}   output        cosine  (least)  relative L2"]
-    for row in rows:
-        size = f"{row['bytes'] / 1e6:.2f}" if "bytes" in row else ""
-        head = f"{row['network']:8}{row['form']:12}{size:>8}{row['milliseconds']:9.1f}"
-        lines += (
-            [
-                f"{head if number == 0 else '':37}   {key:12}{error['cosine']:8.5f} {error['least_cosine']:8.5f}"
-                f"{error['relative_l2']:13.2e}"
-                for number, (key, error) in enumerate(row["errors"].items())
-            ]
-            if "errors" in row
-            else [head]
-        )
-    return "\n".join(lines)
-
-
 def main(argv=None):
     """Converts the image and the audio network of an export to LiteRT, and measures the files."""
     parser = argparse.ArgumentParser(prog="python -m mmv_tf.export.lite", description=main.__doc__)
@@ -228,12 +95,13 @@ def main(argv=None):
         "--threads", type=int, default=2, help="of the interpreter; the module uses all cores (default: 2)"
     )
     parser.add_argument("--times", type=int, default=20, help="calls to take the median time of (default: 20)")
+    parser.add_argument("--onnx", action="store_true", help="write ONNX files, too (see mmv_tf.export.onnx_file)")
     args = parser.parse_args(argv)
     import tensorflow as tf
 
     from mmv_tf import files
     from mmv_tf.audio import LogMel
-    from mmv_tf.export import module_files
+    from mmv_tf.export import file_measures, module_files, onnx_file
     from mmv_tf.video import VideoInput
 
     module_files.parse_config(args.module)
@@ -242,17 +110,22 @@ def main(argv=None):
     os.makedirs(args.output, exist_ok=True)
     rows = []
     for name in (name for name in NETWORKS if name in module.signatures):
+        signature = module.signatures[name]
         shape = [1, size, size, 3] if name == "image" else [1, round(seconds * LogMel().sample_rate)]
-        contents = {p: convert(module.signatures[name], name, shape, p) for p in PRECISIONS}
-        for precision, content in contents.items():
-            with open(os.path.join(args.output, f"{name}.{precision}.tflite"), "wb") as file:
+        made = {f"{p}.tflite": (convert(signature, name, shape, p), Runner) for p in PRECISIONS}
+        if args.onnx:
+            made["onnx"] = onnx_file.convert(signature, name, shape), onnx_file.Runner
+        for form, (content, _) in made.items():
+            with open(os.path.join(args.output, f"{name}.{form}"), "wb") as file:
                 file.write(content)
-        samples = _samples(name, shape, args.samples, args.records)
-        rows += measure(module, name, shape, contents, samples, args.threads, args.times)
+        runners = {form: (len(content), runner(content, args.threads)) for form, (content, runner) in made.items()}
+        samples = file_measures.samples(name, shape, args.samples, args.records)
+        measured = file_measures.measure(signature, vector_keys(signature), runners, samples, args.times)
+        rows += [{"network": name, "input": shape, **row} for row in measured]
     report = {"module": module_files.checksum(args.module), "threads": args.threads, "rows": rows}
     report |= {"measured_on": args.records or "made-up inputs", "tensorflow": tf.__version__}
     files.write_text(os.path.join(args.output, "report.json"), json.dumps(report, indent=2) + "\n")
-    print(table(rows))
+    print(file_measures.table(rows))
 
 
 def cli(argv=None):

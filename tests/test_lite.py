@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import tensorflow as tf
 import tiny_export
 from ai_edge_litert.interpreter import Interpreter
 
-from mmv_tf.export import lite
+from mmv_tf.export import file_measures, lite, onnx_file
 
 
 @pytest.fixture(scope="module")
@@ -51,23 +52,23 @@ def test_files_need_no_operation_of_tensorflow(converted):
 def test_the_report(converted):
     folder, report = converted
     rows = {(row["network"], row["form"]): row for row in report["rows"]}
-    assert set(rows) == {(n, form) for n in ("image", "audio") for form in ("SavedModel", "float32", "int8")}
+    forms = ("SavedModel", "float32.tflite", "int8.tflite")
+    assert set(rows) == {(network, form) for network in ("image", "audio") for form in forms}
+    assert all(row["milliseconds"] > 0 for row in rows.values())
     for network in ("image", "audio"):
-        assert all(rows[network, form]["milliseconds"] > 0 for form in ("SavedModel", "float32", "int8"))
-        for precision in ("float32", "int8"):
-            row = rows[network, precision]
-            assert row["bytes"] == (folder / f"{network}.{precision}.tflite").stat().st_size
-        assert rows[network, "int8"]["bytes"] < 0.6 * rows[network, "float32"]["bytes"]
-        exact, rough = (rows[network, precision]["errors"]["va"] for precision in ("float32", "int8"))
+        exact, rough = (rows[network, form] for form in forms[1:])
+        assert exact["bytes"] == (folder / f"{network}.float32.tflite").stat().st_size
+        assert rough["bytes"] == (folder / f"{network}.int8.tflite").stat().st_size < 0.6 * exact["bytes"]
+        exact, rough = exact["errors"]["va"], rough["errors"]["va"]
         assert exact["relative_l2"] < 1e-5 < rough["relative_l2"] < 0.1
-        assert rough["least_cosine"] <= rough["cosine"] < 1 and rough["least_cosine"] > 0.99
+        assert 0.99 < rough["least_cosine"] <= rough["cosine"] < 1
     assert report["measured_on"] == "made-up inputs"
-    assert "int8" in lite.table(report["rows"])
+    assert file_measures.table(report["rows"]).count("int8.tflite") == 2
 
 
 def test_errors_are_those_of_the_vectors():
     wanted, found = {"va": np.array([[3.0, 4.0], [1.0, 0.0]])}, {"va": np.array([[6.0, 8.0], [0.0, 1.0]])}
-    errors = lite.compare(wanted, found)["va"]
+    errors = file_measures.compare(wanted, found)["va"]
     assert errors["cosine"] == pytest.approx(0.5)
     assert errors["least_cosine"] == pytest.approx(0)
     assert errors["relative_l2"] == pytest.approx((1 + 2**0.5) / 2)
@@ -77,4 +78,10 @@ def test_what_is_not_there_is_named(tmp_path):
     with pytest.raises(ValueError, match="no assets.extra/config.gin"):
         lite.main(["--module", str(tmp_path), "--output", str(tmp_path / "lite")])
     with pytest.raises(FileNotFoundError, match="nowhere-\\*: no such records"):
-        lite._from_records("image", [1, 8, 8, 3], 2, "nowhere-*")
+        file_measures.samples("image", [1, 8, 8, 3], 2, "nowhere-*")
+
+
+def test_onnx_without_its_converter_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install tf2onnx"):
+        onnx_file.convert(None, "image", [1, 8, 8, 3])
