@@ -10,9 +10,9 @@ of an undisturbed run bit for bit.
 
 Measured on two busy cores: 50 kills (13 before a step of its own, 22 between two checkpoint writes, 15 inside one; up
 to four in a row on one state): 4,200 scalars of 200 steps and 332 tensors the same, bitwise; so were two shorter
-campaigns of 18 and 5 kills. An earlier one of 29 kills, on an earlier state of the network, was not: from step 22 on the
-audio branch differed, at first too little to change the mean norm of its embeddings. The cause is not known; 16 resumed
-sittings and 24 repetitions of 60 steps in one process did not show it again.
+campaigns of 18 and 5 kills. An earlier one of 29 kills, on an earlier state of the network, was not: from step 22 on
+the similarities, the spread and the loss of the audio branch differed, by how much was not kept. The cause is not
+known; 17 resumed sittings of five steps, and 24 repetitions of 60 steps in one process, did not show it again.
 
 Each sitting is a process of its own, forked before TensorFlow has started anything: that spares the import.
 """
