@@ -11,10 +11,8 @@ import argparse
 import collections
 import glob
 import os
-import resource
 import sys
 import tempfile
-import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir))
@@ -51,25 +49,6 @@ def operations(folder: str) -> dict[str, tuple[int, float]]:
     return {kind: tuple(values) for kind, values in found.items()}
 
 
-class Memory(threading.Thread):
-    """The most resident memory of this process while it runs, in MiB, looked at every few milliseconds."""
-
-    def __init__(self):
-        super().__init__(daemon=True)
-        self.peak, self.running = 0.0, True
-        self.start()
-
-    def run(self):
-        while self.running:
-            self.peak = max(self.peak, self.now())
-            time.sleep(0.003)
-
-    @staticmethod
-    def now() -> float:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * resource.getpagesize() / 2**20
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     from mmv_tf import config
@@ -88,11 +67,11 @@ def main():
         pipeline, model, batch_size = training.setting(args, folder)
         batch = next(iter(pipeline.training_dataset(batch_size)))
         step = tf.function(model.take_step)
-        step.get_concrete_function(batch)
-        before, memory = Memory.now(), Memory()
-        step(batch)
-        memory.running = False
-        step(batch)
+        step(batch)[0].numpy()
+        before = tf.config.experimental.get_memory_info("CPU:0")["current"]
+        tf.config.experimental.reset_memory_stats("CPU:0")
+        step(batch)[0].numpy()
+        memory = tf.config.experimental.get_memory_info("CPU:0")["peak"] - before
         started = time.perf_counter()
         for _ in range(args.steps):
             step(batch)[0].numpy()
@@ -115,7 +94,7 @@ def main():
         print(f"{group:38s}{1e3 * spent / args.steps:43.1f}{spent / total:8.1%}")
     video = " x ".join(map(str, batch["video"].shape))
     print(f"\nvideo {video}, {os.cpu_count()} cores: {seconds:.2f} s a step, {total / args.steps:.2f} s in operations;")
-    print(f"memory at the peak of the first step {memory.peak - before:.0f} MiB above {before:.0f} MiB;")
+    print(f"tensors at the peak of a step: {memory / 2**20:.0f} MiB more than between steps;")
     products = groups["convolutions"] + groups["matrix products"]
     print(f"outside convolutions and matrix products: {1 - products / total:.1%}")
 

@@ -19,8 +19,8 @@ class S3D(Inception):
         2x4x4 convolution. 'rgb': a 7x7x7 convolution with stride 2.
       width: multiplies the channels (to multiples of 8); 0.25 is a network for a CPU.
       final_endpoint: the last layer, one of `inception.ENDPOINTS`.
-      rematerialise: for the backward pass keep what goes from one stage to the next and compute the rest again: a third
-        of the memory less for a third more of the time, about.
+      rematerialise: for the backward pass keep what goes from one stage to the next and compute the rest again: about
+        half of the activations' memory, for a quarter to a third more time.
     """
 
     def __init__(
