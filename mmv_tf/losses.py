@@ -97,10 +97,15 @@ def _similarities(one: Embeddings, other: Embeddings, temperature: float, normal
     """[b, K1, B, K2] similarities of `one` here with `other` everywhere; what is absent gets a very low one."""
     left, right = ops.cast(one.local, "float32"), ops.cast(other.everyone, "float32")
     if normalize:
-        left, right = ops.normalize(left, axis=-1), ops.normalize(right, axis=-1)
+        left, right = _unit(left), _unit(right)
     similarity = ops.tensordot(left, right, axes=[[2], [2]]) / temperature
     present = one.mask[:, :, None, None] & other.everyone_mask[None, None, :, :]
     return ops.where(present, similarity, _ABSENT)
+
+
+def _unit(x):
+    # Not ops.normalize: under XLA its gradient is NaN where x is 0, as an absent narration can be.
+    return x * ops.rsqrt(ops.maximum(ops.sum(ops.square(x), axis=-1, keepdims=True), 1e-12))
 
 
 def _compare(first: Embeddings, second: Embeddings, temperature: float, normalize: bool) -> _Comparison:

@@ -1,4 +1,4 @@
-"""What a run shows of itself beside its logs: example clips, configuration, probes, early warnings."""
+"""What a run shows of itself: scalars, example clips, configuration, probes, early warnings."""
 
 import math
 import sys
@@ -12,7 +12,7 @@ from mmv_tf.faults import explain_data_error
 
 
 class Observer:
-    """Writes to the TensorBoard files of a run; as an Orbit train action, looks at the logs of each loop.
+    """Writes to the TensorBoard files of a run; as an Orbit train action, writes the logs of a loop and looks at them.
 
     Args:
       workdir: folder of the run.
@@ -48,6 +48,7 @@ class Observer:
 
     def __call__(self, output) -> None:
         logs = {name: float(value) for name, value in output.items()}
+        self._write(logs)
         for warning in self._watch(int(self._step.numpy()), logs):
             tqdm.tqdm.write(f"warning: {warning}", file=sys.stderr)
         self._measure()
@@ -57,8 +58,11 @@ class Observer:
         if not self._probe.due(step):
             return
         self.last_probe = self._probe.run(self._model, self._pipeline)
-        with self._writer.as_default(step=step):
-            for name, value in self.last_probe.items():
-                tf.summary.scalar(name, value)
-        self._writer.flush()
+        self._write(self.last_probe)
         tqdm.tqdm.write(f"step {step}: {probes.summary(self.last_probe)}", file=sys.stderr)
+
+    def _write(self, scalars: dict[str, float]):
+        with self._writer.as_default(step=int(self._step.numpy())):
+            for name, value in scalars.items():
+                tf.summary.scalar(name, value)
+        self._writer.flush()  # before the checkpoint of this step: a killed run would not come by it again

@@ -147,23 +147,24 @@ def train(
     first_step, started = int(step.numpy()), time.time()
     if resumed:
         print(f"resumed from step {first_step} of {steps} in {workdir}", flush=True)
+    if first_step >= steps:
+        print("nothing is left to do: train.steps says how far to go", flush=True)
+        return {}
     with contextlib.ExitStack() as stack:
         stack.enter_context(quiet_orbit())
         actions = [checkpoints, stack.enter_context(Preemption(strategy))]
         if chief:
             observer = Observer(workdir, model, pipeline, step, batch_size, probe)
             observer.begin(gin.operative_config_str(), seed)
-            actions.insert(1, observer)
+            actions.insert(0, observer)
         controller = orbit.Controller(
             global_step=step,
             trainer=trainer,
             strategy=strategy,
             steps_per_loop=steps_per_loop,
-            summary_dir=workdir if chief else None,
             train_actions=actions,
         )
         stack.enter_context(trainer.progress(first_step))
-        stack.enter_context(strategies.lost_worker_in_one_line(strategy))
         try:
             controller.train(steps)
         except Preempted:
@@ -234,9 +235,11 @@ def main(argv=None):
     from mmv_tf.preemption import Preempted
 
     try:
-        train(args.workdir, strategy, args.mode)
+        with strategies.lost_worker_in_one_line(strategy):
+            train(args.workdir, strategy, args.mode)
     except Preempted as stop:
-        print(f"{stop}; the checkpoint is written, and the same command goes on from there", flush=True)
+        stopped = f"stopped by {stop.signal.name}"
+        print(f"{stopped}; the checkpoint is written, and the same command goes on from there", flush=True)
         raise SystemExit(128 + stop.signal) from None
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 import tqdm
 
 from mmv_tf.faults import explain_data_error
+from mmv_tf.strategies import lost_worker_in_one_line
 
 
 @contextlib.contextmanager
@@ -72,7 +73,8 @@ class Trainer(orbit.AbstractTrainer):
             )
         first_step, started = int(self._step.numpy()), time.perf_counter()
         try:
-            sums, waited, bad_step, bad_sums = self._loop(self._iterator, num_steps)
+            with lost_worker_in_one_line(self._strategy):
+                sums, waited, bad_step, bad_sums = self._loop(self._iterator, num_steps)
         except tf.errors.InvalidArgumentError as error:
             if fault := explain_data_error(error):
                 raise ValueError(f"after step {int(self._step.numpy())}: {fault}") from error
