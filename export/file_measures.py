@@ -109,13 +109,13 @@ def measure(signature, keys, files, samples, times: int) -> list[dict]:
 
 
 def table(rows) -> str:
-    lines = [f"{'network':8}{'form':12}{'MB':>8}{'ms':>9}   output        cosine  (least)  relative L2"]
+    lines = [f"{'network':8}{'form':16}{'MB':>8}{'ms':>9}   output        cosine  (least)  relative L2"]
     for row in rows:
         size = f"{row['bytes'] / 1e6:.2f}" if "bytes" in row else ""
-        head = f"{row['network']:8}{row['form']:12}{size:>8}{row['milliseconds']:9.1f}"
+        head = f"{row['network']:8}{row['form']:16}{size:>8}{row['milliseconds']:9.1f}"
         lines += (
             [
-                f"{head if number == 0 else '':37}   {key:12}{error['cosine']:8.5f} {error['least_cosine']:8.5f}"
+                f"{head if number == 0 else '':41}   {key:12}{error['cosine']:8.5f} {error['least_cosine']:8.5f}"
                 f"{error['relative_l2']:13.2e}"
                 for number, (key, error) in enumerate(row["errors"].items())
             ]

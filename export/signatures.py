@@ -143,13 +143,13 @@ def module(loaded, modality: str, network) -> tuple[tf.train.Checkpoint, tf.type
       signature: the concrete function of the raw input.
     """
     raw = RAW_INPUTS[modality]
-    canonical = tf.function(embed_function(loaded, modality, network), autograph=False)
-    # Other dtypes go through the same graph, so that they cost a few operations each and not a network each.
-    function = tf.function(
-        lambda inputs, training=False: canonical(raw.canonical(inputs), training=training), autograph=False
-    )
+    embed = tf.function(embed_function(loaded, modality, network), autograph=False)
+    # Traced once a mode: what is saved is what was traced, and none of our code. All inputs that the module takes go
+    # through these two, so that another dtype costs a few operations and not a network.
+    traces = {training: embed.get_concrete_function(raw.spec, training=training) for training in (False, True)}
+    function = tf.function(lambda inputs, training=False: traces[training](raw.canonical(inputs)), autograph=False)
     for spec in (raw.spec, *raw.others):
-        for training in (False, True):  # what is saved is what was traced, and none of our code
+        for training in traces:
             function.get_concrete_function(spec, training=training)
     headed = "video" if modality == "image" else modality
     graph = loaded.model.graph
@@ -162,4 +162,4 @@ def module(loaded, modality: str, network) -> tuple[tf.train.Checkpoint, tf.type
     trackable.regularization_losses = []
     if modality == "text":
         trackable.tokenizer = loaded.pipeline.text  # which owns the table of words
-    return trackable, canonical.get_concrete_function(raw.spec, training=False)
+    return trackable, function.get_concrete_function(raw.spec, training=False)
