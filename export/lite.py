@@ -14,6 +14,10 @@ All operations are LiteRT's own, none of TensorFlow's. Run a file by `get_signat
 `ai_edge_litert.interpreter.Interpreter(path)`, which takes `image=` or `audio=`. ai-edge-litert goes on where the
 interpreter of tf.lite stops (https://developers.google.com/edge/litert/migration); the converter is still tf.lite's.
 
+Full size (S3D-G and a ResNet-50, random weights; 200x200 pixels, 3.2 s): image 34 MB, int8 8.8 MB with relative L2
+errors of 2 %; audio 99 MB, int8 25 MB with 1.5 %; float32 files differ from the module by 1e-6. On two busy cores a
+picture took 81 ms in the module, 57 in float32, 16 in int8; a sound 37, 19 and 8.
+
 The errors are those of each file against the module on the same inputs: of the records, or, without records, of made-up
 pictures and sounds, which says less.
 """
