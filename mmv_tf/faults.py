@@ -1,11 +1,12 @@
 """What is wrong with the data, in one line that says where; and the records that a run may leave out."""
 
-import logging
 import re
+import sys
 import threading
 from typing import NamedTuple
 
 import tensorflow as tf
+import tqdm
 
 FAULT_MARK = "data fault: "  # what `explain_data_error` looks for
 
@@ -45,7 +46,7 @@ class BadRecords:
         self._limit, self._found, self._lock = limit, {}, threading.Lock()
 
     def add(self, place: Place, source: str, key: str, reason: str) -> None:
-        """Notes and logs a record that is left out.
+        """Notes a record that is left out, and says so on stderr.
 
         Raises:
           ValueError: that is one too many; names it.
@@ -62,7 +63,7 @@ class BadRecords:
             raise ValueError(
                 f"{FAULT_MARK}{line}; it makes {number} bad records, and InputPipeline.max_bad_records = {self._limit}"
             )
-        logging.getLogger(__name__).warning("left out %s (bad record %d of at most %d)", line, number, self._limit)
+        tqdm.tqdm.write(f"left out {line} (bad record {number} of at most {self._limit})", file=sys.stderr)
 
     def as_list(self) -> list[dict]:
         """A dict of 'source', 'shard', 'record' (its number), 'key' ('' if it cannot be read) and 'reason' for each."""

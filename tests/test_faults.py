@@ -16,12 +16,12 @@ def test_a_reason_is_one_short_line():
     assert reason(error).startswith("value: '? ?xxx") and len(reason(error)) == 200
 
 
-def test_bad_records_count_once_and_up_to_the_limit(caplog):
+def test_bad_records_count_once_and_up_to_the_limit(capsys):
     bad = BadRecords(2)
     for number in (4, 4, 5, 4):
         bad.add(Place("a/train-0", number, 9), "mine", f"key{number}", "torn")
     assert [(one["record"], one["key"]) for one in bad.as_list()] == [(4, "key4"), (5, "key5")]
-    assert len(caplog.messages) == 2
+    assert capsys.readouterr().err.count("left out shard a/train-0: record ") == 2
     with pytest.raises(ValueError) as caught:
         bad.add(Place("a/train-1", 0, 9), "mine", "", "torn")
     assert explain_data_error(caught.value) == (
