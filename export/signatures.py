@@ -60,8 +60,8 @@ def _has_axes(inputs, name: str, axes: str):
 
 def _in_range(frames, name: str):
     low, high = tf.reduce_min(frames), tf.reduce_max(frames)
-    # A comparison with NaN is false: NaN passes, and comes out again.
-    outside = (tf.size(frames) > 0) & ((low < _PIXELS[0]) | (high > _PIXELS[1]))
+    # Value by value, since NaN compares as false: it passes and comes out again, and hides nothing else of the batch.
+    outside = tf.reduce_any((frames < _PIXELS[0]) | (frames > _PIXELS[1]))
     return (
         ~outside,
         f"{name} takes pixels in [0, 1] (8-bit ones divided by 255); these have least and most",
@@ -71,7 +71,7 @@ def _in_range(frames, name: str):
 
 def _not_too_loud(waveform):
     most = tf.reduce_max(tf.abs(waveform))
-    loud = (tf.size(waveform) > 0) & (most > _LOUDEST)
+    loud = tf.reduce_any(tf.abs(waveform) > _LOUDEST)  # see _in_range
     return ~loud, "audio takes samples in [-1, 1] (16-bit ones divided by 32768); the greatest here is", [most]
 
 

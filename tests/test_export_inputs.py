@@ -144,6 +144,14 @@ def test_nan_comes_out_where_it_went_in(module, modality, inputs):
     _assert_same(_cut(outputs, slice(1, None)), _cut(_call(module, modality, inputs), slice(1, None)))
 
 
+@pytest.mark.parametrize(("modality", "inputs"), [("video", CLIPS), ("image", IMAGES), ("audio", SOUND)])
+def test_nan_does_not_hide_a_sample_that_is_out_of_range(module, modality, inputs):
+    broken = inputs.copy()
+    broken[0].flat[0], broken[1].flat[0] = np.nan, 255.0
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"{modality} takes"):
+        _call(module, modality, broken)
+
+
 @pytest.mark.parametrize(
     ("modality", "inputs"), [("video", CLIPS), ("image", IMAGES), ("audio", SOUND), ("text", np.array([b"red"]))]
 )
