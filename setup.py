@@ -41,6 +41,8 @@ INSTALL_REQUIRES = [
 EXTRAS = {
     # The demo's data: games with their own sound, installed at run time, never committed.
     "demo": ["ale-py==0.12.1"],
+    # Runs the files that mmv_tf.export.lite writes.
+    "lite": ["ai-edge-litert>=2"],
     "dev": ["pytest>=8", "ruff>=0.12", "build>=1.2", "markdown-it-py>=3"],
 }
 
