@@ -90,11 +90,7 @@ class ClipCutter:
     def _plan_of(self, serialized):
         """What a record holds: its times, captions, and the starts of its clips in seconds from its own start."""
         record = records.parse(serialized)
-        frames, rate = tf.size(record["video"]), record["frame_rate"]
-        # As ClipMaker counts: by its sound, where it has no frames.
-        heard = tf.cast(tf.size(record["audio"]), tf.float32) / record["sample_rate"] * self._video.frame_rate
-        rate = tf.where(frames > 0, rate, self._video.frame_rate)
-        frames = tf.where(frames > 0, frames, tf.cast(heard, tf.int32))
+        frames, rate = self._maker.stored(record)
         starts = self._video.spaced_starts(frames, rate, self._video.num_clips(frames, rate))
         kept = ("key", "start", "end", "text", "text_start", "text_end")
         return {name: record[name] for name in kept} | {

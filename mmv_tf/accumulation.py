@@ -12,7 +12,7 @@ once a micro-batch.
 
 import tensorflow as tf
 
-from mmv_tf import batch_norm
+from mmv_tf import batch_norm, replicas
 
 
 def gradients(model, batch, variables, micro_batches: int = 1):
@@ -76,18 +76,13 @@ def _cut_tree(tree, count):
     return {name: tf.reshape(value, [count, -1, *value.shape[1:]]) for name, value in tree.items()}
 
 
-def _one_device() -> bool:
-    context = tf.distribute.get_replica_context()
-    return context is None or context.num_replicas_in_sync == 1
-
-
 def _part(tree, i):
     return tf.nest.map_structure(lambda value: value[i], tree)
 
 
 def _map(function, parts, count, types):
     """`function` of every part, put together again along the batch."""
-    if _one_device():
+    if replicas.context() is None:
         outputs = tf.map_fn(function, parts, fn_output_signature=types, parallel_iterations=1)
         return {name: tf.reshape(value, [-1, *value.shape[2:]]) for name, value in outputs.items()}
     outputs = [function(_part(parts, i)) for i in range(count)]  # see `_sum`
@@ -96,7 +91,7 @@ def _map(function, parts, count, types):
 
 def _sum(function, parts, count, variables):
     """The sum of `function`'s gradients over the parts, None where there is none."""
-    if not _one_device():
+    if replicas.context() is not None:
         # Replicas meet inside the function (batch norm), which TensorFlow does not allow in a loop of the graph.
         total = [None] * len(variables)
         for i in range(count):

@@ -19,6 +19,15 @@ _here = _Here()
 
 
 @contextlib.contextmanager
+def _holding(**values):
+    before = {name: getattr(_here, name) for name in values}
+    vars(_here).update(values)
+    try:
+        yield
+    finally:
+        vars(_here).update(before)
+
+
 def present(mask):
     """Inside it, what is missing has no part in batch statistics.
 
@@ -33,27 +42,17 @@ def present(mask):
       mask: [b] or [b, K] bool, over the leading axes of what the network is given; None: all are there. Where a network
         has merged an axis into the first one (frames into clips), the first axis is a multiple of the mask's size.
     """
-    before, _here.mask = _here.mask, mask
-    try:
-        yield
-    finally:
-        _here.mask = before
+    return _holding(mask=mask)
 
 
-@contextlib.contextmanager
 def averages_frozen():
     """Inside it, `BatchNorm` in training mode uses batch statistics and leaves moving averages and counter alone.
 
     For passes that compute again what was computed before. It holds for the thread that enters it.
     """
-    before, _here.frozen = _here.frozen, True
-    try:
-        yield
-    finally:
-        _here.frozen = before
+    return _holding(frozen=True)
 
 
-@contextlib.contextmanager
 def averages_frozen_unless(condition):
     """Inside it, `BatchNorm` in training mode updates moving averages and counter only where `condition` holds.
 
@@ -62,11 +61,7 @@ def averages_frozen_unless(condition):
     Args:
       condition: scalar bool tensor.
     """
-    before, _here.condition = _here.condition, condition
-    try:
-        yield
-    finally:
-        _here.condition = before
+    return _holding(condition=condition)
 
 
 def mask_here():
@@ -144,7 +139,7 @@ class BatchNorm(keras.layers.Layer):
     def _normalise_by_batch(self, x):
         """Outputs in the compute dtype, mean, variance, and 0 if there was no sample to take them from, otherwise 1."""
         # The kernel cannot weigh samples. A switch between the two costs more time to trace than it saves.
-        if _here.mask is None and _replicas() == 1 and len(x.shape) >= 4 and _has_fused_kernel(x):
+        if _here.mask is None and len(x.shape) >= 4 and _has_fused_kernel(x) and _is_alone():
             return self._by_kernel(x)
         return self._by_moments(x, _weights(x, self.variable_dtype))
 
@@ -227,11 +222,11 @@ def _sum(x, weights, axes):
 
 
 def _over_replicas(sums):
-    if _replicas() == 1:
+    if keras.backend.backend() != "tensorflow":
         return sums
-    import tensorflow as tf
+    from mmv_tf import replicas
 
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, sums)
+    return replicas.total(sums)
 
 
 def _weights(x, dtype):
@@ -253,14 +248,11 @@ def _leads(mask, x) -> bool:
     return len(mask) < len(x) and bool(known) and all(m == n for m, n in known)
 
 
-def _replicas() -> int:
-    if keras.backend.backend() != "tensorflow":
-        return 1
-    import tensorflow as tf
-
-    # In a cross-replica context (a model built inside strategy.scope()) there is one batch, not one a replica.
-    return tf.distribute.get_strategy().num_replicas_in_sync if tf.distribute.get_replica_context() else 1
-
-
 def _has_fused_kernel(x) -> bool:
     return keras.backend.backend() == "tensorflow" and x.dtype.name in ("float32", "bfloat16", "float16")
+
+
+def _is_alone() -> bool:
+    from mmv_tf import replicas
+
+    return replicas.context() is None

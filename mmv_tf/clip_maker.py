@@ -37,7 +37,7 @@ class ClipMaker:
         """
         record = records.parse(serialized)
         start_seed, clip_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-        start = self._video.random_start(*self._stored(record), start_seed)
+        start = self._video.random_start(*self.stored(record), start_seed)
         return {
             **self._example(record, start, lambda jpegs: self._video.training_clip(jpegs, clip_seed)),
             "source": source,
@@ -46,10 +46,10 @@ class ClipMaker:
     def evaluation(self, serialized: tf.Tensor, clip: tf.Tensor, num_clips: int) -> dict[str, tf.Tensor]:
         """Clip number `clip` of `num_clips` evenly spaced ones, not augmented."""
         record = records.parse(serialized)
-        start = self._video.spaced_starts(*self._stored(record), num_clips)[clip]
+        start = self._video.spaced_starts(*self.stored(record), num_clips)[clip]
         return self._example(record, start, self._video.evaluation_clip)
 
-    def _stored(self, record):
+    def stored(self, record):
         """Number of frames and frames a second of a record; as many as its sound would have if it has no frames."""
         frames = tf.size(record["video"])
         heard = tf.cast(
@@ -59,7 +59,7 @@ class ClipMaker:
 
     def _example(self, record, start, decode):
         """One clip of a record: frames from number `start`, and what belongs to the same time."""
-        frames, frame_rate = self._stored(record)
+        frames, frame_rate = self.stored(record)
         example = {
             "key": record["key"],
             "label": tf.cast(tf.concat([record["label"], [-1]], axis=0)[0], tf.int32),

@@ -112,15 +112,12 @@ def main(argv=None):
     config.add_arguments(parser)
     args = parser.parse_args(argv)
     from mmv_tf.deflation import page, run
-    from mmv_tf.preemption import Preempted
+    from mmv_tf.preemption import exit_when_preempted
 
-    try:
+    with exit_when_preempted("the state is saved"):
         result = run.deflate_workdir(
             args.workdir, args.gin_file, args.gin_param, args.images, args.records, args.held_out, args.retrieval
         )
-    except Preempted as stop:
-        print(f"{stop}; the state is saved, and the same command goes on from there", flush=True)
-        raise SystemExit(128 + stop.signal) from None
     print(page.as_text(result), flush=True)
     print(f"the image network is in {os.path.join(args.workdir, FOLDER)}; index.html there shows this report")
 

@@ -1,13 +1,18 @@
-"""Small text files, local or remote, through TensorFlow's file systems."""
+"""Small files, local or remote, through TensorFlow's file systems."""
 
 import tensorflow as tf
 
 
 def write_text(path: str, text: str) -> None:
     """Writes a file whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str, content: bytes) -> None:
+    """Writes a file whole or not at all."""
     temporary = f"{path}.tmp"
-    with tf.io.gfile.GFile(temporary, "w") as file:
-        file.write(text)
+    with tf.io.gfile.GFile(temporary, "wb") as file:
+        file.write(content)
     tf.io.gfile.rename(temporary, path, overwrite=True)
 
 

@@ -6,21 +6,15 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from mmv_tf import accumulation, batch_norm, losses, step_logs
+from mmv_tf import accumulation, batch_norm, losses, replicas, step_logs
 from mmv_tf.configurable import configurable
 from mmv_tf.graph import Graph
 from mmv_tf.heads import ProjectionHead
 
 
-def _replica():
-    """The replica that this code runs on, or None where there is only one."""
-    context = tf.distribute.get_replica_context()
-    return None if context is None or context.num_replicas_in_sync == 1 else context
-
-
 def _gather(tensor: tf.Tensor) -> tf.Tensor:
     """[b, ...] on each replica -> [B, ...] in replica order, with an exact gradient; as it is on one replica."""
-    replica = _replica()
+    replica = replicas.context()
     return tensor if replica is None else replica.all_gather(tensor, axis=0)
 
 
@@ -143,7 +137,7 @@ class MMV(keras.Model):
             backbone, inputs, mask = self.backbones[modality], batch[modality], batch.get(f"{modality}_mask")
             if not training or mask is None:
                 representations[modality] = backbone(inputs, training=training)
-            elif _replica() is None and not self.jit_compile and len(mask.shape) == 1:
+            elif replicas.context() is None and not self.jit_compile and len(mask.shape) == 1:
                 representations[modality] = _on_present(backbone, inputs, mask)
             else:
                 # With shapes that are known beforehand, as XLA and TPUs need them.
@@ -180,7 +174,7 @@ class MMV(keras.Model):
 
     def _side(self, embeddings, batch, modality: str) -> losses.Embeddings:
         single = losses.Embeddings.single(embeddings, batch.get(f"{modality}_mask"))
-        replica = _replica()
+        replica = replicas.context()
         number = 0 if replica is None else replica.replica_id_in_sync_group
         # float32 before the gather: the masks and the losses are float32, and bfloat16 would round the embeddings.
         local = ops.cast(single.local, "float32")
@@ -204,14 +198,13 @@ class MMV(keras.Model):
         # Heads that only inference uses have no gradient.
         used = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
         gradients, variables = [g for g, _ in used], [v for _, v in used]
-        replica = _replica()
-        if replica is not None:
+        if replicas.context() is not None:
             # Summed here and not by the optimiser, which would clip the replicas' parts one by one. The losses are
             # shares of one mean, so that the sum is exact.
-            gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+            gradients = replicas.total(gradients)
             self.optimizer._all_reduce_sum_gradients = list
         self.optimizer.apply(gradients, variables)
-        norm = tf.linalg.global_norm(gradients) / step_logs.replicas()
+        norm = tf.linalg.global_norm(gradients) / replicas.count()
         return step_logs.sum_over_replicas({**logs, "gradient_norm": step_logs.of_share(norm)})
 
     def train_step(self, batch):

@@ -1,5 +1,6 @@
 """SIGTERM (a machine is taken back) and SIGINT (Ctrl-C): the run stops after the loop of steps that it is in."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -16,6 +17,18 @@ class Preempted(Exception):
     def __init__(self, number: int):
         self.signal = signal.Signals(number)
         super().__init__(f"stopped by {self.signal.name}")
+
+
+@contextlib.contextmanager
+def exit_when_preempted(saved: str):
+    """Around a command: Preempted ends it with a line that says what is `saved`, and exit status 128 + signal."""
+    try:
+        yield
+    except Preempted as stop:
+        # Not the exception as text: gin adds lines of its own to that.
+        stopped = f"stopped by {stop.signal.name}"
+        print(f"{stopped}; {saved}, and the same command goes on from there", flush=True)
+        raise SystemExit(128 + stop.signal) from None
 
 
 class Preemption:

@@ -7,7 +7,6 @@
 from collections.abc import Mapping
 
 import gin
-import numpy as np
 
 from mmv_tf.evals import knn, retrieval
 from mmv_tf.evals.embedding import Clips, RecordEmbedder
@@ -101,11 +100,7 @@ class Probe:
             both = clips.present[first] & clips.present[second]
             if both.sum() < 2:
                 continue  # such as text in records of AudioSet
-            groups = np.arange(both.sum())
-            if "text" in (first, second):
-                # Clips with the same narration cannot be told apart by it: each of them is right.
-                groups = np.unique(clips.words[both], axis=0, return_inverse=True)[1].reshape(-1)
-            relevance = retrieval.Relevance.same_group(groups, groups)
+            relevance = clips.relevance(both, by_text="text" in (first, second))
             chance = retrieval.chance(relevance, RECALLS)
             twin = name.removeprefix(f"{first}_{second}")  # the space, where one pair meets in several
             for query, target in ((first, second), (second, first)):

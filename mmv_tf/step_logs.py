@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
+from mmv_tf import replicas
 from mmv_tf.graph import Graph
 from mmv_tf.losses import Compared, Embeddings
 
@@ -34,14 +35,9 @@ def _pair_names(pair: str, sources: Sequence[str]) -> list[str]:
     return [f"loss/{pair}", *accuracies, *similarities, *(f"loss/{pair}/{source}" for source in sources)]
 
 
-def replicas() -> float:
-    """Number of replicas in sync."""
-    return float(tf.distribute.get_strategy().num_replicas_in_sync)
-
-
 def of_share(share, weight=1.0):
     """(sum, weight) of a value whose shares on the replicas add up to it."""
-    return tf.cast(share, tf.float32), tf.cast(weight, tf.float32) / replicas()
+    return tf.cast(share, tf.float32), tf.cast(weight, tf.float32) / replicas.count()
 
 
 def of_pair(pair: str, compared: Compared, sources: Sequence[str], source: tf.Tensor | None) -> Logs:
@@ -73,16 +69,11 @@ def of_embeddings(place: str, side: Embeddings) -> Logs:
     variance = tf.reduce_sum(tf.square(unit - mean) * present) / tf.maximum(count, 1.0)  # summed over dimensions
     return {
         f"norm/{place}": (tf.reduce_sum(norms * local), tf.reduce_sum(local)),
-        f"spread/{place}": of_share(tf.sqrt(variance) / replicas(), count > 1),
+        f"spread/{place}": of_share(tf.sqrt(variance) / replicas.count(), count > 1),
     }
 
 
 def sum_over_replicas(logs: Mapping[str, tuple]) -> tf.Tensor:
     """[names, 2] sums and weights over all replicas, in one reduction."""
-    stacked = tf.stack(
-        [tf.stack([tf.cast(total, tf.float32), tf.cast(weight, tf.float32)]) for total, weight in logs.values()]
-    )
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return stacked
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, stacked)
+    sums = [tf.stack([tf.cast(total, tf.float32), tf.cast(weight, tf.float32)]) for total, weight in logs.values()]
+    return replicas.total(tf.stack(sums))

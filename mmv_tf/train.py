@@ -96,7 +96,7 @@ def train(
 
     _check_settings(strategy, batch_size, steps_per_loop, checkpoint_every, precision, optimizer)
     chief = strategies.is_chief(strategy)
-    jit_compile = jit_compile or isinstance(strategy, tf.distribute.TPUStrategy)
+    compiled = jit_compile or isinstance(strategy, tf.distribute.TPUStrategy)  # then every shape must be known
 
     # 1. The model: variables are made by a real call inside the scope, from a seed.
     keras.utils.set_random_seed(seed)
@@ -106,7 +106,7 @@ def train(
     with strategy.scope(), _dtype_policy(precision):
         model = MMV()
         workdirs.check_fit(model, pipeline)
-        model.compile(optimizer=optimizer(), jit_compile=jit_compile)
+        model.compile(optimizer=optimizer(), jit_compile=compiled)
         model.build_by_call(pipeline.zeros(batch_size=1))
         model.optimizer.build(model.trainable_variables)
         step = orbit.utils.create_global_step()
@@ -232,15 +232,10 @@ def main(argv=None):
     # The strategy first: several processes must meet before any of them runs an operation.
     strategy = strategies.from_flags(args)
     config.parse(args.gin_file, args.gin_param)
-    from mmv_tf.preemption import Preempted
+    from mmv_tf.preemption import exit_when_preempted
 
-    try:
-        with strategies.lost_worker_in_one_line(strategy):
-            train(args.workdir, strategy, args.mode)
-    except Preempted as stop:
-        stopped = f"stopped by {stop.signal.name}"
-        print(f"{stopped}; the checkpoint is written, and the same command goes on from there", flush=True)
-        raise SystemExit(128 + stop.signal) from None
+    with exit_when_preempted("the checkpoint is written"), strategies.lost_worker_in_one_line(strategy):
+        train(args.workdir, strategy, args.mode)
 
 
 def cli(argv=None):

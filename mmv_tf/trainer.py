@@ -61,7 +61,7 @@ class Trainer(orbit.AbstractTrainer):
         self._bar = None
 
     def train(self, num_steps):
-        """A loop of steps; returns the logs that Orbit writes as summaries."""
+        """A loop of steps; returns the logs, which Orbit hands to the train actions."""
         if self._iterator is None:  # only now is the step known to be the restored one
             first_step = int(self._step.numpy())
             self._iterator = iter(

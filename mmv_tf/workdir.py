@@ -56,8 +56,8 @@ def describe(workdir: str, pipeline: InputPipeline, configuration: str, init_fro
         print("the configuration differs from the one that this workdir began with:", *changes, sep="\n  ", flush=True)
 
 
-def parse_config(workdir: str, gin_params=()) -> None:
-    """Parses the configuration that a run left in `workdir`.
+def parse_config(workdir: str, gin_params=(), gin_files=()) -> None:
+    """Parses the configuration that a run left in `workdir`, then `gin_files`, then `gin_params`.
 
     Raises:
       FileNotFoundError: there is none: names the folder, and says what makes one.
@@ -67,7 +67,7 @@ def parse_config(workdir: str, gin_params=()) -> None:
         raise FileNotFoundError(
             f"{workdir} is not a workdir: it has no {CONFIG}. `python -m mmv_tf.train --workdir ...` makes one."
         )
-    config.parse([path], gin_params, finalize=False)
+    config.parse([path, *gin_files], gin_params, finalize=False)
     vocabulary = os.path.join(workdir, VOCABULARY)
     if tf.io.gfile.exists(vocabulary):
         # The words travel with the run; the file that they were read from may be gone.
@@ -95,14 +95,14 @@ def check_fit(model: MMV, pipeline: InputPipeline) -> None:
         )
 
 
-def load(workdir: str, gin_params=()) -> Loaded:
+def load(workdir: str, gin_params=(), gin_files=()) -> Loaded:
     """Builds the model of a workdir and restores its newest checkpoint.
 
     Raises:
       FileNotFoundError: no configuration or no complete checkpoint in it.
       ValueError: the checkpoint does not fit the configured model.
     """
-    parse_config(workdir, gin_params)
+    parse_config(workdir, gin_params, gin_files)
     checkpoint_path = tf.train.latest_checkpoint(os.path.join(workdir, CHECKPOINTS))
     if checkpoint_path is None:
         raise FileNotFoundError(f"{workdir} holds no checkpoint yet: train first, or use train --mode=init.")

@@ -26,7 +26,11 @@ def tiny_export(base: pathlib.Path) -> Export:
     Args:
       base: `tmp_path_factory.getbasetemp()`.
     """
-    folder = base / "tiny_export"
+    return make(base / "tiny_export")
+
+
+def make(folder: pathlib.Path) -> Export:
+    """A new one, in a folder that is not there yet."""
     folder.mkdir()
     export = Export(folder / "records", folder / "run", folder / "module", None)
     tiny.untrained_workdir(export.workdir, export.records)

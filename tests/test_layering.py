@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 # Left to right. A module may import from layers to the left, and from its own.
 LAYERS = [
-    ["configurable", "files", "quiet", "sequence_example", "records", "dataset_card"],
+    ["configurable", "files", "quiet", "replicas", "sequence_example", "records", "dataset_card"],
     ["beam"],
     ["vocabulary", "text", "audio", "video"],
     [

@@ -3,15 +3,15 @@
 import dataclasses
 import functools
 import os
+import pathlib
 import shutil
 import tempfile
 
+import exports
 import numpy as np
-import tiny
 
 from mmv_tf import deflate
 from mmv_tf import workdir as workdirs
-from mmv_tf.export import saved_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,14 +27,12 @@ class Exported:
 @functools.cache
 def exported() -> Exported:
     folder = tempfile.TemporaryDirectory()
-    written, workdir = os.path.join(folder.name, "first", "module"), os.path.join(folder.name, "first", "run")
-    tiny.untrained_workdir(workdir, os.path.join(folder.name, "first", "records"))
-    loaded = workdirs.load(workdir)
-    image_network = deflate.image_network(loaded.model, workdir)
-    saved_model.save(loaded, written, workdir)
-    module = shutil.move(written, os.path.join(folder.name, "elsewhere"))
-    shutil.rmtree(os.path.join(folder.name, "first"))
-    return Exported(str(module), loaded, image_network, folder)
+    first = pathlib.Path(folder.name, "first")
+    export = exports.make(first)
+    image_network = deflate.image_network(export.loaded.model, str(export.workdir))
+    module = shutil.move(export.module, os.path.join(folder.name, "elsewhere"))
+    shutil.rmtree(first)
+    return Exported(str(module), export.loaded, image_network, folder)
 
 
 def inputs() -> dict[str, np.ndarray]:

@@ -93,11 +93,7 @@ def image_retrieval(model, pipeline, networks, pattern, most: int, batch_size: i
         both = clips.present["video"] & clips.present[target]
         if space is None or both.sum() < 2:
             continue
-        groups = np.arange(both.sum())
-        if target == "text":
-            # Clips with the same narration cannot be told apart by it: each of them is right.
-            groups = np.unique(clips.words[both], axis=0, return_inverse=True)[1].reshape(-1)
-        relevance, found = retrieval.Relevance.same_group(groups, groups), clips.embeddings[target, space][both]
+        relevance, found = clips.relevance(both, by_text=target == "text"), clips.embeddings[target, space][both]
         rows = {
             name: retrieval.retrieval(query[space][both], found, relevance, recalls=RECALLS)
             for name, query in queries.items()

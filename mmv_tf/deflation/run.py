@@ -8,7 +8,7 @@ import os
 import gin
 import tensorflow as tf
 
-from mmv_tf import config, files, shards
+from mmv_tf import files, shards
 from mmv_tf import workdir as workdirs
 from mmv_tf.deflate import FOLDER, REPORT, WEIGHTS, fingerprint, image_network, weights_checkpoint
 from mmv_tf.deflation import images as images_module
@@ -45,8 +45,7 @@ def deflate_workdir(
       Preempted: SIGTERM or Ctrl-C came; the same call goes on.
     """
     # 1. The trained model, and its image network before training.
-    loaded = workdirs.load(workdir, gin_params)
-    _parse(gin_files, gin_params)
+    loaded = workdirs.load(workdir, gin_params, gin_files)
     settings, folder = Deflation(), os.path.join(workdir, FOLDER)
     model, clips = loaded.model, loaded.pipeline.video
     naive = image_network(model, variant="naive")
@@ -104,16 +103,6 @@ def deflate_workdir(
     files.write_text(os.path.join(folder, "index.html"), page.render(result, training.history))
     tf.io.gfile.rmtree(targets)
     return result
-
-
-def _parse(gin_files, gin_params) -> None:
-    """Adds gin files to the configuration of the run; `gin_params` still come last."""
-    with gin.unlock_config():
-        for file in gin_files:
-            shipped = config.gin_folder().parent / file
-            gin.parse_config_file(str(shipped) if not os.path.exists(file) and shipped.exists() else file)
-        for binding in gin_params:
-            gin.parse_config(binding)
 
 
 def _images(settings, pipeline, images, records, held_out):

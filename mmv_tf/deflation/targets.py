@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
+from mmv_tf import files
 from mmv_tf.deflation.images import Crops
 
 _CHUNK = 128  # crops in a file: what a killed run loses at most
@@ -60,9 +61,7 @@ def kept_outputs(embed, crops: Crops, batch_size: int, folder: str, stop) -> np.
                 parts.append(outputs(embed, crops, batch_size, numbers))
                 content = io.BytesIO()
                 np.save(content, parts[-1])
-                with tf.io.gfile.GFile(f"{path}.tmp", "wb") as file:
-                    file.write(content.getvalue())
-                tf.io.gfile.rename(f"{path}.tmp", path, overwrite=True)
+                files.write_bytes(path, content.getvalue())
             bar.update(len(numbers))
             stop()
     return np.concatenate(parts)

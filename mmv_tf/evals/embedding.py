@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from mmv_tf.evals import retrieval
 from mmv_tf.input_pipeline import explain_data_error
 
 
@@ -24,6 +25,16 @@ class Clips:
     present: dict[str, np.ndarray]
     words: np.ndarray | None
     label: np.ndarray
+
+    def relevance(self, rows: np.ndarray, by_text: bool) -> retrieval.Relevance:
+        """Which of the clips `rows` (bool [N]) is right for which: itself.
+
+        `by_text`: so are those with the same narration, which cannot be told apart by it.
+        """
+        groups = np.arange(rows.sum())
+        if by_text:
+            groups = np.unique(self.words[rows], axis=0, return_inverse=True)[1].reshape(-1)
+        return retrieval.Relevance.same_group(groups, groups)
 
 
 class RecordEmbedder:
