@@ -1,14 +1,13 @@
 """The ways in: a folder of videos, or a manifest; both give sources and rejections."""
 
 import csv
-import dataclasses
 import json
 import math
 import os
 import pathlib
 
 from mmv_tf.beam import captions as captions_lib
-from mmv_tf.beam.specs import ClipSpec, Reason, Rejection, Source
+from mmv_tf.beam.specs import ClipSpec, Inputs, Reason, Rejection, Source
 from mmv_tf.records import Caption
 
 csv.field_size_limit(16 << 20)  # the default of 128 KiB makes one long caption end the reading
@@ -19,17 +18,6 @@ MEDIA_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .3gp .3g2 .mkv .webm .avi .flv .ogv .ogg .mpg .mpeg .mpe .vob .ts .mts .m2ts .wmv .asf "
     ".wav .mp3 .flac .m4a .aac .opus .oga .mka".split()
 )
-
-
-@dataclasses.dataclass
-class Inputs:
-    """What there is to do: sources sorted by path, what is rejected already, and what the summary should mention."""
-
-    sources: list[Source]
-    rejections: list[Rejection]
-    counts: captions_lib.Counts
-    ignored_files: int = 0  # neither video, sound nor narration
-    joined_rows: int = 0  # of the same path and span as an earlier row
 
 
 def confine(root, path):
@@ -58,7 +46,7 @@ def from_folder(root):
     root = pathlib.Path(root)
     if not root.is_dir():
         raise ValueError(f"--videos {root}: not a folder")
-    inputs = Inputs([], [], captions_lib.Counts())
+    inputs = Inputs([])
     for folder, subfolders, names in os.walk(root):
         subfolders.sort()
         for name in sorted(names):
@@ -96,7 +84,7 @@ def from_manifest(manifest, video_root):
         raise ValueError(f"--video_root {root}: not a folder")
     if not manifest.is_file():
         raise ValueError(f"--manifest {manifest}: no such file")
-    inputs = Inputs([], [], captions_lib.Counts())
+    inputs = Inputs([])
     clips = {}  # path -> {(start, end): ClipSpec}
     usable = {}  # path -> Rejection or None
     for where, row in _rows(manifest):

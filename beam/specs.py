@@ -1,15 +1,17 @@
 """What travels through the preprocessing: sources with the clips wanted from them, settings, and rejections.
 
-Every way in (a folder, a manifest, later the annotation files of a dataset) ends in a list of `Source` and a list of
-`Rejection`; nothing behind it knows where they came from.
+Every way in (a folder, a manifest, the annotation files of a dataset) ends in `Inputs`: a stream of `Source` and a list
+of `Rejection`; nothing behind it knows where they came from.
 """
 
 import dataclasses
 import enum
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from mmv_tf.beam.captions import Counts
 from mmv_tf.records import SCHEMA_VERSION, Caption
 
 
@@ -46,6 +48,7 @@ class Source(NamedTuple):
 
     path: str  # relative to the root, with forward slashes
     clips: tuple[ClipSpec, ...]
+    kind: str = "video"  # a key of pipeline.KINDS: "video" (also sound alone), "image"
 
 
 class Rejection(NamedTuple):
@@ -55,6 +58,21 @@ class Rejection(NamedTuple):
     key: str  # of the clip; '' when the whole source or row is meant
     reason: str  # value of a Reason
     detail: str
+
+
+@dataclasses.dataclass
+class Inputs:
+    """What there is to do. The sources are read once, one by one: a dataset need not fit into memory.
+
+    Everything but `sources` is complete only when they have been read to the end.
+    """
+
+    sources: Iterable[Source]  # in an order that depends on the content of the input alone; each path once
+    rejections: list[Rejection] = dataclasses.field(default_factory=list)  # known without opening a source
+    counts: Counts = dataclasses.field(default_factory=Counts)  # of captions
+    labels: tuple[str, ...] = ()  # in the order of their ids, where the dataset fixes them; else they are sorted
+    ignored_files: int = 0  # neither video, sound nor narration
+    joined_rows: int = 0  # of the same path and span as an earlier row
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from mmv_tf import records
 from mmv_tf.beam import manifest
 from mmv_tf.beam.decode_client import DecodeClient, Failure
+from mmv_tf.beam.image_worker import SUFFIXES
 from mmv_tf.beam.specs import Reason, Rejection, Settings, clip_key
-from mmv_tf.export.image_worker import SUFFIXES
 
 RECORDS_A_UNIT, IMAGES_A_UNIT = 64, 64
 # What can be embedded from each way in, and what is unless signatures are named.

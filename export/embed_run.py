@@ -13,10 +13,10 @@ from apache_beam.io.filesystems import FileSystems
 import mmv_tf
 from mmv_tf.beam import shards
 from mmv_tf.beam.decode_client import DecodeClient
+from mmv_tf.beam.image_worker import ImageClient
 from mmv_tf.beam.progress import Progress
 from mmv_tf.beam.specs import Rejection, Settings
 from mmv_tf.export import embed_inputs, embed_pipeline, module_files
-from mmv_tf.export.image_worker import ImageClient
 
 SUMMARY, DEAD_LETTERS = "embeddings.json", "dead_letters.jsonl"
 _OURS = re.compile(r"(video|image|audio|text)-\w+-\d{5}-of-\d{5}\.parquet")

@@ -18,10 +18,10 @@ import tensorflow as tf
 from apache_beam.internal import pickler
 
 from mmv_tf import records
-from mmv_tf.beam import preprocess
+from mmv_tf.beam import image_worker, preprocess
 from mmv_tf.beam.decode_client import DecodeClient
 from mmv_tf.beam.specs import Settings
-from mmv_tf.export import clip_cutter, embed, embed_inputs, embed_pipeline, image_worker, module_files
+from mmv_tf.export import clip_cutter, embed, embed_inputs, embed_pipeline, module_files
 from mmv_tf.records import Caption, Record
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "beam"))

@@ -43,7 +43,7 @@ LAYERS = [
     ],
     ["deflation", "deflate", "checkpoints"],
     ["export"],
-    ["counts", "evaluate", "search", "inspect", "report"],
+    ["counts", "evaluate", "search", "inspection", "inspect", "report"],
 ]
 # `config` is what every command line begins with; it stands to the right since it knows all that gin can bind.
 ENTRY_POINTS_MAY_USE = {"config"}

@@ -16,7 +16,7 @@ SUFFIXES = frozenset(".jpg .jpeg .jpe .png .bmp .gif .webp .tif .tiff .jp2 .ppm 
 class ImageClient(DecodeClient):
     """A DecodeClient for pictures: `ask(path, [(0.0, None)])` gives the plan and one piece of one frame."""
 
-    worker = "mmv_tf.export.image_worker"
+    worker = "mmv_tf.beam.image_worker"
 
 
 class _Refused(Exception):
