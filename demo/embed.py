@@ -14,8 +14,9 @@ import pathlib
 
 import numpy as np
 
-from demo import encode, media
+from demo import encode
 from demo.evaluation import NOT_SPACES, Clip
+from mmv_tf import media
 
 BATCH = 16
 SILENT = 1e-3  # root mean square of the waveform, in which 1 is full scale

@@ -4,7 +4,7 @@ import dataclasses
 import html
 import pathlib
 
-from demo import charts, media
+from mmv_tf import charts, media
 
 RIGHT, NEAR, WRONG, UNKNOWN = "right", "near", "wrong", "unknown"
 COLUMNS = ("R@1", "R@5", "R@10", "MedR")

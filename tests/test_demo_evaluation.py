@@ -6,8 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from demo import manifest, media, report
+from demo import manifest, report
 from demo.evaluation import PAIRS, Clip, Evaluation, Sentence, space_of
+from mmv_tf import media
 
 GAMES = ["a", "a", "b", "b"]
 CLIPS = [Clip(n, f"{game}/0{n}.mp4", game, 3.2 * n, 3.2 * n + 3.2) for n, game in enumerate(GAMES)]

@@ -8,8 +8,8 @@ import wave
 import numpy as np
 import pytest
 
-from demo import charts, media
 from demo.page import NEAR, RIGHT, WRONG, Example, Item, Page, Section, render
+from mmv_tf import charts, media
 
 NUMBERS = {"R@1": 0.25, "R@5": 0.5, "R@10": 1.0, "MedR": 3.5}
 CHANCE = {"R@1": 0.01, "R@5": 0.05, "R@10": 0.1, "MedR": 50.5}

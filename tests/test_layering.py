@@ -9,7 +9,18 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 # Left to right. A module may import from layers to the left, and from its own.
 LAYERS = [
-    ["configurable", "files", "quiet", "replicas", "sequence_example", "records", "dataset_card"],
+    [
+        "charts",
+        "configurable",
+        "files",
+        "media",
+        "pages",
+        "quiet",
+        "replicas",
+        "sequence_example",
+        "records",
+        "dataset_card",
+    ],
     ["beam"],
     ["vocabulary", "text", "audio", "video"],
     [

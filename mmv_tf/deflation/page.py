@@ -2,11 +2,7 @@
 
 import html
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 560, 220, 60, 26
-_STYLE = """:root{color-scheme:light dark}
-body{font:16px/1.5 system-ui,sans-serif;max-width:44em;margin:2em auto;padding:0 1em}
-table{border-collapse:collapse;margin:1em 0}td,th{padding:.2em .8em .2em 0;text-align:right}
-td:first-child,th:first-child{text-align:left}tr{border-bottom:1px solid #8884}svg{width:100%}"""
+from mmv_tf import charts, pages
 
 
 def tables(report: dict) -> list[tuple[str, list[list[str]]]]:
@@ -59,45 +55,11 @@ def _training(report):
 
 def render(report: dict, history: list[dict]) -> str:
     """The report as HTML with the learning curve; needs nothing else."""
-    parts = []
-    for title, rows in tables(report):
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in rows[0])
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows[1:])
-        parts.append(f"<h2>{html.escape(title)}</h2><table><tr>{head}</tr>{body}</table>")
-    return (
-        '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>Deflation</title><style>{_STYLE}</style><h1>Deflation</h1><p>{html.escape(_training(report))}</p>"
-        f"{curve(history)}{''.join(parts)}"
-    )
-
-
-def curve(history: list[dict]) -> str:
-    """L1 over steps as SVG: on held-out images (solid) and on those that are learned from (dashed)."""
-    series = {
-        "held out": [(c["step"], c["held_out_l1"]) for c in history],
-        "learned from": [(c["step"], c["train_l1"]) for c in history if c["train_l1"] is not None],
+    curves = {
+        "held-out images": [(c["step"], c["held_out_l1"]) for c in history],
+        "images learned from": [(c["step"], c["train_l1"]) for c in history if c["train_l1"] is not None],
     }
-    right = max(1, max(c["step"] for c in history))
-    top = max(y for points in series.values() for _, y in points) or 1.0
-
-    def place(x, y):
-        return f"{_LEFT + x / right * (_WIDTH - _LEFT - 10):.1f},{10 + (1 - y / top) * (_HEIGHT - _BOTTOM - 10):.1f}"
-
-    lines = []
-    for (name, points), dash in zip(series.items(), ("", "5 4"), strict=True):
-        path = " ".join(place(*point) for point in points)
-        lines.append(
-            f'<polyline points="{path}" fill="none" stroke="currentColor" stroke-width="2" stroke-dasharray="{dash}">'
-            f"<title>{name}</title></polyline>"
-        )
-    ground = _HEIGHT - _BOTTOM
-    return (
-        f'<figure style="margin:0"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="learning curve" '
-        f'fill="currentColor" font-size="12">{"".join(lines)}'
-        f'<path d="M{_LEFT},10V{ground}H{_WIDTH - 10}" fill="none" stroke="currentColor" opacity=".4"/>'
-        f'<text x="{_LEFT - 6}" y="18" text-anchor="end">{top:.3g}</text>'
-        f'<text x="{_LEFT - 6}" y="{ground}" text-anchor="end">0</text>'
-        f'<text x="{_WIDTH - 10}" y="{_HEIGHT - 8}" text-anchor="end">step {right}</text></svg>'
-        "<figcaption>L1 to the video network: held-out images (solid), images learned from (dashed)</figcaption>"
-        "</figure>"
-    )
+    parts = [f"<h2>{html.escape(title)}</h2>{pages.table(rows)}" for title, rows in tables(report)]
+    chart = charts.lines({name: points for name, points in curves.items() if points})
+    head = f'<p>{html.escape(_training(report))}</p><div class="card">L1 to the video network{chart}</div>'
+    return pages.document("Deflation", head + "".join(parts))
