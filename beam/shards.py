@@ -7,10 +7,9 @@ import hashlib
 import struct
 import uuid
 
-import google_crc32c
 from apache_beam.io.filesystems import FileSystems
 
-_HEADER, _FOOTER = 12, 4  # bytes around the data of a record: its length (8), and the checksums of length and data
+from mmv_tf.tfrecord import FOOTER, HEADER, checksum
 
 
 def shard_name(split, index, number):
@@ -18,25 +17,19 @@ def shard_name(split, index, number):
     return f"{split}-{index:05d}-of-{number:05d}"
 
 
-def _masked_crc(data):
-    """TFRecord's checksum: CRC-32C, rotated and shifted so that data which holds checksums is safe."""
-    crc = google_crc32c.value(data)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
-
-
 def framed(data):
     """A record as it lies in a TFRecord file: length, checksum of the length, data, checksum of the data."""
     length = struct.pack("<Q", len(data))
-    return length + _masked_crc(length) + data + _masked_crc(data)
+    return length + checksum(length) + data + checksum(data)
 
 
 def check_framed(frame):
     """Whether `frame` is one whole, undamaged record."""
     return (
-        len(frame) >= _HEADER + _FOOTER
-        and struct.unpack("<Q", frame[:8])[0] == len(frame) - _HEADER - _FOOTER
-        and frame[8:_HEADER] == _masked_crc(frame[:8])
-        and frame[-_FOOTER:] == _masked_crc(frame[_HEADER:-_FOOTER])
+        len(frame) >= HEADER + FOOTER
+        and struct.unpack("<Q", frame[:8])[0] == len(frame) - HEADER - FOOTER
+        and frame[8:HEADER] == checksum(frame[:8])
+        and frame[-FOOTER:] == checksum(frame[HEADER:-FOOTER])
     )
 
 

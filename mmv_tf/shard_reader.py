@@ -1,14 +1,11 @@
 """Records [begin, end) of a shard, in three ways: as they must be, as far as they can be read, or only their places."""
 
-import struct
 from collections.abc import Iterator
 
-import google_crc32c
 import tensorflow as tf
 
 from mmv_tf.faults import FAULT_MARK, Place
-
-_HEADER, _FOOTER = 12, 4  # bytes around the content of a record: length (8) with checksum, and its own checksum
+from mmv_tf.tfrecord import FOOTER, HEADER, checksum, content_length
 
 
 def read_shard(file: tf.Tensor, count: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.data.Dataset:
@@ -69,36 +66,20 @@ def _payloads(path: bytes, count: int, begin: int, end: int) -> Iterator[bytes]:
         size, position, lost = file.size(), 0, None
         for number in range(end):
             if not lost:
-                length, lost = _length(file.read(_HEADER), size - position, number)
+                length, lost = content_length(file.read(HEADER), size - position, number)
             if lost:
                 if number >= begin:
                     yield (FAULT_MARK + lost).encode()
                 continue
-            position += _HEADER + length + _FOOTER
+            position += HEADER + length + FOOTER
             if number < begin:
                 file.seek(position)
                 continue
-            content = file.read(length + _FOOTER)
-            whole = content[length:] == _checksum(content[:length])
+            content = file.read(length + FOOTER)
+            whole = content[length:] == checksum(content[:length])
             yield content[:length] if whole else (FAULT_MARK + "its checksum does not fit its content").encode()
         if end == count and not lost and position < size:
             raise ValueError(f"{FAULT_MARK}shard {path}: holds more than the {count} records that dataset.json says")
-
-
-def _length(header, left, number):
-    """Bytes of content of a record, and why it cannot be read (None: it can); `left`: bytes from its header on."""
-    if len(header) == _HEADER and header[8:] != _checksum(header[:8]):
-        return 0, f"the length of record {number} is damaged, which hides it and all that follow in the shard"
-    length = struct.unpack("<Q", header[:8])[0] if len(header) == _HEADER else left
-    if _HEADER + length + _FOOTER > left:
-        return 0, f"the shard ends before the end of record {number}"
-    return length, None
-
-
-def _checksum(data):
-    """TFRecord's: CRC-32C, rotated and shifted."""
-    crc = google_crc32c.value(data)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 def read_places(file: tf.Tensor, count: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.data.Dataset:

@@ -5,7 +5,8 @@ import os
 import keras
 from keras import ops
 
-from mmv_tf.backbones import layers, word_vectors
+from mmv_tf import word_vectors
+from mmv_tf.backbones import layers
 from mmv_tf.configurable import configurable
 
 

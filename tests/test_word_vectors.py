@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from mmv_tf.backbones import word_vectors
+from mmv_tf import word_vectors
 
 WORDS = ["the", "caf\u00e9", "New_York"]
 MATRIX = np.array([[0.5, -1.25], [3.0, 1e-3], [0.0, -7.5]], np.float32)
