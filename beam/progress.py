@@ -1,10 +1,15 @@
 """How far a run is, on standard error."""
 
 import json
-import os
 import sys
 import threading
 import time
+
+from apache_beam.io.filesystems import FileSystems
+
+from mmv_tf.beam import shards
+
+_LAST_LOOK_SECONDS = 5.0
 
 
 class Progress:
@@ -14,17 +19,17 @@ class Progress:
         self._staging, self._sources = staging, sources
         self._seen, self._clips, self._rejected = set(), 0, 0
         self._stop = threading.Event()
+        self._stopped = float("inf")  # time.monotonic()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self):
-        if os.path.isdir(self._staging):
-            self._thread.start()
+        self._thread.start()
         return self
 
     def __exit__(self, *_):
+        self._stopped = time.monotonic()
         self._stop.set()
-        if self._thread.ident:
-            self._thread.join()
+        self._thread.join()
 
     def _watch(self):
         from tqdm import tqdm
@@ -36,7 +41,10 @@ class Progress:
         with tqdm(total=self._sources, initial=already, unit="source", mininterval=0, file=sys.stderr) as bar:
             while True:
                 last = self._stop.wait(interval)
+                looked = time.monotonic()
                 bar.update(self._look())
+                # A bucket, or a folder of a million files, takes its time: looking must not become the work.
+                interval = max(interval, 20 * (time.monotonic() - looked))
                 rate = (self._clips - clips_before) / max(time.monotonic() - began, 1e-3)
                 bar.set_postfix_str(f"{self._clips} clips, {self._rejected} rejected, {rate:.1f} clips/s")
                 if last:
@@ -45,12 +53,13 @@ class Progress:
     def _look(self):
         """Number of sources finished since the last look."""
         new = 0
-        for entry in os.scandir(self._staging):
-            if entry.name.endswith(".json") and entry.name not in self._seen:
-                self._seen.add(entry.name)
-                with open(entry.path, encoding="utf-8") as file:
-                    index = json.load(file)
+        for name in shards.names(self._staging):
+            if name.endswith(".json") and name not in self._seen:
+                index = json.loads(shards.read_text(FileSystems.join(self._staging, name)))
+                self._seen.add(name)
                 self._clips += len(index["records"])
                 self._rejected += len(index["rejections"])
                 new += 1
+                if time.monotonic() > self._stopped + _LAST_LOOK_SECONDS:
+                    break  # the run is over: no one waits for the figures of a bar
         return new

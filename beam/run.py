@@ -1,72 +1,81 @@
-"""One run of the preprocessing around the pipeline: progress, summary, dataset.json and dead_letters.jsonl."""
+"""One run of the preprocessing around the pipeline: progress, dataset.json and dead_letters.jsonl."""
 
-import collections
+import dataclasses
 import json
 import logging
 import os
-import pathlib
 import platform
-import shutil
-import time
+import re
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import StandardOptions
 
 import mmv_tf
 from mmv_tf import dataset_card
-from mmv_tf.beam import captions as captions_lib
 from mmv_tf.beam import pipeline as graph
-from mmv_tf.beam import shards
+from mmv_tf.beam import shards, spool
 from mmv_tf.beam.progress import Progress
+from mmv_tf.beam.summary import Cost, summarize, summary
 
 DEAD_LETTERS = "dead_letters.jsonl"
 TOP_WORDS = 20_000  # kept in dataset.json
 
 
 def preprocess(inputs, root, output, split, num_shards, settings, options):
-    """Runs the pipeline over the inputs (manifest.Inputs) and writes everything that belongs beside the shards.
+    """Runs the pipeline over the inputs (specs.Inputs) and writes everything that belongs beside the shards.
 
+    Args:
+      root, output: folders, or URLs of file systems that Beam knows.
+      num_shards: None for a number that suits the amount.
+      options: Beam's PipelineOptions.
     Returns:
       0, or 1 when not a single clip was accepted.
     Raises:
-      ValueError: the folder holds other splits that were made with other settings.
+      ValueError: the folder cannot be written, or holds other splits that were made with other settings or labels.
     """
-    output, root = os.path.abspath(output), os.path.abspath(root)
-    card = _card(output, split, settings, inputs)
+    FileSystems.set_options(options)
+    root, output = (path if shards.is_remote(path) else os.path.abspath(path) for path in (root, output))
+    card = _card(output, split, settings)
     staging = graph.staging_folder(output, split)
-    shards.make_folder(output)
+    shards.check_writable(output)
     shards.make_folder(staging)
-    card.save(output)  # while shards are being replaced, the card does not promise any
+
+    def write_text(path, text):
+        with shards.WholeFile(staging, path) as file:
+            file.write(text.encode())
+
+    spooled = spool.write(inputs.sources, staging)
+    num_shards = num_shards or spooled.num_shards
+    _add_labels(card, output, inputs.labels, spooled.labels)
+    card.save(output, write_text)  # while shards are being replaced, the card does not promise any
     # Beam warns of things that are not ours to mend (Google Cloud packages that are missing).
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
-    began = time.monotonic()
-    with Progress(staging, len(inputs.sources)):
+    in_process = (options.view_as(StandardOptions).runner or "DirectRunner") == "DirectRunner"
+    with Cost(in_process) as cost, Progress(staging, spooled.num_sources):
         with beam.Pipeline(options=options) as pipeline:
-            graph.build(pipeline, inputs.sources, root, output, split, settings, card.label_map, num_shards)
-    seconds = time.monotonic() - began
-    reports = graph.read_reports(output, split, num_shards)
-    counters, dead, used = graph.summarize(reports, inputs.rejections)
+            graph.build(pipeline, spooled.files, root, output, split, settings, card.label_map, num_shards)
+    done = summarize(graph.read_reports(output, split, num_shards), inputs.rejections)
     card.splits[split] = dataset_card.Split(
-        shards={report["name"]: report["records"] for report in reports},
-        counters=counters,
-        word_counts=_word_counts(source for source in inputs.sources if source.path in used),
-        settings={"clip_seconds": settings.clip_seconds, "jpeg_quality": settings.jpeg_quality}
-        | {"max_captions": settings.max_captions, "max_caption_gap": settings.max_caption_gap}
-        | {"sha256": {report["name"]: report["sha256"] for report in reports}},
+        shards=done.records,
+        counters=done.counters,
+        word_counts=dict(sorted(done.words.items(), key=lambda item: (-item[1], item[0]))[:TOP_WORDS]),
+        settings=dataclasses.asdict(settings) | {"fingerprint": settings.fingerprint(), "sha256": done.sha256},
     )
-    _remove_other_shards(output, split, card.splits[split].shards)
-    _write_dead_letters(output, split, dead)
-    card.save(output)
-    shutil.rmtree(staging)
-    print(summary(counters, inputs, reports, seconds, output))
-    return 0 if counters["accepted"] else 1
+    _delete_other_shards(output, split, done.records)
+    _write_dead_letters(output, split, done.dead, write_text)
+    card.save(output, write_text)
+    shards.delete_folder(staging)
+    print(summary(done, inputs, cost, output, FileSystems.join(output, DEAD_LETTERS)))
+    return 0 if done.counters["accepted"] else 1
 
 
-def _card(output, split, settings, inputs):
+def _card(output, split, settings):
     """The card to start from: other splits of the folder are kept, and so are the indices of their labels."""
     sizes = (settings.frame_rate, settings.sample_rate, settings.short_side)
     card = dataset_card.DatasetCard(*sizes)
-    if os.path.exists(os.path.join(output, dataset_card.FILE_NAME)):
-        before = dataset_card.load(output)
+    if FileSystems.exists(FileSystems.join(output, dataset_card.FILE_NAME)):
+        before = dataset_card.load(output, shards.read_text)
         before.splits.pop(split, None)
         if before.splits:
             if (before.frame_rate, before.sample_rate, before.short_side) != sizes:
@@ -78,9 +87,6 @@ def _card(output, split, settings, inputs):
                     "use the same, or another --output"
                 )
             card = before
-    labels = {label for source in inputs.sources for clip in source.clips for label in clip.labels}
-    for label in sorted(labels - card.label_map.keys()):
-        card.label_map[label] = len(card.label_map)
     import av
 
     card.versions = {
@@ -93,54 +99,34 @@ def _card(output, split, settings, inputs):
     return card
 
 
-def _word_counts(sources):
-    counts = collections.Counter()
-    for source in sources:
-        for caption in {caption for clip in source.clips for caption in clip.captions}:
-            counts.update(captions_lib.words(caption.text))
-    top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TOP_WORDS]
-    return dict(top)
+def _add_labels(card, output, ordered, used):
+    """Gives every label its id: that of the dataset's own order if it has one, else the next free ones by name."""
+    for index, label in enumerate(ordered):
+        if card.label_map and card.label_map.get(label) != index:
+            theirs = f"id {card.label_map[label]}" if label in card.label_map else "no id"
+            raise ValueError(
+                f"{output}: label {label!r} has id {index} in this dataset, but {theirs} in the splits "
+                f"{', '.join(card.splits)} that are there; use another --output"
+            )
+    card.label_map = card.label_map or {label: index for index, label in enumerate(ordered)}
+    for label in sorted(used - card.label_map.keys()):
+        card.label_map[label] = len(card.label_map)
 
 
-def _remove_other_shards(output, split, names):
+def _delete_other_shards(output, split, names):
     """Shards of an earlier run with another --num_shards: a reader with a pattern would mix the two."""
-    for path in pathlib.Path(output).glob(f"{split}-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9]"):
-        if path.name not in names:
-            path.unlink()
+    for name in shards.names(output, f"{split}-"):
+        if name not in names and re.fullmatch(r"\d{5}-of-\d{5}", name.removeprefix(f"{split}-")):
+            shards.delete(FileSystems.join(output, name))
 
 
-def _write_dead_letters(output, split, dead):
+def _write_dead_letters(output, split, dead, write_text):
     """Adds the rejections of a split, sorted; those of other splits are kept."""
-    path = os.path.join(output, DEAD_LETTERS)
-    kept = []
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            kept = [line for line in file if json.loads(line)["split"] != split]
+    path = FileSystems.join(output, DEAD_LETTERS)
+    try:
+        before = [line + "\n" for line in shards.read_text(path).split("\n") if line]
+    except FileNotFoundError:
+        before = []
+    kept = [line for line in before if json.loads(line)["split"] != split]
     lines = [json.dumps({"split": split} | rejection._asdict(), ensure_ascii=False) + "\n" for rejection in dead]
-    with shards.WholeFile(graph.staging_folder(output, split), path) as file:
-        file.write("".join(sorted(kept + lines)).encode())
-
-
-def summary(counters, inputs, reports, seconds, output):
-    """The lines that end a run: nothing that was dropped, mended or ignored stays unsaid."""
-    accepted, hours = counters["accepted"], counters.get("milliseconds", 0) / 3.6e6
-    megabytes = sum(report["bytes"] for report in reports) / 1e6
-    reasons = ", ".join(f"{number} {reason}" for reason, number in counters["reasons"].items())
-    has = ("with_video", "with_sound", "silent", "with_captions", "with_labels")
-    lines = [
-        f"{output}: {accepted} clips ({hours:.2f} h, {megabytes:.1f} MB) in {len(reports)} shards",
-        f"  read {counters['read']} = accepted {accepted} + rejected {counters['rejected']} ({reasons or 'none'})",
-        "  " + ", ".join(f"{counters.get(name, 0)} {name.replace('_', ' ')}" for name in has),
-        f"  {seconds:.1f} s, {accepted / seconds:.1f} clips/s, {hours * 3600 / seconds:.1f} times real time",
-    ]
-    mended = [
-        (inputs.ignored_files, "files ignored: neither video, sound nor narration"),
-        (inputs.joined_rows, "rows joined with an earlier row of the same path and span"),
-        (inputs.counts.replaced_characters, "characters of captions replaced: not valid text"),
-        (inputs.counts.shortened, "captions or labels shortened"),
-        (inputs.counts.dropped, "captions dropped: empty, without valid times, or too many"),
-    ]
-    lines += [f"  {number} {what}" for number, what in mended if number]
-    if counters["rejected"]:
-        lines.append(f"  why: {os.path.join(output, DEAD_LETTERS)}")
-    return "\n".join(lines)
+    write_text(path, "".join(sorted(kept + lines)))

@@ -74,12 +74,21 @@ class DatasetCard:
             raise ValueError(f"no split {split!r} in this dataset; it has {', '.join(sorted(self.splits)) or 'none'}")
         return sorted(self.splits[split].shards)
 
-    def save(self, directory):
-        """Writes directory/dataset.json whole: under a temporary name first, then moved."""
+    def save(self, directory, write_text=None):
+        """Writes directory/dataset.json whole: under a temporary name first, then moved.
+
+        Args:
+          directory: folder of records.
+          write_text: function of a path and a text that does so, for folders that are not local.
+        """
+        # The order of word_counts (most frequent first) is meant for people, so keys are not sorted here.
+        text = json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+        if write_text:
+            write_text(os.path.join(directory, FILE_NAME), text)
+            return
         path = pathlib.Path(directory) / FILE_NAME
         temporary = path.with_name(f".{FILE_NAME}.{os.getpid()}.tmp")
-        # The order of word_counts (most frequent first) is meant for people, so keys are not sorted here.
-        temporary.write_text(json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n", "utf-8")
+        temporary.write_text(text, "utf-8")
         os.replace(temporary, path)
 
 

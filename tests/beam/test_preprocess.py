@@ -110,14 +110,14 @@ def test_manifest_labels_captions_and_rejections(videos, tmp_path):
     assert found["sub/b.mkv:1-2"]["text"].numpy().tolist() == [b"the whole"]
     card = dataset_card.load(out)
     # Of all rows that can be read, also of those whose video is missing: the ids don't depend on the downloads.
-    assert card.label_map == {"archery": 0, "cooking": 1}
+    assert card.label_map == {"archery": 0, "cooking": 1, "zumba": 2}
     assert found["a.mp4:0.5-1.5"]["label"].numpy().tolist() == [1]
     dead = [json.loads(line) for line in (out / "dead_letters.jsonl").read_text().splitlines()]
     assert [(line["path"], line["key"], line["reason"]) for line in dead] == [
         ("../x.mp4", "", "outside_root"),
         ("a.mp4", "", "bad_row"),
         ("a.mp4", "a.mp4:50-60", "empty_clip"),
-        ("gone.mp4", "", "missing_file"),
+        ("gone.mp4", "gone.mp4:0-1", "missing_file"),
     ]
     assert card.counters["read"] == 8 and card.counters["accepted"] == 4
 
@@ -169,8 +169,8 @@ def test_a_run_that_was_killed_goes_on(videos, tmp_path):
     assert len(staged) == 6
     # What is staged is not decoded again: a client that cannot be asked is enough.
     again = (
-        "from mmv_tf.beam import pipeline, preprocess\n"
-        "pipeline.DecodeClient.ask = None\n"
+        "from mmv_tf.beam import decode_client, preprocess\n"
+        "decode_client.DecodeClient.ask = None\n"
         f"exit(preprocess.main({[*flags, '--output', str(out)]!r}))"
     )
     assert subprocess.run([sys.executable, "-c", again], capture_output=True).returncode == 0

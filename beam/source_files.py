@@ -1,0 +1,102 @@
+"""Where a source lies: below a folder, or in a bucket, from where it is copied for as long as it is decoded."""
+
+import contextlib
+import os
+import posixpath
+import tempfile
+from typing import NamedTuple
+
+from apache_beam.io.filesystems import FileSystems
+
+from mmv_tf.beam import manifest
+from mmv_tf.beam.shards import is_remote
+from mmv_tf.beam.specs import Reason
+
+_CHUNK = 1 << 20
+
+
+class Found(NamedTuple):
+    """A file that is there, and what changes when its content does."""
+
+    file: str
+    size: int  # bytes
+    changed: float  # nanoseconds, or what the bucket says
+
+
+class Refused(Exception):
+    """The file cannot be used; `reason` is a Reason."""
+
+    def __init__(self, reason, detail):
+        super().__init__(detail)
+        self.reason = reason
+
+
+def locate(root, path, max_bytes):
+    """The file of a source.
+
+    Args:
+      root: folder, or URL of a file system that Beam knows.
+      path: relative to it.
+      max_bytes: that the file may have.
+    Raises:
+      Refused: it leads out of the root, is not there or is too large.
+    """
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        raise Refused(Reason.BAD_ROW, "the name of the file is not valid UTF-8: rename it") from None
+    found = _in_bucket(root, path) if is_remote(root) else _in_folder(root, path)
+    if found.size > max_bytes:
+        raise Refused(Reason.TOO_LARGE, f"{found.size} bytes, over {max_bytes}")
+    return found
+
+
+def _in_folder(root, path):
+    file, why = manifest.confine(root, path)
+    if why:
+        raise Refused(*why)
+    try:
+        status = os.stat(file)
+    except OSError as error:
+        raise Refused(Reason.MISSING_FILE, error.strerror) from None
+    return Found(file, status.st_size, status.st_mtime_ns)
+
+
+def _in_bucket(root, path):
+    if "\0" in path:
+        raise Refused(Reason.BAD_ROW, "NUL in the path")
+    inside = posixpath.normpath(path)
+    if inside.split("/")[0] in ("..", "", ".") or is_remote(path):
+        raise Refused(Reason.OUTSIDE_ROOT, "the path leads out of the root")
+    file = FileSystems.join(root, inside)
+    # Not FileSystems.match, to which * ? [ in a name would be a pattern.
+    try:
+        metadata = FileSystems.get_filesystem(file).metadata(file)
+    except OSError:
+        raise Refused(Reason.MISSING_FILE, "no such file") from None
+    return Found(file, metadata.size_in_bytes, metadata.last_updated_in_seconds)
+
+
+@contextlib.contextmanager
+def local(found, max_bytes):
+    """The path of a file on this machine with the content of a Found: itself, or a copy that the context deletes.
+
+    Raises:
+      Refused: it cannot be read, or has more bytes than it said.
+    """
+    if not is_remote(found.file):
+        yield found.file
+        return
+    # The suffix is a hint for the decoder.
+    suffix = posixpath.splitext(found.file)[1]
+    with tempfile.NamedTemporaryFile(suffix=suffix if suffix[1:].isalnum() else "") as copy:
+        try:
+            with FileSystems.open(found.file, compression_type="uncompressed") as stream:
+                while data := stream.read(_CHUNK):
+                    if copy.tell() + len(data) > max_bytes:
+                        raise Refused(Reason.TOO_LARGE, f"over {max_bytes} bytes")
+                    copy.write(data)
+        except OSError as error:
+            raise Refused(Reason.MISSING_FILE, f"cannot be read: {error}"[:200]) from None
+        copy.flush()
+        yield copy.name
