@@ -1,0 +1,46 @@
+"""JPEGs without decoding them: whether they begin and end as they should, and how large they are."""
+
+# Start of frame in its kinds (baseline, progressive, ...): C4, C8 and CC among them mean something else.
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def size(data: bytes) -> tuple[int, int]:
+    """(height, width) by the header.
+
+    Raises:
+      ValueError: what is wrong: no JPEG, cut off, or no size in it.
+    """
+    if data[:2] != b"\xff\xd8":
+        raise ValueError("is no JPEG")
+    if data.rstrip(b"\0")[-2:] != b"\xff\xd9":
+        raise ValueError("is a JPEG that is cut off (no end mark)")
+    position = 2
+    while position + 9 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker in _START_OF_FRAME:
+            return int.from_bytes(data[position + 5 : position + 7], "big"), int.from_bytes(
+                data[position + 7 : position + 9], "big"
+            )
+        if marker == 0xFF:  # fill
+            position += 1
+            continue
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    raise ValueError("is a JPEG without a size in its header")
+
+
+def decode(data: bytes):
+    """uint8 [H, W, 3] RGB.
+
+    Raises:
+      ValueError: it cannot be decoded.
+    """
+    import cv2
+    import numpy as np
+
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error:
+        image = None
+    if image is None:
+        raise ValueError("cannot be decoded")
+    return image[..., ::-1]

@@ -1,0 +1,271 @@
+"""Whether a folder of records is whole: every byte, every record, and what dataset.json says of them."""
+
+import collections
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from mmv_tf import record_reader, tfrecord
+from mmv_tf.beam.specs import Reason, shard_of
+from mmv_tf.inspection import checks
+from mmv_tf.inspection.folder import DEAD_LETTERS, Folder, ShardName, open_file, shard_name, shown
+
+MOST_PROBLEMS = 100  # of one shard that are told one by one
+# Counters of dataset.json that can be counted again from the records.
+_COUNTED = ("with_video", "with_sound", "silent", "with_captions", "with_labels", "frames", "milliseconds")
+
+
+@dataclasses.dataclass
+class Shard:
+    """What was found in one shard. `hashes`: the first 8 bytes of the SHA-256 of each key, uint64."""
+
+    name: str
+    split: str
+    sha256: str = ""
+    bytes: int = 0
+    records: int = 0
+    counters: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    problems: list[str] = dataclasses.field(default_factory=list)
+    more_problems: int = 0
+    hashes: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.uint64))
+
+    def add(self, problem: str):
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append(problem)
+        else:
+            self.more_problems += 1
+
+
+class Found(NamedTuple):
+    """The whole folder: its shards in order, and what is wrong, one line each."""
+
+    shards: list[Shard]
+    problems: list[str]
+
+
+class _Task(NamedTuple):
+    path: str
+    name: str
+    split: str
+    place: ShardName | None  # with dataset.json: where the keys must be; None: not to be checked
+    expected: checks.Expected
+    decode: bool
+
+
+def verify(folder: Folder, decode: bool = False, processes: int = 1) -> Found:
+    """Checks a folder; tells how far it is on standard error.
+
+    Args:
+      decode: decode every JPEG.
+      processes: that read shards side by side; memory is that of one record each, and 8 bytes a key.
+    Raises:
+      ValueError: there is nothing to check.
+    """
+    tasks = [_task(folder, name, split, decode) for name, split in folder.shards().items()]
+    shards = run(check_shard, tasks, processes, "verify")
+    problems = [] if folder.card is None else list(_files(folder))
+    for shard in shards:
+        problems += [f"{shard.name}: {problem}" for problem in shard.problems]
+        if shard.more_problems:
+            problems.append(f"{shard.name}: and {shard.more_problems} more problems")
+    problems += _repeated(folder, shards)
+    if folder.card is not None:
+        problems += _against_card(folder, shards)
+    return Found(shards, problems)
+
+
+def run(function, tasks: list, processes: int, what: str) -> list:
+    """function(task) of each, in order, in several processes, with a bar on standard error."""
+    from tqdm import tqdm
+
+    bar = tqdm(total=len(tasks), unit="shard", desc=what, file=sys.stderr, mininterval=0.5)
+    with bar:
+        if min(processes, len(tasks)) <= 1:
+            done = []
+            for task in tasks:
+                done.append(function(task))
+                bar.update()
+            return done
+        # Fresh processes: a fork of one with threads may hang.
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(min(processes, len(tasks)), mp_context=context) as pool:
+            futures = [pool.submit(function, task) for task in tasks]
+            for _ in concurrent.futures.as_completed(futures):
+                bar.update()
+            return [future.result() for future in futures]
+
+
+def expected(folder: Folder, split: str) -> checks.Expected:
+    """What the card says of the records of a split."""
+    card = folder.card
+    if card is None:
+        return checks.Expected()
+    captions = card.splits[split].settings.get("max_captions")
+    return checks.Expected(card.frame_rate, card.sample_rate, card.short_side, captions, card.label_map or None)
+
+
+def _task(folder, name, split, decode):
+    place = None
+    if folder.card is not None and "sha256" in folder.card.splits[split].settings:
+        place = shard_name(name)  # the preprocessing wrote it: keys are in the shard that their hash says
+    return _Task(folder.join(name), name, split, place, expected(folder, split), decode)
+
+
+def check_shard(task: _Task) -> Shard:
+    """Reads one shard from beginning to end."""
+    shard = Shard(task.name, task.split)
+    digest, hashes, before = hashlib.sha256(), [], ""
+    try:
+        file, shard.bytes = open_file(task.path)
+    except OSError as error:
+        shard.add(f"cannot be opened ({error.strerror or error})")
+        return shard
+    with file:
+        for number, (content, problem) in enumerate(tfrecord.read(file, shard.bytes, digest)):
+            if problem:
+                shard.add(problem)
+                hashes.append(0)
+                continue
+            shard.records += 1
+            try:
+                record = record_reader.parse(content)
+            except ValueError as error:
+                shard.add(f"record {number}: {error}")
+                hashes.append(0)
+                continue
+            where = f"record {number} ({shown(record.key)})"
+            for problem in checks.check(record, task.expected, task.decode):
+                shard.add(f"{where}: {problem}")
+            hashes.append(int.from_bytes(hashlib.sha256(record.key).digest()[:8], "big") if record.key else 0)
+            if task.place:
+                right, rank = shard_of(record.key.decode("utf-8", "replace"), task.place.number)
+                if right != task.place.index:
+                    shard.add(f"{where}: belongs into shard {right:05d}")
+                elif rank < before:
+                    shard.add(f"{where}: is not in its place in the order of the shard")
+                before = rank
+            shard.counters.update(_counters(record))
+    shard.sha256, shard.hashes = digest.hexdigest(), np.array(hashes, np.uint64)
+    return shard
+
+
+def _counters(record):
+    sound = record.waveform is not None
+    return {
+        "with_video": bool(record.jpegs),
+        "with_sound": sound,
+        "silent": sound and not record.waveform.any(),
+        "with_captions": bool(record.captions),
+        "with_labels": bool(record.labels),
+        "frames": len(record.jpegs),
+        "milliseconds": round(((record.end or 0) - (record.start or 0)) / 1000),
+    }
+
+
+def _files(folder: Folder) -> Iterator[str]:
+    """Missing, surplus and half-written files."""
+    listed = folder.card.shards
+    for name in sorted(set(listed) - set(folder.names)):
+        yield f"{name}: is in dataset.json and not in the folder"
+    for split, content in folder.card.splits.items():
+        names = {name: shard_name(name) for name in content.shards}
+        for name in sorted(name for name, parts in names.items() if not parts or parts.split != split):
+            yield f"{name}: no name for a shard of the split {split}"
+        indices = sorted(parts.index for parts in names.values() if parts)
+        numbers = {parts.number for parts in names.values() if parts}
+        if len(numbers) > 1 or numbers and indices != list(range(next(iter(numbers)))):
+            yield f"split {split}: dataset.json does not list every shard from 0 on exactly once"
+    for name in folder.names:
+        if name in listed or name == DEAD_LETTERS:
+            continue
+        if name.startswith(".staging-"):
+            yield f"{name}: a run of preprocess that has not ended; start it again"
+        elif name.endswith(".tmp") or name.startswith("tmp-"):
+            yield f"{name}: a temporary file that was left behind; delete it"
+        elif shard_name(name):
+            yield f"{name}: is in the folder and not in dataset.json; a reader with a pattern would take it"
+
+
+def _repeated(folder: Folder, shards: list[Shard]) -> Iterator[str]:
+    """Keys that more than one record has, over all shards."""
+    everything = np.sort(np.concatenate([np.zeros(0, np.uint64), *(shard.hashes for shard in shards)]))
+    twice = np.unique(everything[1:][(everything[1:] == everything[:-1]) & (everything[1:] > 0)])
+    seen, told = {}, 0
+    for shard in shards:
+        numbers = set(np.flatnonzero(np.isin(shard.hashes, twice)).tolist())
+        if not numbers:
+            continue
+        file, size = open_file(folder.join(shard.name))
+        with file:
+            for number, (content, _) in enumerate(tfrecord.read(file, size)):
+                if number in numbers:
+                    key = record_reader.parse(content).key
+                    if key in seen and told < MOST_PROBLEMS:
+                        yield f"{shard.name}: record {number} ({shown(key)}): the key is also that of {seen[key]}"
+                        told += 1
+                    seen.setdefault(key, f"record {number} of {shard.name}")
+    if len(twice) > told:
+        yield f"and {len(twice) - told} more keys that several records have"
+
+
+def _against_card(folder: Folder, shards: list[Shard]) -> Iterator[str]:
+    """Counts, checksums, counters and dead letters against dataset.json."""
+    letters = _dead_letters(folder)
+    yield from letters.problems
+    for split, content in folder.card.splits.items():
+        of_split = [shard for shard in shards if shard.split == split]
+        checksums = content.settings.get("sha256", {})
+        for shard in of_split:
+            if shard.records != content.shards[shard.name]:
+                yield f"{shard.name}: {shard.records} good records; dataset.json says {content.shards[shard.name]}"
+            if shard.sha256 and checksums.get(shard.name, shard.sha256) != shard.sha256:
+                yield f"{shard.name}: SHA-256 {shard.sha256[:12]}...; dataset.json says {checksums[shard.name][:12]}..."
+        counters = content.counters
+        if not counters:
+            continue
+        read, accepted, rejected = (counters.get(name, 0) for name in ("read", "accepted", "rejected"))
+        if accepted + rejected != read:
+            yield f"split {split}: {accepted} accepted + {rejected} rejected is not {read} read"
+        if accepted != content.num_records:
+            yield f"split {split}: {accepted} accepted; the shards of dataset.json hold {content.num_records}"
+        if sum(counters.get("reasons", {}).values()) != rejected:
+            yield f"split {split}: {rejected} rejected; the reasons add up to {sum(counters['reasons'].values())}"
+        if letters.reasons[split] != collections.Counter(counters.get("reasons", {})):
+            yield (
+                f"split {split}: {DEAD_LETTERS} holds {letters.reasons[split].total()} lines; dataset.json says "
+                f"{rejected} rejected, or the reasons differ"
+            )
+        total = sum((shard.counters for shard in of_split), collections.Counter())
+        for name in _COUNTED:
+            if name in counters and len(of_split) == len(content.shards) and counters[name] != total[name]:
+                yield f"split {split}: {name} is {total[name]}; dataset.json says {counters[name]}"
+
+
+class _Letters(NamedTuple):
+    reasons: collections.defaultdict  # split -> Counter of reasons
+    problems: list[str]
+
+
+def _dead_letters(folder: Folder) -> _Letters:
+    letters = _Letters(collections.defaultdict(collections.Counter), [])
+    if DEAD_LETTERS not in folder.names:
+        return letters
+    known = {reason.value for reason in Reason}
+    file, _ = open_file(folder.join(DEAD_LETTERS))
+    with file:
+        for number, line in enumerate(file, 1):
+            try:
+                entry = json.loads(line)
+                letters.reasons[entry["split"]][entry["reason"]] += 1
+                if entry["reason"] not in known:
+                    letters.problems.append(f"{DEAD_LETTERS}: line {number}: unknown reason {shown(entry['reason'])}")
+            except (ValueError, KeyError, TypeError):
+                letters.problems.append(f"{DEAD_LETTERS}: line {number}: not a line that preprocess writes")
+    return letters
