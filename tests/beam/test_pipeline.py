@@ -1,0 +1,220 @@
+"""The run behind the command: sources of all kinds, buckets, labels, and what a rerun does not do again."""
+
+import hashlib
+import json
+import sys
+import types
+
+import cv2
+import memory_files
+import numpy as np
+import pytest
+import tensorflow as tf
+from apache_beam.options.pipeline_options import PipelineOptions
+from videos import picture, write_video
+
+from mmv_tf import dataset_card, records
+from mmv_tf.beam import decode_source, run, shards, source_files, spool
+from mmv_tf.beam.specs import ClipSpec, Inputs, Reason, Settings, Source
+from mmv_tf.records import Caption
+
+SETTINGS = Settings(short_side=32, clip_seconds=1.0)
+OPTIONS = ["--direct_num_workers=1", "--direct_running_mode=multi_threading"]
+WHOLE = (ClipSpec(),)
+
+
+def _run(sources, root, output, split="train", num_shards=3, settings=SETTINGS, **fields):
+    """Runs; returns the card."""
+    inputs = Inputs(iter(sources), **fields)
+    assert run.preprocess(inputs, str(root), str(output), split, num_shards, settings, PipelineOptions(OPTIONS)) == 0
+    return dataset_card.load(str(output), shards.read_text)
+
+
+def _records(folder):
+    parsed = [records.parse(record) for record in tf.data.TFRecordDataset(sorted(map(str, folder.glob("*-of-*"))))]
+    return {record["key"].numpy().decode(): record for record in parsed}
+
+
+def _dead(folder):
+    lines = (json.loads(line) for line in (folder / "dead_letters.jsonl").read_text().splitlines())
+    return {line["key"]: (line["reason"], line["detail"]) for line in lines}
+
+
+def _jpeg(level, size=(40, 60)):
+    return cv2.imencode(".png", np.full((*size, 3), level, np.uint8))[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("root")
+    (folder / "sub").mkdir()
+    write_video(folder / "a.mp4", seconds=2)
+    write_video(folder / "sub/b[1]*.mkv", seconds=1, sound_codec=None)
+    (folder / "text.mp4").write_text("no video")
+    (folder / "c.png").write_bytes(_jpeg(90))
+    (folder / "d.png").write_bytes(b"\x89PNG\r\n\x1a\nno picture")
+    return folder
+
+
+def _sources():
+    captions = (Caption("Pour it, pour", 0.0, 1.0), Caption("flip", 1.0, 2.0))
+    return [
+        Source("a.mp4", (ClipSpec(0.0, 1.0, captions, ("x",)), ClipSpec(1.0, 2.0, captions, ("y",)))),
+        Source("sub/b[1]*.mkv", (ClipSpec(captions=(Caption("pour", None, None),)),)),
+        Source("text.mp4", (ClipSpec(captions=captions),)),
+        Source("gone.mp4", (ClipSpec(0.0, 1.0), ClipSpec(3.0, 4.0))),
+        Source("../a.mp4", WHOLE),
+        Source("c.png", (ClipSpec(labels=("x", "z")),), "image"),
+        Source("d.png", WHOLE, "image"),
+    ]
+
+
+def test_sources_of_all_kinds(root, tmp_path, capsys):
+    card = _run(_sources(), root, tmp_path)
+    found = _records(tmp_path)
+    assert sorted(found) == ["a.mp4:0-1", "a.mp4:1-2", "c.png:0-0", "sub/b[1]*.mkv:0-1"]
+    still = found["c.png:0-0"]
+    assert still["label"].numpy().tolist() == [0, 2] and abs(picture(still["video"].numpy()[0]).mean() - 90) < 2
+    assert {key: reason for key, (reason, _) in _dead(tmp_path).items()} == {
+        "text.mp4:0-": "not_a_video",
+        "gone.mp4:0-1": "missing_file",
+        "gone.mp4:3-4": "missing_file",
+        "../a.mp4:0-": "outside_root",
+        "d.png:0-": "decode_error",
+    }
+    # Once a source, of those with a record: not of text.mp4, not twice for the two clips of a.mp4.
+    assert card.word_counts == {"pour": 3, "flip": 1, "it": 1} and card.label_map == {"x": 0, "y": 1, "z": 2}
+    counters = card.counters
+    assert (counters["read"], counters["accepted"], counters["rejected"], counters["sound_failed"]) == (9, 4, 5, 0)
+    names = [shards.shard_name("train", n, 3) for n in range(3)]
+    digests = {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in names}
+    assert card.splits["train"].settings["sha256"] == digests
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset.json", "dead_letters.jsonl", *names]
+    assert "0 sound failed" in capsys.readouterr().out
+
+
+def test_from_a_bucket_to_a_bucket(root, tmp_path, capsys):
+    memory_files.FILES.clear()
+    for path in root.rglob("*.*"):
+        with memory_files.MemoryFileSystem({}).create(f"mem://videos/in/{path.relative_to(root)}") as file:
+            file.write(path.read_bytes())
+    for split in ("train", "test"):
+        here = _run(_sources(), root, tmp_path, split)
+    memory_files.LOG.clear()
+    url = "mem://records/out"
+    for split, number in (("train", 5), ("train", 3), ("test", 3)):
+        there = _run(_sources(), "mem://videos/in", url, split, number)
+    assert there == here
+    written = {name.removeprefix(url + "/"): data for name, (data, _) in memory_files.FILES.items() if "/out" in name}
+    # Of the five shards of the first run, and of the staging, nothing is left.
+    assert written == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    opened = {name for what, name in memory_files.LOG if what == "open" and name.startswith("mem://videos")}
+    assert opened == {f"mem://videos/in/{name}" for name in ("a.mp4", "sub/b[1]*.mkv", "text.mp4", "c.png", "d.png")}
+    assert f"why: {url}/dead_letters.jsonl" in capsys.readouterr().out
+
+
+def test_a_copy_from_a_bucket_is_bounded_and_deleted():
+    memory_files.FILES["mem://b/x.mp4"] = (b"12345", 1.0)
+    found = source_files.locate("mem://b", "./y/../x.mp4", 5)
+    with source_files.local(found, 5) as path:
+        assert open(path, "rb").read() == b"12345" and path.endswith(".mp4")
+    with pytest.raises(FileNotFoundError):
+        open(path)
+    with pytest.raises(source_files.Refused, match="5 bytes, over 4") as refused:
+        source_files.locate("mem://b", "x.mp4", 4)
+    assert refused.value.reason == Reason.TOO_LARGE
+    with pytest.raises(source_files.Refused, match="over 4 bytes"), source_files.local(found, 4):
+        pass  # it has grown since it was found
+
+
+@pytest.mark.parametrize("path", ["../x", "a/../../x", "/x", "//x", "mem://b/x", ".", "", "file:///etc/passwd"])
+def test_no_path_leads_out_of_a_bucket(path):
+    memory_files.FILES["mem://b/x"] = (b"", 1.0)
+    with pytest.raises(source_files.Refused) as refused:
+        source_files.locate("mem://b/a", path, 5)
+    assert refused.value.reason == Reason.OUTSIDE_ROOT
+
+
+def test_a_bucket_whose_name_is_a_pattern_is_refused():
+    with pytest.raises(ValueError, match="pattern"):
+        run.preprocess(Inputs(()), "mem://b", "mem://a*", "train", 1, SETTINGS, PipelineOptions(OPTIONS))
+
+
+def test_labels_keep_the_order_of_the_dataset(root, tmp_path):
+    ordered = ("z", "unused", "x", "y")
+    assert _run(_sources(), root, tmp_path, labels=ordered).label_map == {"z": 0, "unused": 1, "x": 2, "y": 3}
+    assert _records(tmp_path)["c.png:0-0"]["label"].numpy().tolist() == [2, 0]
+    card = _run(_sources()[:1], root, tmp_path, "test", labels=ordered)
+    assert len(card.label_map) == 4 and sorted(card.splits) == ["test", "train"]
+    before = (tmp_path / "dataset.json").read_bytes()
+    with pytest.raises(ValueError, match="label 'x' has id 0 in this dataset, but id 2 in the splits test") as error:
+        _run(_sources()[:1], root, tmp_path, labels=("x", "y"))
+    assert "\n" not in str(error.value) and (tmp_path / "dataset.json").read_bytes() == before
+
+
+def test_a_file_of_many_pictures(root, tmp_path, monkeypatch):
+    def images(file):
+        assert file == str(root / "a.mp4")
+        yield "one", _jpeg(40), ("x",)
+        yield "two", b"no picture", ("x",)
+        yield "one", _jpeg(50), ("x",)
+        yield "three", _jpeg(60), ("unheard of",)
+        yield "four", _jpeg(70), ("y",)
+        raise ValueError("damaged from here")
+
+    imagenet = types.ModuleType("mmv_tf.beam.datasets.imagenet")
+    imagenet.images = images
+    monkeypatch.setitem(sys.modules, imagenet.__name__, imagenet)
+    import mmv_tf.beam.datasets as datasets
+
+    monkeypatch.setattr(datasets, "imagenet", imagenet, raising=False)
+    sources = [Source("a.mp4", (), "tfds"), Source("gone", (), "tfds")]
+    card = _run(sources, root, tmp_path, labels=("x", "y"))
+    assert {key: int(record["label"][0]) for key, record in _records(tmp_path).items()} == {
+        "a.mp4:one": 0,
+        "a.mp4:four": 1,
+    }
+    assert {key: reason for key, (reason, _) in _dead(tmp_path).items()} == {
+        "a.mp4:two": "decode_error",
+        "a.mp4:one": "bad_row",
+        "a.mp4:three": "bad_row",
+        "": "missing_file",
+    }
+    assert card.counters["read"] == 7 and card.counters["reasons"]["decode_error"] == 2
+
+
+def test_sound_that_failed_is_counted_and_the_clip_kept(root, tmp_path, monkeypatch):
+    ask = decode_source.DecodeClient.ask
+
+    def without_sound(self, path, clips):
+        for header, blobs in ask(self, path, clips):
+            if "piece" in header:
+                header, blobs = header | {"sound_failed": True}, blobs[: header["frames"]]
+            yield header, blobs
+
+    monkeypatch.setattr(decode_source.DecodeClient, "ask", without_sound)
+    counters = _run(_sources()[:1], root, tmp_path).counters
+    assert (counters["accepted"], counters["with_sound"], counters["sound_failed"]) == (2, 0, 2)
+
+
+def test_a_path_that_comes_twice_is_an_error(root, tmp_path):
+    with pytest.raises(Exception, match="two clips of the same key.*a path came twice"):
+        _run(_sources()[:1] * 2, root, tmp_path)
+
+
+def test_spool_is_read_once_and_gives_back_what_was_written(tmp_path):
+    sources = [Source(f"{n}.mp4", _sources()[0].clips) for n in range(600)] + _sources()[5:]
+    spooled = spool.write(iter(sources), str(tmp_path))
+    assert spooled.num_sources == 602 and spooled.labels == {"x", "y", "z"} and len(spooled.files) == 3
+    back = [spool.read(*reference) for file in spooled.files for reference in spool.references(file)]
+    assert back == sources
+
+
+def test_number_of_shards_follows_the_amount(tmp_path):
+    def number(source, times):
+        return spool.write((source for _ in range(times)), str(tmp_path)).num_shards
+
+    assert number(Source("a", WHOLE), 10) == 8
+    assert number(Source("a", (ClipSpec(0.0, 10.0),)), 20_000) == 56  # 200,000 s, an hour each
+    assert number(Source("a", WHOLE), 1000) == 33
+    assert number(Source("a", (ClipSpec(0.0, 1e7),) * 10), 10) == spool.MAX_SHARDS
