@@ -1,0 +1,127 @@
+"""Classifiers on features: each is fitted once and then scores. One class of parameters a kind, set by gin."""
+
+import dataclasses
+import warnings
+from collections.abc import Callable
+
+import gin
+import numpy as np
+
+Scores = Callable[[np.ndarray], np.ndarray]  # features [N, d] -> [N, C], the higher the likelier
+
+
+@gin.configurable
+@dataclasses.dataclass
+class LinearSVM:
+    """scikit-learn's LinearSVC, one class against the rest, on standardised features.
+
+    Args:
+      C: inverse strength of the regularisation.
+      standardise: subtract the mean and divide by the standard deviation of the training features.
+      max_iterations, tolerance: when to stop.
+      seed: of the solver.
+    """
+
+    C: float = 0.001
+    standardise: bool = True
+    max_iterations: int = 1000
+    tolerance: float = 1e-4
+    seed: int = 0
+
+    def fit(self, features: np.ndarray, targets: np.ndarray) -> Scores:
+        """Learns from features [N, d] and targets: int [N] (classes 0 .. C-1, all of them there), or bool [N, C]."""
+        from sklearn import exceptions, pipeline, preprocessing, svm
+
+        def one(wanted):
+            steps = [preprocessing.StandardScaler()] if self.standardise else []
+            machine = svm.LinearSVC(
+                C=self.C, dual="auto", max_iter=self.max_iterations, tol=self.tolerance, random_state=self.seed
+            )
+            with warnings.catch_warnings(record=True) as raised:
+                warnings.simplefilter("always", exceptions.ConvergenceWarning)
+                fitted = pipeline.make_pipeline(*steps, machine).fit(features, wanted)
+            if any(issubclass(w.category, exceptions.ConvergenceWarning) for w in raised):
+                print(f"LinearSVM has not converged after {self.max_iterations} iterations: raise .max_iterations")
+            return fitted
+
+        if targets.ndim == 2:
+            fitted = [one(column) for column in targets.T]
+            return lambda x: np.stack([machine.decision_function(x) for machine in fitted], axis=1)
+        machine = one(targets)
+
+        def scores(x):
+            found = machine.decision_function(x)
+            return np.stack([-found, found], axis=1) if found.ndim == 1 else found  # two classes have one score
+
+        return scores
+
+
+@dataclasses.dataclass
+class _Gradient:
+    """What is fitted by gradient descent, in Keras, on standardised features; softmax for one class a clip, else
+    logistic for each class."""
+
+    def layers(self, num_classes: int) -> list:
+        raise NotImplementedError
+
+    def fit(self, features: np.ndarray, targets: np.ndarray) -> Scores:
+        """Learns from features [N, d] and targets: int [N] (classes 0 .. C-1), or bool [N, C]."""
+        import keras
+        from sklearn import preprocessing
+
+        keras.utils.set_random_seed(self.seed)
+        several = targets.ndim == 2
+        num_classes = targets.shape[1] if several else int(targets.max()) + 1
+        scaler = preprocessing.StandardScaler().fit(features)
+        model = keras.Sequential([keras.Input(features.shape[1:]), *self.layers(num_classes)])
+        losses = keras.losses
+        kind = losses.BinaryCrossentropy if several else losses.SparseCategoricalCrossentropy
+        optimizer = keras.optimizers.AdamW(self.learning_rate, weight_decay=self.weight_decay)
+        model.compile(optimizer, kind(from_logits=True))
+        epochs = -(-self.steps * self.batch_size // len(features))
+        x = scaler.transform(features).astype(np.float32)
+        model.fit(x, targets.astype(np.float32 if several else np.int32), self.batch_size, epochs, verbose=0)
+        return lambda x: model.predict(scaler.transform(x).astype(np.float32), self.batch_size, verbose=0)
+
+
+@gin.configurable
+@dataclasses.dataclass
+class FactorisedLinear(_Gradient):
+    """VATT's linear classifier: two matrices without anything between them (factorised, rank 128), softmax.
+
+    Adam 5e-4, batches of 64, 50,000 steps are VATT's (its configuration; its "10 % sampling" of the input is not known
+    in detail and left out). Rank 0 is a plain linear layer: logistic regression.
+    """
+
+    rank: int = 128
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.0
+    batch_size: int = 64
+    steps: int = 50_000
+    seed: int = 0
+
+    def layers(self, num_classes):
+        import keras
+
+        inner = [keras.layers.Dense(self.rank, use_bias=False)] if self.rank else []
+        return [*inner, keras.layers.Dense(num_classes)]
+
+
+@gin.configurable
+@dataclasses.dataclass
+class MLP(_Gradient):
+    """A perceptron of one hidden layer (AudioSet in the paper: "MLP"; its size and training could not be read)."""
+
+    hidden: int = 512
+    dropout: float = 0.5
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-5
+    batch_size: int = 256
+    steps: int = 20_000
+    seed: int = 0
+
+    def layers(self, num_classes):
+        import keras
+
+        hidden = keras.layers.Dense(self.hidden, activation="relu")
+        return [hidden, keras.layers.Dropout(self.dropout), keras.layers.Dense(num_classes)]
