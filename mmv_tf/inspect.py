@@ -58,11 +58,8 @@ def _verify(args) -> int:
     for problem in found.problems:
         print(problem)
     records, size = (sum(getattr(shard, name) for shard in found.shards) for name in ("records", "bytes"))
-    seconds = time.monotonic() - began
-    print(
-        f"{args.records}: {records} records in {len(found.shards)} shards, {size / 1e6:.1f} MB, read in {seconds:.1f} s: "
-        + (f"{len(found.problems)} PROBLEMS" if found.problems else "everything holds")
-    )
+    what = f"{records} records in {len(found.shards)} shards, {size / 1e6:.1f} MB, {time.monotonic() - began:.1f} s"
+    print(f"{args.records}: {what}: " + (f"{len(found.problems)} PROBLEMS" if found.problems else "everything holds"))
     return 1 if found.problems else 0
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from mmv_tf.records import DEFAULT_FRAME_RATE, DEFAULT_SAMPLE_RATE
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protobuf
+_LABEL_NAMES = ("clip/label/text", "clip/label/string", "label/text")  # DMVR's, MediaSequence's, VATT's
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3  # field numbers in tf.train.Feature
 
 

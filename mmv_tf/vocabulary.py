@@ -1,10 +1,17 @@
 """Vocabularies: files of one word a line. The id of a word is its line number, from 1; 0 means no word.
 
-python -m mmv_tf.vocabulary --records RECORDS_DIRECTORY --output vocabulary.txt
+    python -m mmv_tf.vocabulary --records RECORDS --output vocabulary.txt
+
+takes the counts that dataset.json holds (the 20,000 most frequent words of each split): at once, for a set of any size.
+`python -m mmv_tf.beam.vocabulary` reads the records and counts every word of every narration.
 """
 
 import argparse
+import collections
+import functools
+import re
 import sys
+import unicodedata
 
 # Common English words that say nothing about what is seen or heard. MMV removes stop words; its list is not published.
 STOP_WORDS = frozenset(
@@ -19,6 +26,25 @@ STOP_WORDS = frozenset(
     with won't would wouldn't you you'd you'll you're you've your yours yourself yourselves
     """.split()
 )
+
+_CURLY_APOSTROPHES = re.compile("[\u2018\u2019\u02bc]")
+_ENDING = re.compile(r"('s|')+$")  # the possessive s goes, too
+
+
+def words(text: str) -> list[str]:
+    """The words of a text as `text.Tokenizer` looks them up, in their order; stop words are among them.
+
+    Lower case; everything but letters, digits, marks and apostrophes separates words.
+    """
+    text = _CURLY_APOSTROPHES.sub("'", text.lower())
+    text = "".join(char if _belongs(char) else " " for char in text)
+    found = (_ENDING.sub("", word).lstrip("'") for word in text.split(" "))
+    return [word for word in found if word]
+
+
+@functools.lru_cache(1 << 16)
+def _belongs(char: str) -> bool:
+    return char == "'" or unicodedata.category(char)[0] in "LNM"
 
 
 def read(path: str) -> tuple[str, ...]:
@@ -36,19 +62,19 @@ def read(path: str) -> tuple[str, ...]:
         raise ValueError(f"vocabulary {path}: cannot be read ({error.message})") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"vocabulary {path}: not UTF-8 (byte {error.start})") from None
-    words = tuple(line.strip() for line in (lines[:-1] if lines[-1] == "" else lines))
-    if not words:
+    content = tuple(line.strip() for line in (lines[:-1] if lines[-1] == "" else lines))
+    if not content:
         raise ValueError(f"vocabulary {path}: the file is empty; it needs one word a line")
-    if "" in words:
-        raise ValueError(f"vocabulary {path}: line {words.index('') + 1} is empty; it needs one word a line")
-    return words
+    if "" in content:
+        raise ValueError(f"vocabulary {path}: line {content.index('') + 1} is empty; it needs one word a line")
+    return content
 
 
-def write(words, path: str) -> None:
+def write(content, path: str) -> None:
     """Writes a vocabulary file, whole or not at all."""
     from mmv_tf import files
 
-    files.write_text(path, "".join(f"{word}\n" for word in words))
+    files.write_text(path, "".join(f"{word}\n" for word in content))
 
 
 def from_card(directory: str, size: int = 65535, min_count: int = 1) -> tuple[str, ...]:
@@ -63,11 +89,13 @@ def from_card(directory: str, size: int = 65535, min_count: int = 1) -> tuple[st
     """
     from mmv_tf import dataset_card
 
-    counts = dataset_card.load(directory).word_counts
-    words = tuple(word for word, count in counts.items() if count >= min_count and word not in STOP_WORDS)[:size]
-    if not words:
+    counts = collections.Counter()
+    for entry, count in dataset_card.load(directory).word_counts.items():
+        counts.update(dict.fromkeys(words(entry), count))
+    found = [entry for entry in counts.items() if entry[1] >= min_count and entry[0] not in STOP_WORDS]
+    if not found:
         raise ValueError(f"{directory}: its captions hold no word for a vocabulary (min_count {min_count})")
-    return words
+    return tuple(word for word, _ in sorted(found, key=lambda entry: (-entry[1], entry[0])))[:size]
 
 
 def main(argv=None) -> int:
@@ -78,12 +106,12 @@ def main(argv=None) -> int:
     parser.add_argument("--min_count", type=int, default=1, help="leave out rarer words (default: %(default)s)")
     args = parser.parse_args(argv)
     try:
-        words = from_card(args.records, args.size, args.min_count)
-        write(words, args.output)
+        found = from_card(args.records, args.size, args.min_count)
+        write(found, args.output)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{len(words)} words in {args.output}")
+    print(f"{len(found)} words in {args.output}")
     return 0
 
 

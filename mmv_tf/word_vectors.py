@@ -1,7 +1,9 @@
 """Reads word vectors: word2vec (text and binary), GloVe (text) and .npy. Files are bounded and never executed."""
 
 import os
+import re
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -75,6 +77,70 @@ def align(vocabulary: Sequence[str], words: Sequence[str], matrix: np.ndarray) -
         elif word:
             missing.append(word)
     return aligned, missing
+
+
+class Written(NamedTuple):
+    """A matrix that was written, and how many words of the vocabulary have a vector in it."""
+
+    shape: tuple[int, int]
+    words: int
+
+
+def check(path, words_path=None) -> None:
+    """Raises ValueError if a file of vectors cannot be read at all, in one line; looks at its beginning only."""
+    for file in filter(None, (path, words_path)):
+        if not os.path.isfile(file):
+            raise ValueError(f"{file}: no such file.")
+    is_npy = os.fspath(path).endswith(".npy")
+    if is_npy != bool(words_path):
+        what = "needs the word of each row, one a line (--vector_words)" if is_npy else "holds its words itself"
+        raise ValueError(f"{path}: {what}.")
+
+
+def write_matrix(vocabulary: Sequence[str], path, words_path, output) -> Written:
+    """Writes the vectors of a vocabulary as .npy, float32 [1 + words, dim], whole or not at all: TextNetwork.vectors.
+
+    Row 0 is the padding. Rows of words without a vector are zeros, as that of the padding: while the vectors stay as
+    they are, such a word says nothing; with TextNetwork.learned it can learn.
+
+    Args:
+      vocabulary: lower-case words, without the padding.
+      path: a file of vectors, see `read`; or a .npy whose words stand in `words_path`, one a line.
+    Raises:
+      ValueError: a bad file, or not one word of the vocabulary in it; names the file.
+    """
+    check(path, words_path)
+    if words_path:
+        matrix = read_npy(path)
+        with open(words_path, encoding="utf-8", errors="replace") as file:
+            words = file.read(_MAX_WORDS * 64).splitlines()
+        if len(words) != len(matrix):
+            raise ValueError(f"{words_path}: {len(words)} words, and {len(matrix)} vectors in {path}.")
+    else:
+        words, matrix = read(path, keep={variant for word in vocabulary for variant in variants(word)})
+    row = {word: i for i, word in reversed(list(enumerate(words)))}
+    # Under the name that the vectors have it by; a word that they do not have keeps its own, and gets zeros.
+    names = [next((name for name in variants(word) if name in row), word) for word in vocabulary]
+    aligned, missing = align(["", *names], words, matrix)
+    if len(missing) == len(names):
+        raise ValueError(f"{path}: none of the {len(names)} words of the vocabulary is in it.")
+    temporary = f"{output}.tmp"
+    with open(temporary, "wb") as file:
+        np.save(file, aligned)
+    os.replace(temporary, output)
+    return Written(aligned.shape, len(names) - len(missing))
+
+
+def variants(word: str) -> list[str]:
+    """The names under which a lower-case word may stand in a file of vectors, best first.
+
+    Google News tells upper and lower case apart, and has # for each digit of longer numbers. Its phrases (New_York)
+    are no words here: the tokenizer gives none.
+    """
+    names = [word, word.capitalize(), word.upper()]
+    if re.search(r"\d\d", word):
+        names += [re.sub(r"\d", "#", name) for name in names]
+    return list(dict.fromkeys(names))
 
 
 def _header(line: bytes) -> tuple[int, int] | None:

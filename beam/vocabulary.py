@@ -1,0 +1,109 @@
+"""A vocabulary from the narrations of records, and word vectors in its order.
+
+    python -m mmv_tf.beam.vocabulary --records RECORDS --output vocabulary.txt
+    python -m mmv_tf.beam.vocabulary --records RECORDS --output vocabulary.txt \\
+        --vectors GoogleNews-vectors-negative300.bin --embeddings embeddings.npy
+
+A narration counts once, however many clips have it among their candidates: narrations are told apart by the path of
+the source, their start and their text. Words are those of `mmv_tf.vocabulary.words`; stop words are left out; the most
+frequent come first, of equally frequent ones the first in the alphabet. Beside the vocabulary, OUTPUT.json says how
+much of the narrations it covers.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+
+from mmv_tf.beam import pipeline_options
+
+SIZE = 65535  # with the padding 2^16 ids: MMV's, and the default of TextNetwork.vocabulary_size
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m mmv_tf.beam.vocabulary",
+        description=__doc__.split("\n\n")[0],
+        epilog="All other options go to Apache Beam, such as --runner or --direct_num_workers.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--records", nargs="+", required=True, help="folders of records")
+    parser.add_argument("--split", default="train", help="whose narrations count (default: %(default)s)")
+    parser.add_argument("--output", required=True, help="file to write, one word a line")
+    parser.add_argument("--size", type=int, default=SIZE, help="at most so many words (default: %(default)s)")
+    parser.add_argument("--min_count", type=int, default=1, help="leave out rarer words (default: %(default)s)")
+    vectors = parser.add_argument_group("word vectors in the order of the vocabulary")
+    vectors.add_argument("--vectors", help="word2vec (.bin or text), GloVe (text), or a .npy with --vector_words")
+    vectors.add_argument("--vector_words", help="for a .npy: the word of each row, one a line")
+    vectors.add_argument("--embeddings", help=".npy file to write")
+    return parser
+
+
+def main(argv=None):
+    """Runs the command. Returns the exit status: 0, or 2 with a line that says what is wrong."""
+    parser = _parser()
+    args, flags = parser.parse_known_args(argv)
+    if args.size < 1 or args.min_count < 1:
+        parser.error("--size and --min_count must be at least 1")
+    if bool(args.vectors) != bool(args.embeddings):
+        parser.error("--vectors and --embeddings belong together")
+    logging.getLogger().setLevel(logging.ERROR)  # Beam's imports warn of Google Cloud packages that we do not need
+    options = pipeline_options.parse(parser, flags)
+    import apache_beam as beam
+
+    from mmv_tf import word_vectors
+    from mmv_tf.beam import shards, word_count
+
+    output = args.output if shards.is_remote(args.output) else os.path.abspath(args.output)
+    try:
+        if args.vectors:
+            word_vectors.check(args.vectors, args.vector_words)  # before the long part
+        paths = word_count.find(args.records, args.split)
+        shards.make_folder(os.path.dirname(output))
+        with beam.Pipeline(options=options) as pipeline:
+            word_count.build(pipeline, paths, output, args.size, args.min_count)
+        report = json.loads(shards.read_text(f"{output}.json"))
+        if report["damaged"]:
+            lines = "\n  ".join(report["damaged"])
+            raise ValueError(f"no vocabulary: there are records that cannot be read\n  {lines}")
+        if not report["vocabulary_size"]:
+            raise ValueError(f"{report['narrations']} narrations in {len(paths)} shards, and no word for a vocabulary")
+        print(summary(args.output, report))
+        if args.vectors:
+            words = shards.read_text(output).splitlines()
+            found = word_vectors.write_matrix(words, args.vectors, args.vector_words, args.embeddings)
+            print(_with_vectors(args, found, len(words)))
+    except (ValueError, OSError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def summary(output, report):
+    """What was counted, for people."""
+    tokens, stop_words = report["tokens"], report["stop_words"]
+    covered = ", ".join(f"{size} words {share:.1%}" for size, share in report["coverage"].items())
+    return (
+        f"{output}: {report['vocabulary_size']} words, of {report['distinct_words']} distinct ones\n"
+        f"  {report['narrations']} narrations with {tokens} words, {stop_words} of them stop words\n"
+        f"  of the other {tokens - stop_words}, the vocabulary covers: {covered}"
+    )
+
+
+def _with_vectors(args, found, number):
+    rows, dim = found.shape
+    return (
+        f"{args.embeddings}: {rows} x {dim}; {found.words} of {number} words have a vector, the others get zeros\n"
+        "  training takes them with\n"
+        f"    --gin_param=\"VOCABULARY='{args.output}'\" --gin_param=\"TextNetwork.vectors='{args.embeddings}'\" \\\n"
+        f"    --gin_param=TextNetwork.vocabulary_size={rows} --gin_param=TextNetwork.dim={dim}"
+    )
+
+
+def cli():
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    cli()
