@@ -11,34 +11,15 @@ import dataclasses
 import math
 
 import av
-import cv2
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
+from mmv_tf.beam.av_source import AvSource, LateSeek, SourceError
 from mmv_tf.beam.specs import Reason
-
-# Containers, not playlists: `hls`, `concat` and the like open other files by name, whatever the protocol.
-FORMATS = "mov,matroska,avi,flv,ogg,mpeg,mpegts,mpegvideo,asf,wav,mp3,flac,aac"
-
-# Headers of these formats state a duration that can be believed; others estimate it from a bit rate.
-_STATED_DURATION = frozenset({"mov", "mp4", "matroska", "webm", "avi", "flv"})
 
 SEEK_GAP = 10.0  # seconds; a smaller gap between two clips is decoded through
 PREROLL = 0.5  # seconds decoded before a clip: sound decoders need some packets to settle
 MUX_SLACK = 10.0  # seconds that one stream may lie behind the other in the file
 _RESYNC = 0.04  # seconds between the clock and the running count of samples from which on the clock is believed
-
-
-class SourceError(Exception):
-    """The source, or a clip of it, cannot be used; `reason` is a Reason."""
-
-    def __init__(self, reason, detail):
-        super().__init__(detail)
-        self.reason = reason
-
-
-class _LateSeek(Exception):
-    """The first picture after a seek lies behind the clip."""
 
 
 @dataclasses.dataclass
@@ -50,10 +31,14 @@ class Clip:
     end: float
     num_frames: int  # ticks of the frame grid in the span
     jpegs: list[bytes] = dataclasses.field(default_factory=list)
-    size: tuple[int, int] = (0, 0)  # height, width
+    size: tuple[int, int] = (0, 0)  # height, width; that of its first picture
     waveform: np.ndarray | None = None
-    pictures: int = 0  # decoded within the span
+    pictures: int = 0  # decoded, or not needed, within the span
     failures: int = 0  # packets of the video stream that failed, within the span
+    sounds: int = 0  # frames of sound decoded within the span
+    sound_failures: int = 0  # packets of the sound stream that failed, within the span
+    refused: bool = False  # a picture within the span is over the limit of pixels
+    sound_failed: bool = False  # there is sound in the span, which could not be decoded
 
     def __post_init__(self):
         self.wanted_end = self.end  # `end` becomes that of what there is
@@ -104,7 +89,6 @@ def decode(path, pieces, settings):
     Yields:
       (Clip, None) with jpegs and waveform, or (Clip, SourceError), in the order in which they are finished.
     """
-    media = None
     runs = []
     for piece in pieces:
         if piece[2] - piece[1] > settings.max_clip_seconds:
@@ -115,153 +99,62 @@ def decode(path, pieces, settings):
             runs[-1].append(piece)
         else:
             runs.append([piece])
+    if not runs:
+        return
+    media = AvSource(path, settings)
+    fresh = True
     try:
         for run in runs:
             first = run[0][1]
             # A bad index may lead behind the clip; then farther back; then from the start.
             for target in (first - PREROLL, first - 30.0, 0.0):
-                if media is None or target <= 0:
-                    media = _reopened(media, path, settings)
-                if target > 0:
-                    media.seek(target)
                 try:
+                    if target > 0:
+                        media.seek(target)
+                    elif not fresh:
+                        media.rewind()
+                    fresh = False
                     yield from _run(media, run, settings, must_precede=target > 0)
                     break
-                except _LateSeek:
+                except LateSeek:
                     continue
     finally:
-        if media is not None:
-            media.container.close()
-
-
-def _reopened(media, path, settings):
-    if media is not None:
-        media.container.close()
-    return _Media(path, settings)
-
-
-class _Media:
-    """An opened source: its container, its first video stream that is not a cover picture, its first sound stream."""
-
-    def __init__(self, path, settings):
-        self.settings = settings
-        try:
-            # `file:` keeps any name from being taken as a URL. drefs would open other files.
-            self.container = av.open(
-                "file:" + path,
-                options={"format_whitelist": FORMATS, "protocol_whitelist": "file", "enable_drefs": "0"}
-                | {"max_pixels": str(settings.max_pixels)},
-                metadata_errors="replace",
-            )
-        except av.error.FFmpegError as error:
-            raise SourceError(Reason.NOT_A_VIDEO, f"cannot be opened: {error.strerror}") from None
-        streams = self.container.streams
-        attached = av.stream.Disposition.attached_pic
-        self.video = next((s for s in streams.video if not s.disposition & attached and s.codec_context), None)
-        self.audio = next((s for s in streams.audio if s.codec_context), None)
-        if self.video is None and self.audio is None:
-            self.container.close()
-            raise SourceError(Reason.NOT_A_VIDEO, "neither pictures nor sound in it")
-        if self.video is not None:
-            context = self.video.codec_context
-            context.thread_count = 1  # workers share the cores already
-            self._check_pixels(context.width, context.height)
-            context.options = {"max_pixels": str(settings.max_pixels)}
-        # Arithmetic in floats: exact fractions took as long as decoding small pictures.
-        self.ticks = {stream.index: float(stream.time_base) for stream in self.streams}
-        starts = [s.start_time * s.time_base for s in self.streams if s.start_time is not None]
-        self.offset = float(min(starts, default=0))
-        self._scaler, self._converter = VideoReformatter(), VideoReformatter()  # keep their tables between frames
-        self.size = None  # (height, width) of the frames, fixed by the first picture
-
-    @property
-    def streams(self):
-        return [stream for stream in (self.video, self.audio) if stream is not None]
-
-    def _check_pixels(self, width, height):
-        if width * height > self.settings.max_pixels:
-            raise SourceError(Reason.TOO_LARGE, f"pictures of {width}x{height}, over {self.settings.max_pixels} pixels")
-
-    def seek(self, seconds):
-        try:
-            self.container.seek(int((seconds + self.offset) * av.time_base), backward=True)
-        except av.error.FFmpegError:
-            raise _LateSeek from None  # not seekable: from the start then
-
-    def time(self, stamped, tick):
-        """Seconds from the start of the source of a packet or frame, or None; tick is that of its stream in seconds."""
-        stamp = stamped.dts if stamped.pts is None else stamped.pts
-        return None if stamp is None else stamp * tick - self.offset
-
-    def jpeg(self, frame):
-        """The picture as a JPEG: square pixels, upright, short side at most short_side, never enlarged."""
-        self._check_pixels(frame.width, frame.height)
-        rotation = frame.rotation
-        turned = rotation % 180 == 90
-        if self.size is None:
-            aspect = self.video.sample_aspect_ratio
-            aspect = float(aspect) if aspect and 0.2 < aspect < 5 else 1.0
-            height, width = frame.height, frame.width * aspect
-            scale = min(1.0, self.settings.short_side / min(height, width))
-            size = max(1, round(height * scale)), max(1, round(width * scale))
-            self.size = size[::-1] if turned else size
-        height, width = self.size[::-1] if turned else self.size
-        # Scaling planes and then converting takes a third of the time of doing both at once; a JPEG halves the chroma
-        # anyway. AREA is the filter for shrinking.
-        if (frame.height, frame.width) != (height, width):
-            frame = self._scaler.reformat(frame, width, height, "yuv420p", interpolation="AREA", threads=1)
-        image = self._converter.reformat(frame, format="bgr24", threads=1).to_ndarray()
-        if rotation:
-            image = np.ascontiguousarray(np.rot90(image, round(rotation / 90)))
-        done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self.settings.jpeg_quality])
-        if not done:
-            raise SourceError(Reason.DECODE_ERROR, "a picture could not be written as JPEG")
-        return data.tobytes()
+        media.close()
 
 
 def _scan(path, settings):
     """(duration of the data, duration that the header states or None), in seconds, by reading packets only."""
-    media = _Media(path, settings)
+    media = AvSource(path, settings)
     try:
         end = 0.0
-        packets = media.container.demux(*media.streams)
-        while packet := _next_packet(packets)[0]:
+        for packet in media.packets():
             tick = media.ticks[packet.stream.index]
             time = media.time(packet, tick)
             if time is not None:
                 end = max(end, time + (packet.duration or 0) * tick)
-        if end > settings.max_source_seconds:
-            raise SourceError(Reason.TOO_LARGE, f"{end:.0f} s long, over {settings.max_source_seconds:.0f} s")
+                if end > settings.max_source_seconds:
+                    what = f"{end:.0f} s long or more, over {settings.max_source_seconds:.0f} s"
+                    raise SourceError(Reason.TOO_LARGE, what)
         if end <= 0:
             raise SourceError(Reason.NOT_A_VIDEO, "no picture and no sound with a time in it")
-        stated = media.container.duration
-        believed = _STATED_DURATION & set(media.container.format.name.split(","))
-        return end, stated / av.time_base if stated and believed else None
+        return end, media.stated_duration()
     finally:
-        media.container.close()
-
-
-def _next_packet(packets):
-    """(packet or None at the end, whether reading failed): a file that breaks off ends there."""
-    try:
-        return next(packets, None), False
-    except av.error.FFmpegError:
-        return None, True
-    except IndexError:  # PyAV, at the end of a file in which further streams turned up on the way
-        return None, False
+        media.close()
 
 
 class _Picture:
-    """A decoded picture; encoded once however many frames show it."""
+    """A decoded picture; encoded once for each size however many frames show it."""
 
     def __init__(self, media, frame, time, duration):
         self.media, self.frame, self.time, self.end = media, frame, time, time + duration
-        self._jpeg = None
+        self._jpegs = {}
 
-    def jpeg(self):
-        if self._jpeg is None:
-            self._jpeg, self.frame = self.media.jpeg(self.frame), None
-        return self._jpeg
+    def jpeg(self, clip):
+        if not clip.jpegs:
+            clip.size = self.media.picture_size(self.frame)
+        if clip.size not in self._jpegs:
+            self._jpegs[clip.size] = self.media.jpeg(self.frame, clip.size)
+        return self._jpegs[clip.size]
 
 
 class _Sound:
@@ -299,14 +192,15 @@ class _Sound:
 
 def _run(media, run, settings, must_precede):
     """Decodes one stretch of the source, from where the container stands to the end of the last clip of the run."""
-    rate, sample_rate = settings.frame_rate, settings.sample_rate
+    rate, sample_rate, refused = settings.frame_rate, settings.sample_rate, False
     waiting = [Clip(i, start, end, _ticks(end - start, rate)) for i, start, end in run]
     video, audio = media.video, media.audio
     # Containers with a clock of milliseconds round; a clock that ticks once a picture (AVI) is exact.
     half_tick = min(media.ticks[video.index] / 2, 0.0005) if video is not None else 0.0
     video_index = None if video is None else video.index
     usual = 1 / float(video.guessed_rate or 25) if video is not None else 0.0  # seconds that a picture lasts
-    picture, sound, sound_time, failed_reading = None, _Sound(sample_rate), -math.inf, False
+    picture, sound = None, _Sound(sample_rate)
+    video_end = sound_time = -math.inf
 
     def show(upto):
         """Gives every clip the frames that are displayed before the time `upto`."""
@@ -314,7 +208,7 @@ def _run(media, run, settings, must_precede):
             while len(clip.jpegs) < clip.num_frames:
                 if clip.start + len(clip.jpegs) / rate + half_tick >= upto:
                     break
-                clip.jpegs.append(picture.jpeg())
+                clip.jpegs.append(picture.jpeg(clip))
             if clip.start > upto:
                 break  # sorted by start
 
@@ -330,44 +224,73 @@ def _run(media, run, settings, must_precede):
             elif first > position + len(samples):
                 break
 
-    packets = media.container.demux(*media.streams)
-    while waiting:
-        packet, failed = _next_packet(packets)
-        failed_reading |= failed
-        if packet is None:
-            break
+    def wanted(begin, end):
+        """Whether a frame of a clip shows what is displayed in that time; all is needed until there is a picture."""
+        for clip in waiting:
+            if clip.start >= end + 1e-6:
+                break
+            frame = max(0, math.ceil((begin - half_tick - clip.start) * rate - 1e-6))
+            if frame < clip.num_frames and clip.start + frame / rate + half_tick < end + 1e-6:
+                return True
+        return picture is None
+
+    def within(time):
+        for clip in waiting:
+            if time is None or clip.start <= time < clip.end:
+                yield clip
+            elif time < clip.start:
+                break
+
+    for packet, unneeded in media.chosen(wanted):
         # Not packet.stream_index, which is 0 in the packets that flush.
         is_video, tick = packet.stream.index == video_index, media.ticks[packet.stream.index]
         try:
-            frames = packet.decode()
+            frames = media.decode(packet, unneeded)
         except (av.error.FFmpegError, ValueError) as error:
             if isinstance(error, MemoryError):
                 raise
-            time = media.time(packet, tick)
-            for clip in waiting:
-                clip.failures += is_video and (time is None or clip.start <= time < clip.end)
+            refused = media.refused_pixels() or refused
+            for clip in within(media.time(packet, tick)):
+                clip.failures += is_video
+                clip.sound_failures += not is_video
+                clip.refused |= is_video and refused
             continue
+        if unneeded:
+            video_end = max(video_end, media.time(packet, tick) + (packet.duration or 0) * tick)
+            for clip in within(media.time(packet, tick)):
+                clip.pictures += 1
         for frame in frames:
             time = media.time(frame, tick)
             if is_video:
+                refused = False
                 if time is None:
                     time = picture.end if picture else 0.0
                 duration = min(frame.duration * tick, 1.0) or usual
                 new = _Picture(media, frame, max(time, picture.time) if picture else time, duration)
                 if picture is None:
                     if must_precede and new.time > waiting[0].start + half_tick:
-                        raise _LateSeek
+                        raise LateSeek
                     picture = new  # also shown before its time
                 show(new.time)
-                picture = new
+                picture, video_end = new, max(video_end, new.end)
                 for clip in waiting:
-                    clip.pictures += clip.start - duration <= new.time < clip.end
+                    if clip.start - duration > new.time:
+                        break
+                    clip.pictures += new.time < clip.end
             else:
                 if video is None and must_precede and sound.position is None and (time or 0.0) > waiting[0].start:
-                    raise _LateSeek
-                for position, samples in sound.push(frame, time):
-                    hear(position, samples)
-                    sound_time = (position + len(samples)) / sample_rate
+                    raise LateSeek
+                try:
+                    for position, samples in sound.push(frame, time):
+                        hear(position, samples)
+                        sound_time = (position + len(samples)) / sample_rate
+                    for clip in within(time):
+                        clip.sounds += 1
+                except (av.error.FFmpegError, ValueError) as error:  # of the resampler: more channels than it knows
+                    if isinstance(error, MemoryError):
+                        raise
+                    for clip in within(time):
+                        clip.sound_failures += 1
         # A stream that is so far behind the other has paused or ended; waiting for it would pile up clips.
         seen = picture.time if picture else -math.inf
         if picture is not None and seen < sound_time - MUX_SLACK:
@@ -378,38 +301,46 @@ def _run(media, run, settings, must_precede):
             if not heard or video is not None and len(clip.jpegs) < clip.num_frames:
                 break
             yield _finish(waiting.pop(0), media, settings)
+        if not waiting:
+            return
     if waiting:
         for position, samples in sound.flush():
             hear(position, samples)
             sound_time = (position + len(samples)) / sample_rate
-        end = max(picture.end if picture else -math.inf, sound_time)
+        end = max(video_end, sound_time)
         for clip in waiting:
             clip.num_frames = min(clip.num_frames, _ticks(end - clip.start, rate) if end > clip.start else 0)
         if picture is not None:
             show(math.inf)
         for clip in waiting:
-            yield _finish(clip, media, settings, failed_reading)
+            yield _finish(clip, media, settings)
 
 
-def _finish(clip, media, settings, failed_reading=False):
+def _finish(clip, media, settings):
     """(clip, None) or (clip, SourceError)."""
-    clip.size = media.size or (0, 0)
     if clip.num_frames <= 0:
-        if failed_reading:
+        if media.broken:
             return clip, SourceError(Reason.DECODE_ERROR, "reading failed before it")
         if not clip.failures:
             return clip, SourceError(Reason.EMPTY_CLIP, "the source ends before it")
     if media.video is not None and (not clip.jpegs or clip.failures > clip.pictures):
+        if clip.refused or media.refused_pixels():
+            return clip, SourceError(Reason.TOO_LARGE, f"pictures of over {settings.max_pixels} pixels")
         what = f"{clip.pictures} pictures decoded, {clip.failures} packets failed ({media.video.name})"
         return clip, SourceError(Reason.DECODE_ERROR, what)
+    finite = clip.waveform is None or np.isfinite(clip.waveform).all()
+    clip.sound_failed = media.deaf or clip.sound_failures > clip.sounds or not finite
+    if clip.sound_failed:
+        clip.waveform = None
+        if not clip.jpegs:
+            what = f"{clip.sounds} frames of sound decoded, {clip.sound_failures} failed ({media.audio.name})"
+            return clip, SourceError(Reason.DECODE_ERROR, what if finite else "the sound is not finite")
     if clip.waveform is None and not clip.pictures:
         # Held pictures only: a gap in the times, which one flipped bit can make hours long.
         return clip, SourceError(Reason.EMPTY_CLIP, "no picture and no sound that begins in the span")
     if clip.waveform is not None:
         samples = round(clip.num_frames / settings.frame_rate * settings.sample_rate)
         clip.waveform = clip.waveform[:samples]
-        if not np.isfinite(clip.waveform).all():
-            return clip, SourceError(Reason.DECODE_ERROR, "the sound is not finite")
         np.clip(clip.waveform, -1.0, 1.0, out=clip.waveform)
     clip.end = clip.start + clip.num_frames / settings.frame_rate
     return clip, None

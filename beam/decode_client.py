@@ -1,6 +1,7 @@
 """The parent's side of decode_worker.py: starts the child, asks it, kills it when it takes too long or dies."""
 
 import dataclasses
+import math
 import os
 import pathlib
 import selectors
@@ -14,6 +15,10 @@ from mmv_tf.beam import decode_worker
 from mmv_tf.beam.specs import Reason
 
 _START_SECONDS = 60.0  # allowed for the imports of a fresh child, beside the time for its first answer
+# What a source may take in all, in seconds for each second that is decoded, beside settings.timeout_seconds: several
+# times what 4k video at 60 Hz takes on one core. Without it a source could answer a clip a minute for days.
+_SLOWEST = 5.0
+_BETWEEN = 10.0  # seconds decoded beside a clip, to reach it
 
 
 class Failure(Exception):
@@ -40,7 +45,8 @@ class DecodeClient:
           path: of the file.
           clips: list of (start, end or None), seconds.
         Yields:
-          (header, blobs) as decode_worker.py states, the plan first, without the last {done}.
+          (header, blobs) as decode_worker.py states, the plan first, without the last {done}. The time that the caller
+          takes with them does not count.
         Raises:
           Failure: TIMEOUT, CRASH or whatever makes the source unusable.
         """
@@ -48,14 +54,18 @@ class DecodeClient:
         if self._child is None:
             self._start()
             allowed += _START_SECONDS
-        finished = False
+        finished, left = False, math.inf  # seconds
         try:
             request = {"path": os.path.abspath(path), "clips": clips, "settings": dataclasses.asdict(self._settings)}
             decode_worker.write_message(self._child.stdin, request)
             while True:
-                deadline = time.monotonic() + allowed
+                began = time.monotonic()
+                deadline = began + min(allowed, left)
                 header, blobs = decode_worker.read_message(lambda size, deadline=deadline: self._read(size, deadline))
+                left -= time.monotonic() - began
                 allowed = self._settings.timeout_seconds
+                if "plan" in header:
+                    left = allowed + _SLOWEST * sum(end - start + _BETWEEN for _, start, end in header["plan"])
                 finished = "done" in header or "piece" not in header and "reason" in header
                 if "done" in header:
                     return
@@ -63,7 +73,10 @@ class DecodeClient:
                     raise Failure(Reason(header["reason"]), header["detail"])
                 yield header, blobs
         except TimeoutError:
-            raise Failure(Reason.TIMEOUT, f"no clip finished within {self._settings.timeout_seconds:g} s") from None
+            what = (
+                "no clip finished within" if allowed <= left else "slow throughout: the clips were not finished after"
+            )
+            raise Failure(Reason.TIMEOUT, f"{what} {min(allowed, left):.3g} s") from None
         except (EOFError, BrokenPipeError, ValueError, KeyError) as error:
             raise Failure(Reason.CRASH, self._epitaph(error)) from None
         finally:

@@ -3,8 +3,9 @@
 A message is the length of a JSON header (4 bytes, big-endian), the header, and as many blobs as header['blobs'] gives
 lengths for. Request: {path, clips: [[start, end or null], ...], settings}. Answers, in this order: one {plan: [[index,
 start, end], ...], truncated}, then for each piece of the plan {piece, ...} with the JPEGs and, if any, the waveform
-(float32, little-endian) as blobs, or {piece, reason, detail}; at last {done: true}. A source that cannot be used at all
-is answered by {reason, detail} alone.
+(float32, little-endian) as blobs, or {piece, reason, detail}; at last {done: true}. A piece with `sound_failed: true`
+has pictures, and sound that could not be decoded. A source that cannot be used at all, or no further, is answered by
+{reason, detail} in place of what is missing.
 """
 
 import json
@@ -42,7 +43,9 @@ def _limit(max_memory_bytes):
 
 
 def _answer(request, settings, out):
-    from mmv_tf.beam import decode
+    import av
+
+    from mmv_tf.beam import av_source, decode
 
     # The parent kills a child that takes too long; should the parent be gone, the alarm does.
     def restart_alarm():
@@ -62,12 +65,16 @@ def _answer(request, settings, out):
             sound = [] if clip.waveform is None else [clip.waveform.astype("<f4").tobytes()]
             height, width = clip.size
             header = {"piece": number, "end": clip.end, "height": height, "width": width, "frames": len(clip.jpegs)}
+            if clip.sound_failed:
+                header["sound_failed"] = True
             write_message(out, header, clip.jpegs + sound)
         write_message(out, {"done": True})
-    except decode.SourceError as error:
+    except av_source.SourceError as error:
         write_message(out, {"reason": error.reason.value, "detail": str(error)})
     except MemoryError:
         write_message(out, {"reason": "out_of_memory", "detail": f"over {settings.max_memory_bytes >> 20} MiB"})
+    except av.error.FFmpegError as error:  # not of a packet: of the filters that scale and convert
+        write_message(out, {"reason": "decode_error", "detail": str(error)[:200]})
     signal.alarm(0)
 
 

@@ -113,7 +113,7 @@ def test_a_small_file_with_a_huge_picture(client, tmp_path):
         container.mux(stream.encode())
     assert (tmp_path / "big.mov").stat().st_size < 300_000
     (_, (header, _)) = client.ask(str(tmp_path / "big.mov"), [(0.0, None)])
-    assert header["reason"] == "decode_error"
+    assert header["reason"] == "too_large"
     with open(f"/proc/{client._child.pid}/status") as status:
         peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
     assert peak < 200_000  # KiB; the picture alone would be 256 MB as grey
@@ -126,13 +126,18 @@ def test_too_little_memory(good, tmp_path):
     client.close()
 
 
-def test_a_child_that_hangs_is_killed(good, tmp_path):
-    fifo = tmp_path / "fifo.mp4"
-    os.mkfifo(fifo)  # opening it blocks for ever
+def test_only_regular_files_are_opened(client, tmp_path):
+    os.mkfifo(tmp_path / "fifo.mp4")  # opening it would block for ever
+    for path in (tmp_path / "fifo.mp4", "/dev/zero"):
+        assert _reason(client, path) is Reason.MISSING_FILE
+
+
+def test_a_child_that_hangs_is_killed(good):
     client = DecodeClient(Settings(timeout_seconds=0.5))
     _works(client, good)
+    os.kill(client._child.pid, signal.SIGSTOP)
     began = time.monotonic()
-    assert _reason(client, fifo) is Reason.TIMEOUT
+    assert _reason(client, good) is Reason.TIMEOUT
     assert time.monotonic() - began < 5
     _works(client, good)
     client.close()
