@@ -16,7 +16,7 @@ import numpy as np
 
 from demo import encode
 from demo.evaluation import NOT_SPACES, Clip
-from mmv_tf import media
+from mmv_tf import curves, media
 
 BATCH = 16
 SILENT = 1e-3  # root mean square of the waveform, in which 1 is full scale
@@ -96,21 +96,6 @@ class HubModel:
         return outputs
 
 
-def training_curves(workdir: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
-    """{scalar: [(step, value)]} from the TensorBoard files of a run; of a step written twice, the later value."""
-    import tensorflow as tf
-    from tensorflow.python.summary.summary_iterator import summary_iterator
-
-    curves: dict[str, dict[int, float]] = {}
-    for path in sorted(workdir.rglob("events.out.tfevents.*"), key=lambda path: path.stat().st_mtime):
-        for event in summary_iterator(str(path)):
-            for value in event.summary.value:
-                number = tf.make_ndarray(value.tensor) if value.HasField("tensor") else value.simple_value
-                if np.ndim(number) == 0 and np.issubdtype(np.asarray(number).dtype, np.number):
-                    curves.setdefault(value.tag, {})[event.step] = float(number)
-    return {tag: sorted(points.items()) for tag, points in sorted(curves.items())}
-
-
 def write_media(folder: pathlib.Path, sample: Sample, audio_rate: int) -> None:
     stem = f"{sample.clip.number:04d}"
     (folder / f"{stem}.strip.jpg").write_bytes(media.strip(sample.shown))
@@ -148,7 +133,7 @@ def main(arguments: argparse.Namespace) -> None:
     about = {
         "clips": [dataclasses.asdict(sample.clip) for sample in samples],
         "sentences": sentences,
-        "curves": training_curves(pathlib.Path(arguments.workdir)),
+        "curves": curves.read(arguments.workdir),
     }
     with encode.whole_file(output / "clips.json") as partial:
         partial.write_text(json.dumps(about), "utf-8")

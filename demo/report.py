@@ -14,6 +14,7 @@ import numpy as np
 from demo import duplicates, encode
 from demo.evaluation import Clip, Evaluation, Sentence
 from demo.page import NEAR, RIGHT, WRONG, Example, Item, Page, Section, render
+from mmv_tf import curves
 
 EXAMPLES = 4
 
@@ -109,21 +110,6 @@ def _right_means(pair: str, data: str) -> str:
     return "the other half of the very same clip"
 
 
-def _curves(scalars: dict) -> dict:
-    """The training scalars in two charts: losses, and how often the right one of the batch was nearest."""
-    charts: dict = {"loss": {}, "right one of the batch is nearest": {}}
-    for tag, curve in scalars.items():
-        kind, _, pair = tag.rpartition("/")
-        if "loss" in tag:
-            charts["loss"][pair.replace("_", " ")] = curve
-        elif kind == "accuracy":
-            sides = pair.removesuffix("_reverse").split("_")[:2]
-            charts["right one of the batch is nearest"]["\u2192".join(sides[:: -1 if "_reverse" in pair else 1])] = (
-                curve
-            )
-    return {title: curves for title, curves in charts.items() if curves}
-
-
 def training_facts(path: pathlib.Path) -> list[tuple[str, str]]:
     """Lines about the run from its summary.json."""
     summary = json.loads(path.read_text("utf-8"))
@@ -165,7 +151,7 @@ def main(arguments: argparse.Namespace) -> None:
         paragraphs=_PARAGRAPHS[arguments.data],
         facts=facts,
         sections=[section(evaluation, pair, folder, seed) for seed, pair in enumerate(evaluation.pairs)],
-        curves=_curves(about["curves"]),
+        curves=curves.by_chart(about["curves"]),
         graph_svg=graph.read_text("utf-8") if graph and graph.is_file() else "",
         never_trained=tuple(arguments.never_trained),
         near_means=_NEAR_MEANS[arguments.data],

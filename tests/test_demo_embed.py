@@ -83,10 +83,3 @@ def test_embeds_in_batches_through_the_signatures_of_an_export(tmp_path):
     assert set(got) == {"video", "text"} and set(got["video"]) == {"va"}  # this export knows no audio
     np.testing.assert_allclose(got["video"]["va"], np.arange(count)[:, None] / 255 * np.ones(3), rtol=1e-6)
     np.testing.assert_allclose(got["text"]["vat"], [[2.0], [1.0]])
-
-
-def test_training_curves_come_from_the_event_files(tmp_path):
-    with tf.summary.create_file_writer(str(tmp_path / "train")).as_default():
-        for step in (0, 10):
-            tf.summary.scalar("loss/total", 3.0 - step / 10, step=step)
-    assert embed.training_curves(tmp_path) == {"loss/total": [(0, 3.0), (10, 2.0)]}

@@ -9,22 +9,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 # Left to right. A module may import from layers to the left, and from its own.
 LAYERS = [
-    [
-        "charts",
-        "configurable",
-        "files",
-        "media",
-        "pages",
-        "quiet",
-        "replicas",
-        "record_reader",
-        "sequence_example",
-        "tfrecord",
-        "vocabulary",
-        "word_vectors",
-        "records",
-        "dataset_card",
-    ],
+    ["charts", "curves", "media", "pages", "published"],
+    ["configurable", "files", "quiet", "replicas"],
+    ["sequence_example", "tfrecord", "record_reader", "records", "dataset_card", "vocabulary", "word_vectors"],
     ["beam"],
     ["text", "audio", "video"],
     [
@@ -58,7 +45,7 @@ LAYERS = [
     ],
     ["deflation", "deflate", "checkpoints"],
     ["export"],
-    ["counts", "evaluate", "search", "inspection", "inspect", "report"],
+    ["counts", "evaluate", "search", "inspection", "inspect", "report_page", "report"],
 ]
 # `config` is what every command line begins with; it stands to the right since it knows all that gin can bind.
 ENTRY_POINTS_MAY_USE = {"config"}

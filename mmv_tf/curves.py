@@ -1,0 +1,33 @@
+"""Training curves, from the TensorBoard files of a run."""
+
+import pathlib
+
+
+def read(workdir: str) -> dict[str, list[tuple[int, float]]]:
+    """{scalar: [(step, value)]} of all TensorBoard files below a folder; of a step written twice, the later value."""
+    import numpy as np
+    import tensorflow as tf
+    from tensorflow.python.summary.summary_iterator import summary_iterator
+
+    curves: dict[str, dict[int, float]] = {}
+    for path in sorted(pathlib.Path(workdir).rglob("events.out.tfevents.*"), key=lambda path: path.stat().st_mtime):
+        for event in summary_iterator(str(path)):
+            for value in event.summary.value:
+                number = tf.make_ndarray(value.tensor) if value.HasField("tensor") else value.simple_value
+                if np.ndim(number) == 0 and np.issubdtype(np.asarray(number).dtype, np.number):
+                    curves.setdefault(value.tag, {})[event.step] = float(number)
+    return {tag: sorted(points.items()) for tag, points in sorted(curves.items())}
+
+
+def by_chart(scalars: dict[str, list]) -> dict[str, dict[str, list]]:
+    """The scalars of a training in two charts: losses, and how often the right one of the batch was nearest."""
+    charts: dict = {"loss": {}, "right one of the batch is nearest": {}}
+    for tag, curve in scalars.items():
+        kind, _, pair = tag.rpartition("/")
+        if "loss" in tag:
+            charts["loss"][pair.replace("_", " ")] = curve
+        elif kind == "accuracy":
+            sides = pair.removesuffix("_reverse").split("_")[:2]
+            name = "\u2192".join(sides[:: -1 if "_reverse" in pair else 1])
+            charts["right one of the batch is nearest"][name] = curve
+    return {title: curves for title, curves in charts.items() if curves}

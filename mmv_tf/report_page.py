@@ -1,0 +1,141 @@
+"""The page of `mmv_tf.report`: published tables with our rows in them, and every result beside its baselines."""
+
+import html
+import itertools
+import pathlib
+
+from mmv_tf import charts, curves, pages, published
+from mmv_tf.evals import results
+
+_DASH = "\u2013"
+_VARIANTS = {"naive": "n-def", "trained": "def", "inflated": "i-inf"}  # of the image network, as the paper calls them
+
+
+def render(found: list[dict]) -> str:
+    """The page as HTML. `found`: results as `mmv_tf.report.gather` gives them."""
+    names = network_names(found)
+    sections = [
+        ("Beside the published tables", _published(found, names)),
+        ("Every result", "".join(_result(result, names) for result in found)),
+        ("Differences between networks", _differences(found, names)),
+        ("Training curves", _curves(found, names)),
+    ]
+    shown = [(title, body) for title, body in sections if body]
+    links = "".join(f'<a href="#s{n}">{html.escape(title)}</a>' for n, (title, _) in enumerate(shown))
+    body = "".join(f'<h2 id="s{n}">{html.escape(title)}</h2>{part}' for n, (title, part) in enumerate(shown))
+    return pages.document("Results", f"<nav>{links}</nav>{body}")
+
+
+def network_names(found: list[dict]) -> dict[str, str]:
+    """{where a network lies: a short name for it}: as few of its last folders as tell all networks apart."""
+    places = sorted({_place(result) for result in found})
+    for last in itertools.count(1):
+        names = {place: "/".join(pathlib.PurePath(place).parts[-last:]) for place in places}
+        if len(set(names.values())) == len(places):
+            return names
+
+
+def _place(result):
+    return result["network"].get("workdir") or result["network"].get("module") or result["path"]
+
+
+def _variant(result):
+    return result["settings"].get("variant") or ""
+
+
+def _protocol(result):
+    """The protocol without the variant of the image network, which evaluate adds to its name."""
+    return result["protocol"].removesuffix(f"_{_variant(result)}") if _variant(result) else result["protocol"]
+
+
+def _cell(measured: dict) -> str:
+    interval = measured.get("interval")
+    around = f" ({interval['low']:.1f} to {interval['high']:.1f})" if interval else ""
+    return f"{measured['value']:.1f}{around}"
+
+
+def _published(found, names) -> str:
+    parts = []
+    for table in published.TABLES:
+        rows, classes = [["", *(column.name for column in table.columns)]], []
+        for name, values in table.rows:
+            rows.append([f"published: {name}", *(_DASH if value is None else f"{value:g}" for value in values)])
+            classes.append("")
+        for (place, variant), row in _rows_of(table, found).items():
+            name = names[place] + (f" {_VARIANTS.get(variant, variant)}" if variant else "")
+            for kind, title, css in (("network", name, "ours"), ("untrained", f"{name}, untrained", "baseline")):
+                cells = [row.get(column, {}).get(kind) for column in table.columns]
+                if any(cells):
+                    rows.append([title, *(_cell(cell) if cell else _DASH for cell in cells)])
+                    classes.append(css)
+        if "ours" not in classes:
+            wanted = ", ".join(sorted({f"gin/evals/{column.protocol}.gin" for column in table.columns}))
+            ours = f'<p class="soft">No result of ours yet: <code>python -m mmv_tf.evaluate</code> with {wanted}.</p>'
+        else:
+            ours = ""
+        note = f'<p class="soft">{html.escape(table.note)}</p>'
+        parts.append(f"<h3>{html.escape(table.title)}</h3>{note}{pages.table(rows, classes)}{ours}")
+    return "".join(parts)
+
+
+def _rows_of(table, found):
+    """{(network, variant): {column: {'network' or 'untrained': measured}}} of the results that fit a table."""
+    rows = {}
+    for result, column in itertools.product(found, table.columns):
+        if _protocol(result) != column.protocol or column.metric not in result["measures"]:
+            continue
+        cells = {"network": result["network"], "untrained": result["baselines"].get("untrained", {})}
+        cells = {kind: row["measures"][column.metric] for kind, row in cells.items() if "measures" in row}
+        rows.setdefault((_place(result), _variant(result)), {})[column] = cells
+    return rows
+
+
+def _result(result, names) -> str:
+    """One result: the network above its baselines, what was done, and how to do it again."""
+    measures = list(result["measures"])
+    rows, classes = [["", *measures]], []
+    listed = [(names[_place(result)], result["network"], "ours")]
+    listed += [(name, row, "baseline") for name, row in result["baselines"].items()]
+    for name, row, css in listed:
+        known = "measures" in row
+        rows.append([name, *(_cell(row["measures"][m]) if known else _DASH for m in measures)])
+        classes.append(css)
+    notes = [f"interval: {result['interval']['of']}", *result.get("notes", [])]
+    notes += [f"{name}: {row['not_possible']}" for name, row in result["baselines"].items() if "not_possible" in row]
+    if difference := result["network"].get("against_untrained"):
+        notes.append(f"network - untrained: {_difference(difference)}")
+    listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+    command = f"<p><code>{html.escape(result['command'])}</code></p>" if result["command"] else ""
+    title = html.escape(f"{result['dataset']}, {result['protocol']}")
+    return f'<h3>{title}</h3>{pages.table(rows, classes)}<ul class="soft">{listed}</ul>{command}'
+
+
+def _difference(difference):
+    span = f"{difference['low']:+.1f} to {difference['high']:+.1f}"
+    outside = "outside" if difference["outside_noise"] else "within"
+    return f"{difference['measure']} {difference['difference']:+.1f} ({span}), {outside} noise: {difference['method']}"
+
+
+def _differences(found, names) -> str:
+    """Every two networks that were measured by one protocol on the same clips."""
+    rows = [["protocol", "from", "to", "measure", "difference", "interval", "outside noise"]]
+    for first, second in itertools.combinations(found, 2):
+        same = first["n"]["items"] == second["n"]["items"]
+        if _protocol(first) != _protocol(second) or first["metric"] != second["metric"] or not same:
+            continue
+        first_named = dict(first, protocol=_protocol(first))
+        difference = results.compare(first_named, dict(second, protocol=_protocol(second)))
+        shown = [f"{names[_place(r)]} {_VARIANTS.get(_variant(r), '')}".strip() for r in (first, second)]
+        span = f"{difference['low']:+.1f} to {difference['high']:+.1f}"
+        verdict = "yes" if difference["outside_noise"] else "no"
+        rows.append([_protocol(first), *shown, first["metric"], f"{difference['difference']:+.1f}", span, verdict])
+    return pages.table(rows) if len(rows) > 1 else ""
+
+
+def _curves(found, names) -> str:
+    cards = []
+    for workdir in sorted({r["network"]["workdir"] for r in found if r["network"].get("workdir")}):
+        for title, series in curves.by_chart(curves.read(workdir)).items():
+            label = html.escape(f"{names[workdir]}: {title}")
+            cards.append(f'<div class="card"><p>{label}</p>{charts.lines(series)}</div>')
+    return f'<div class="cards">{"".join(cards)}</div>' if cards else ""

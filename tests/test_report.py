@@ -1,0 +1,92 @@
+"""The page of results: what stands in which table, and what is refused."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from mmv_tf import report, report_page
+from mmv_tf.evals import results
+from mmv_tf.evals.measures import Measure
+
+TOP1 = Measure("top1", "top1", "mean")
+
+
+def write_result(folder, right=0.75, protocol="ucf101", variant="", name="", clips="abcd" * 10):
+    """A result whose network is right on a share of the clips, the untrained one on a quarter of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def outcome(share):
+        return {"top1": [np.arange(len(clips)) < share * len(clips)]}
+
+    network = results.make_row([TOP1], outcome(right), samples=50)
+    untrained = results.make_row([TOP1], outcome(0.25), samples=50)
+    network["against_untrained"] = results.compare_rows(untrained, network, TOP1, samples=50)
+    chance = results.make_chance([TOP1], outcome(0.1), "guessing <b>")
+    result = {
+        "schema": 1,
+        "protocol": protocol,
+        "dataset": "UCF101",
+        "metric": "top1",
+        "value": network["measures"]["top1"]["value"],
+        "interval": network["measures"]["top1"]["interval"],
+        "n": {"test": len(clips), "items": results.identity(clips)},
+        "measures": {"top1": {"outcome": "top1", "summary": "mean"}},
+        "network": {"workdir": name or str(folder.parent), **network},
+        "baselines": {"chance": chance, "untrained": untrained, "raw": untrained},
+        "folds": [{"name": "test_1", "train": 8, "test": len(clips)}],
+        "settings": {"class": "LinearVideo", "variant": variant},
+        "gin": "",
+        "versions": {},
+        "command": "python -m mmv_tf.evaluate --gin_param='A = \"<x>\"'",
+    }
+    results.write(str(folder / f"{protocol}.json"), result)
+    return result
+
+
+def _cells(page, name):
+    """The cells of the row of a name in the first table that has one."""
+    row = re.search(rf"<tr[^>]*><td>{re.escape(name)}</td>(.*?)</tr>", page).group(1)
+    return re.findall("<td>(.*?)</td>", row)
+
+
+def test_our_rows_stand_in_the_published_tables_with_their_baselines(tmp_path, capsys):
+    write_result(tmp_path / "runs/fac/results")
+    write_result(tmp_path / "runs/va/results", right=0.5)
+    write_result(tmp_path / "runs/va/results", right=0.5, protocol="voc2007_inflated", variant="inflated")
+    places = [f"--results={tmp_path}/runs/{name}" for name in ("fac", "va")]
+    assert report.main([*places, f"--output={tmp_path}/page.html"]) == 0
+    assert "3 results of 2 networks" in capsys.readouterr().out
+    page = (tmp_path / "page.html").read_text()
+    assert _cells(page, "published: VAT (FAC)") == ["84.7", "57.3", "32.2", "28.6", "78.7"]
+    ours = _cells(page, "fac")
+    assert ours[0].startswith("75.0 (") and ours[1:] == ["–"] * 4
+    assert _cells(page, "fac, untrained")[0].startswith("25.0 (")
+    # top1 is no measure of the table of images, so that its rows are the published ones alone.
+    assert "va i-inf, untrained" not in page
+    # The two networks on the same clips: 10 of 40 clips apart, which is more than chance gives.
+    assert _cells(page, "ucf101")[:3] == ["fac", "va", "top1"] and _cells(page, "ucf101")[3] == "-25.0"
+    assert _cells(page, "ucf101")[5] == "yes"
+    assert "&lt;x&gt;" in page and "<x>" not in page and "<script" not in page
+    assert _cells(page, "chance") == ["10.0"]
+
+
+def test_networks_of_one_name_are_told_apart():
+    found = [{"network": {"workdir": place}, "path": ""} for place in ("/a/fac", "/b/fac", "/b/va")]
+    assert report_page.network_names(found) == {"/a/fac": "a/fac", "/b/fac": "b/fac", "/b/va": "b/va"}
+
+
+def test_a_result_without_a_baseline_is_refused(tmp_path, capsys):
+    result = write_result(tmp_path / "run/results")
+    del result["baselines"]["raw"]
+    (tmp_path / "run/results/ucf101.json").write_text(json.dumps(result))
+    assert report.main([f"--results={tmp_path}/run", f"--output={tmp_path}/page.html"]) == 2
+    error = capsys.readouterr().err
+    assert "ucf101.json" in error and "baseline 'raw'" in error and not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize(("place", "message"), [("nowhere", "no such file or folder"), ("", "no result in it")])
+def test_places_without_results_are_named(tmp_path, capsys, place, message):
+    assert report.main([f"--results={tmp_path}/{place}"]) == 2
+    assert message in capsys.readouterr().err
