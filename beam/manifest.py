@@ -1,4 +1,4 @@
-"""The ways in: a folder of videos, or a manifest; both give sources and rejections."""
+"""The general ways in: a folder of videos, or a manifest. Both give Inputs, as those of beam/datasets/ do."""
 
 import csv
 import json
@@ -37,36 +37,64 @@ def confine(root, path):
     return real, None
 
 
-def from_folder(root):
+def check_root(option, root):
+    """Raises ValueError, which names the option, when root is no folder. A URL is for the workers to find."""
+    if "://" not in str(root) and not os.path.isdir(root):
+        raise ValueError(f"{option} {root}: not a folder")
+
+
+def from_folder(root, captions_root=None):
     """Every video and sound file below a folder, each whole; x.srt or x.vtt beside x.mp4 are its narrations.
 
+    The folder is walked while the sources are read. What a file is, and whether its link leads out of the root, is
+    looked at where it is decoded.
+
+    Args:
+      root: folder.
+      captions_root: folder with the narrations in the same subfolders, where they are not beside the videos.
     Raises:
-      ValueError: the folder is missing or holds no such file.
+      ValueError: a folder is missing, or root holds no such file.
     """
-    root = pathlib.Path(root)
-    if not root.is_dir():
-        raise ValueError(f"--videos {root}: not a folder")
-    inputs = Inputs([])
-    for folder, subfolders, names in os.walk(root):
-        subfolders.sort()
-        for name in sorted(names):
-            file = pathlib.Path(folder, name)
-            if file.suffix.lower() not in MEDIA_SUFFIXES:
-                inputs.ignored_files += file.suffix.lower() not in captions_lib.SUFFIXES
-                continue
-            path = file.relative_to(root).as_posix()
-            if rejection := _unusable(root, path):
-                inputs.rejections.append(rejection)
-                continue
-            sidecar = captions_lib.beside(file)
-            captions = tuple(captions_lib.read(sidecar, inputs.counts)) if sidecar else ()
-            inputs.sources.append(Source(path, (ClipSpec(captions=captions),)))
-    if not inputs.sources and not inputs.rejections:
+    if "://" in str(root):
+        raise ValueError(f"--videos {root}: only a folder can be searched; list the files in a --manifest")
+    check_root("--videos", root)
+    if captions_root is not None:
+        check_root("--captions", captions_root)
+    root, inputs = pathlib.Path(root), Inputs(())
+    inputs.sources = _sources_of_folder(root, pathlib.Path(captions_root or root), inputs)
+    if next(media_files(root), None) is None:
         raise ValueError(
             f"--videos {root}: no video or sound file in it (looked for {' '.join(sorted(MEDIA_SUFFIXES))})"
         )
-    inputs.sources.sort()
     return inputs
+
+
+def _sources_of_folder(root, captions_root, inputs):
+    for path in files_below(root):
+        suffix = pathlib.PurePath(path).suffix.lower()
+        if suffix not in MEDIA_SUFFIXES:
+            inputs.ignored_files += suffix not in captions_lib.SUFFIXES
+        elif why := unusable_name(path):
+            inputs.rejections.append(why)
+        else:
+            sidecar = captions_lib.beside(captions_root / path)
+            # A link in between could lead out of the folder.
+            inside = sidecar and confine(captions_root, os.path.relpath(sidecar, captions_root))[0]
+            captions = tuple(captions_lib.read(sidecar, inputs.counts)) if inside else ()
+            yield Source(path, (ClipSpec(captions=captions),))
+
+
+def files_below(root):
+    """Yields the paths of all files below a folder, relative to it, with forward slashes, always in one order."""
+    for folder, subfolders, names in os.walk(root):
+        subfolders.sort()
+        for name in sorted(names):
+            yield os.path.relpath(os.path.join(folder, name), root).replace(os.sep, "/")
+
+
+def media_files(root, suffixes=MEDIA_SUFFIXES):
+    """Those of files_below() that have one of the suffixes."""
+    return (path for path in files_below(root) if os.path.splitext(path)[1].lower() in suffixes)
 
 
 def from_manifest(manifest, video_root):
@@ -76,45 +104,62 @@ def from_manifest(manifest, video_root):
     label. In .jsonl, `captions` may hold a list of {text, start, end} (seconds from the start of the source), and
     `label` a text or a list. Rows of the same path and span are one clip, with the captions and labels of all.
 
+    Rows of one path may stand anywhere, so the whole manifest is held in memory, about 1 KB a row.
+
     Raises:
       ValueError: no such file or folder, a missing or unknown column, an unknown kind of file; one line that names it.
     """
-    manifest, root = pathlib.Path(manifest), pathlib.Path(video_root)
-    if not root.is_dir():
-        raise ValueError(f"--video_root {root}: not a folder")
+    manifest = pathlib.Path(manifest)
+    check_root("--video_root", video_root)
     if not manifest.is_file():
         raise ValueError(f"--manifest {manifest}: no such file")
     inputs = Inputs([])
-    clips = {}  # path -> {(start, end): ClipSpec}
-    usable = {}  # path -> Rejection or None
+    clips = {}  # path -> its ClipSpecs
     for where, row in _rows(manifest):
+        shown = str(row.get("video_path") or "") if isinstance(row, dict) else ""
         try:
             path, clip = _parse_row(row, inputs.counts)
         except ValueError as error:
-            shown = str(row.get("video_path") or "") if isinstance(row, dict) else ""
-            inputs.rejections.append(_rejection(shown, "", Reason.BAD_ROW, f"{where}: {error}"))
+            inputs.rejections.append(rejection(shown, Reason.BAD_ROW, f"{where}: {error}"))
             continue
-        if path not in usable:
-            usable[path] = _unusable(root, path)
-        if usable[path]:
-            inputs.rejections.append(usable[path]._replace(detail=f"{where}: {usable[path].detail}"))
-            continue
-        path = os.path.relpath(os.path.join(root, path), root).replace(os.sep, "/")  # one name for ./a and a
-        of_path = clips.setdefault(path, {})
-        if earlier := of_path.get(clip[:2]):
-            inputs.joined_rows += 1
-            clip = clip._replace(
-                captions=tuple(dict.fromkeys(earlier.captions + clip.captions)),
-                labels=tuple(dict.fromkeys(earlier.labels + clip.labels)),
-            )
-        of_path[clip[:2]] = clip
-    inputs.sources = [
-        Source(path, tuple(sorted((_in_order(clip) for clip in of_path.values()), key=_span)))
-        for path, of_path in sorted(clips.items())
-    ]
+        path, why = inside(video_root, path)
+        if why:
+            inputs.rejections.append(rejection(shown, why[0], f"{where}: {why[1]}"))
+        else:
+            clips.setdefault(path, []).append(clip)
+    inputs.sources = [source(path, of_path, inputs) for path, of_path in sorted(clips.items())]
     if not inputs.sources and not inputs.rejections:
         raise ValueError(f"--manifest {manifest}: no row in it")
     return inputs
+
+
+def inside(root, path):
+    """The one name of a path relative to root (./a is a), judged by the name alone, without a look at the disk.
+
+    Returns:
+      (path, None) or (None, (Reason, detail)).
+    """
+    if "\0" in path:
+        return None, (Reason.BAD_ROW, "NUL in the path")
+    if why := unusable_name(path):
+        return None, (Reason.BAD_ROW, why.detail)
+    # As if a root in a bucket were a folder.
+    root = os.path.abspath("/" + str(root).replace("://", "/") if "://" in str(root) else root)
+    path = os.path.relpath(os.path.join(root, path), root)
+    if path.split(os.sep)[0] in (os.pardir, os.curdir):
+        return None, (Reason.OUTSIDE_ROOT, "the path leads out of the root")
+    return path.replace(os.sep, "/"), None
+
+
+def source(path, clips, inputs, kind="video"):
+    """A Source of the clips wanted from a file; those of one span become one, and the order is that of time."""
+    merged = {}
+    for clip in clips:
+        if earlier := merged.get(clip[:2]):
+            inputs.joined_rows += 1
+            clip = earlier._replace(captions=earlier.captions + clip.captions, labels=earlier.labels + clip.labels)
+        merged[clip[:2]] = clip
+    return Source(path, tuple(sorted((_in_order(clip) for clip in merged.values()), key=_span)), kind)
 
 
 def _span(clip):
@@ -122,23 +167,23 @@ def _span(clip):
 
 
 def _in_order(clip):
-    """Captions and labels in an order that does not depend on that of the rows."""
-    captions = sorted(clip.captions, key=lambda c: (-1 if c.start is None else c.start, c.end or 0, c.text))
-    return clip._replace(captions=tuple(captions), labels=tuple(sorted(clip.labels)))
+    """Captions and labels, each once, in an order that does not depend on that of the rows."""
+    captions = sorted(set(clip.captions), key=lambda c: (-1 if c.start is None else c.start, c.end or 0, c.text))
+    return clip._replace(captions=tuple(captions), labels=tuple(sorted(set(clip.labels))))
 
 
-def _rejection(path, key, reason, detail):
-    return Rejection(path.encode("utf-8", "replace").decode(), key, reason.value, detail)
+def rejection(path, reason, detail):
+    """A Rejection of a row or a source; the path may be anything that stood in a file."""
+    return Rejection(path.encode("utf-8", "replace").decode()[:1000], "", reason.value, detail[:1000])
 
 
-def _unusable(root, path):
-    """Rejection of a path that cannot be a source, or None."""
+def unusable_name(path):
+    """Rejection of a path that no record can hold, or None."""
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:
-        return _rejection(path, "", Reason.BAD_ROW, "the name of the file is not valid UTF-8: rename it")
-    _, why = confine(root, path)
-    return _rejection(path, "", *why) if why else None
+        return rejection(path, Reason.BAD_ROW, "the name of the file is not valid UTF-8: rename it")
+    return None
 
 
 def _rows(manifest):

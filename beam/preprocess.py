@@ -2,23 +2,33 @@
 
     python -m mmv_tf.beam.preprocess --videos FOLDER --output RECORDS
     python -m mmv_tf.beam.preprocess --manifest FILE.csv --video_root FOLDER --output RECORDS
+    python -m mmv_tf.beam.preprocess --dataset ucf101 --videos FOLDER --annotations FILE --output RECORDS
 
 Writes RECORDS/train-00000-of-00008 ... (TFRecords of tf.train.SequenceExample, keys in mmv_tf/records.py),
 dataset.json (counts, label map, settings) and dead_letters.jsonl (every clip that was rejected, and why).
 """
 
 import argparse
+import dataclasses
 import logging
 import sys
 
 from mmv_tf.beam import pipeline_options
+from mmv_tf.beam.datasets import catalog
+from mmv_tf.beam.datasets.entries import Request
 from mmv_tf.beam.specs import Settings
 
-_EXAMPLES = """
+_DATASET_OPTIONS = ("fold", "classes", "ids", "files", "min_clip_seconds")
+
+_EXAMPLES = f"""
 The columns of a manifest are video_path (relative to --video_root), start, end (seconds; both may be empty), caption,
-label. In .jsonl `captions` may be a list of {"text", "start", "end"}, and `label` a text or a list.
-Narrations of --videos lie beside each video: x.srt or x.vtt for x.mp4. All other options go to Apache Beam, such as
---runner, --direct_num_workers or --direct_running_mode. A run that was killed goes on when started again.
+label. In .jsonl `captions` may be a list of {{"text", "start", "end"}}, and `label` a text or a list.
+Narrations of --videos lie beside each video: x.srt or x.vtt for x.mp4, or in the same subfolder of --captions. All
+other options go to Apache Beam, such as --runner, --direct_num_workers or --direct_running_mode. A run that was killed
+goes on when started again.
+
+--dataset takes the original annotation files of (docs/datasets.md says where they come from and what becomes of them):
+{catalog.listing()}
 """
 
 
@@ -45,41 +55,64 @@ def _options(default):
 def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m mmv_tf.beam.preprocess",
-        usage="%(prog)s (--videos FOLDER | --manifest FILE --video_root FOLDER) --output FOLDER [options]",
+        usage="%(prog)s (--videos FOLDER | --manifest FILE --video_root FOLDER | --dataset NAME --videos FOLDER) "
+        "--output FOLDER [options]",
         description=__doc__.split("\n\n")[0],
         epilog=_EXAMPLES,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     inputs = parser.add_argument_group("what to read")
-    inputs.add_argument("--videos", help="folder with videos, searched recursively")
+    inputs.add_argument("--videos", help="folder with videos, sounds or pictures, searched recursively")
+    inputs.add_argument("--captions", help="folder with .srt and .vtt files in the subfolders that --videos has")
     inputs.add_argument("--manifest", help=".csv or .jsonl file with one clip a row")
     inputs.add_argument("--video_root", help="folder that the paths of the manifest are relative to")
+    dataset = parser.add_argument_group("what to read, of a dataset")
+    dataset.add_argument("--dataset", choices=catalog.DATASETS, metavar="NAME", help="one of those listed below")
+    dataset.add_argument("--annotations", help="its annotation file, or a folder with it (default: that of --videos)")
+    dataset.add_argument("--fold", type=int, choices=(1, 2, 3), help="which of its three ways to split it (default: 1)")
+    dataset.add_argument("--classes", help="file with the names of its classes, if not beside the annotations")
+    dataset.add_argument("--ids", help="file with the ids of the videos to take: a csv, or one a line")
+    dataset.add_argument(
+        "--files",
+        choices=("whole", "cut"),
+        help="what the files are that are named by an id alone: whole videos, or the segments already",
+    )
+    dataset.add_argument("--min_clip_seconds", type=float, help="of a clip around a narration (default: 5)")
     outputs = parser.add_argument_group("what to write")
     outputs.add_argument("--output", required=True, help="folder for the records")
-    outputs.add_argument("--split", default="train", help="name of the split; other splits in the folder are kept")
-    outputs.add_argument("--num_shards", type=int, default=8, help="files that the records are spread over")
+    outputs.add_argument(
+        "--split",
+        help="name of the split, or several with commas of a dataset (default: train; of a dataset without it, all); "
+        "other splits in the folder are kept",
+    )
+    outputs.add_argument("--num_shards", type=int, help="files that the records are spread over (default: by amount)")
     for title, options in _options(Settings()).items():
         group = parser.add_argument_group(title)
         for name, (default, text) in options.items():
-            group.add_argument(f"--{name}", type=type(default), default=default, help=text)
+            group.add_argument(f"--{name}", type=type(default), help=f"{text} (default: {default:g})")
     return parser
 
 
 def _settings(parser, args):
     """The Settings that the options ask for; an impossible one ends the program with a line that names it."""
-    for name in ("num_shards", "short_side", "sample_rate", "clip_seconds", "fps", "timeout_seconds", "max_memory_mb"):
-        if not 0 < getattr(args, name) < float("inf"):
-            parser.error(f"--{name} must be positive, not {getattr(args, name)}")
+    dataset = catalog.DATASETS.get(args.dataset)
+    default = dataclasses.replace(Settings(), **(dataset.settings if dataset else {}))
+    for options in _options(default).values():
+        for name, (value, _) in options.items():
+            if getattr(args, name) is None:
+                setattr(args, name, value)
+    positive = "short_side sample_rate clip_seconds fps timeout_seconds max_memory_mb max_source_seconds".split()
+    for name in [*positive, "num_shards", "min_clip_seconds"]:
+        if (value := getattr(args, name)) is not None and not 0 < value < float("inf"):
+            parser.error(f"--{name} must be positive, not {value}")
+    for name in ("max_captions", "max_caption_gap"):
+        if not 0 <= getattr(args, name) < float("inf"):
+            parser.error(f"--{name} must not be negative, and is {getattr(args, name)}")
     if not 1 <= args.jpeg_quality <= 100:
         parser.error(f"--jpeg_quality must be 1 to 100, not {args.jpeg_quality}")
-    if not args.split.isidentifier():
-        parser.error(f"--split must be a word, not {args.split!r}")
-    if bool(args.videos) == bool(args.manifest):
-        parser.error("give either --videos or --manifest")
-    if bool(args.manifest) != bool(args.video_root):
-        parser.error("--manifest and --video_root belong together")
-    return Settings(
+    return dataclasses.replace(
+        default,
         frame_rate=args.fps,
         short_side=args.short_side,
         sample_rate=args.sample_rate,
@@ -93,25 +126,65 @@ def _settings(parser, args):
     )
 
 
+def _splits(parser, args):
+    """Names of the splits to write, after a check that the options about the input belong together."""
+    if bool(args.videos) == bool(args.manifest):
+        parser.error("give either --videos or --manifest")
+    if bool(args.manifest) != bool(args.video_root):
+        parser.error("--manifest and --video_root belong together")
+    if args.captions and (args.manifest or args.dataset):
+        parser.error("--captions belongs to --videos without --dataset")
+    dataset = catalog.DATASETS.get(args.dataset)
+    allowed = ("annotations", *dataset.options) if dataset else ()
+    for name in ("annotations", *_DATASET_OPTIONS):
+        if getattr(args, name) is not None and name not in allowed:
+            parser.error(
+                f"--{name} is no option of {f'--dataset={args.dataset}' if dataset else 'what has no --dataset'}"
+            )
+    if dataset and not args.videos:
+        parser.error("--dataset needs --videos: the folder with its files")
+    known = dataset.splits if dataset else ()
+    splits = (args.split or ("train" if "train" in known or not known else ",".join(known))).split(",")
+    for split in splits:
+        if not split.isidentifier():
+            parser.error(f"--split must be a word, not {split!r}")
+        if known and split not in known:
+            parser.error(f"--split {split}: {args.dataset} has {', '.join(known)}")
+    if len(splits) > 1 and not dataset:
+        parser.error("several splits in one --split are for a --dataset")
+    return splits
+
+
+def _inputs(args, split, settings):
+    from mmv_tf.beam import manifest
+
+    if not args.dataset:
+        if args.videos:
+            return manifest.from_folder(args.videos, args.captions)
+        return manifest.from_manifest(args.manifest, args.video_root)
+    options = {name: getattr(args, name) for name in _DATASET_OPTIONS if getattr(args, name) is not None}
+    request = Request(args.videos, args.annotations or args.videos, split, settings, **options)
+    return catalog.read(args.dataset, request)
+
+
 def main(argv=None):
-    """Runs the command. Returns the exit status: 0, or 1 when not a single clip was accepted."""
+    """Runs the command. Returns the exit status: 0, or 1 when not a single clip of a split was accepted."""
     parser = _parser()
     args, flags = parser.parse_known_args(argv)
-    settings = _settings(parser, args)
+    settings, splits = _settings(parser, args), _splits(parser, args)
     logging.getLogger().setLevel(logging.ERROR)  # Beam's imports warn of Google Cloud packages that we do not need
     options = pipeline_options.parse(parser, flags)
-    from mmv_tf.beam import manifest, run
+    from mmv_tf.beam import run
 
+    status = 0
     try:
-        inputs = (
-            manifest.from_folder(args.videos) if args.videos else manifest.from_manifest(args.manifest, args.video_root)
-        )
-        return run.preprocess(
-            inputs, args.videos or args.video_root, args.output, args.split, args.num_shards, settings, options
-        )
+        for split in splits:
+            inputs, root = _inputs(args, split, settings), args.videos or args.video_root
+            status |= run.preprocess(inputs, root, args.output, split, args.num_shards, settings, options)
     except ValueError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
+    return status
 
 
 def cli():

@@ -34,13 +34,39 @@ def test_folder(root):
     os.symlink("../outside.mp4", root / "link.mp4")
     os.symlink("a.mp4", root / "sub" / "dangling.mp4")
     inputs = manifest.from_folder(root)
-    assert inputs.sources == [
+    assert list(inputs.sources) == [
         Source("a.mp4", (ClipSpec(captions=(Caption("hello", 1.0, 2.0),)),)),
         Source("c.wav", (ClipSpec(),)),
+        Source("link.mp4", (ClipSpec(),)),  # refused where it is opened
         Source("sub/b.mkv", (ClipSpec(),)),
+        Source("sub/dangling.mp4", (ClipSpec(),)),
     ]
-    assert _reasons(inputs) == [("link.mp4", "outside_root"), ("sub/dangling.mp4", "missing_file")]
-    assert inputs.ignored_files == 1
+    assert inputs.rejections == [] and inputs.ignored_files == 1
+
+
+def test_a_folder_is_read_while_its_sources_are(root):
+    inputs = manifest.from_folder(root)
+    sources = iter(inputs.sources)
+    assert next(sources).path == "a.mp4"
+    (root / "late.mp4").touch()  # the folder has been listed up to its subfolders only
+    (root / "sub" / "late.mp4").touch()
+    assert [source.path for source in sources] == ["c.wav", "sub/b.mkv", "sub/late.mp4"]
+
+
+def test_captions_in_another_folder(root, tmp_path):
+    words = "1\n00:00:01,000 --> 00:00:02,000\n"
+    (tmp_path / "words/sub").mkdir(parents=True)
+    (tmp_path / "words/sub/b.srt").write_text(words + "there")
+    (root / "sub/b.srt").write_text(words + "beside")
+    (tmp_path / "outside.srt").write_text(words + "outside")
+    os.symlink(tmp_path, tmp_path / "words/link")  # below it lies outside.srt
+    (root / "link").mkdir()
+    (root / "link/outside.mp4").touch()
+    found = {source.path: source.clips[0].captions for source in manifest.from_folder(root, tmp_path / "words").sources}
+    assert found.pop("sub/b.mkv") == (Caption("there", 1.0, 2.0),)
+    assert set(found.values()) == {()} and len(found) == 3
+    with pytest.raises(ValueError, match="--captions .*nowhere: not a folder"):
+        manifest.from_folder(root, tmp_path / "nowhere")
 
 
 def test_csv(root, tmp_path):
@@ -96,10 +122,7 @@ def test_rows_of_one_span_are_one_clip_whatever_their_order(root, tmp_path):
         ("../outside.mp4,0,5,,", "outside_root", "line 2: the path leads out"),
         ("/etc/passwd,0,5,,", "outside_root", "line 2: the path leads out"),
         ("sub/../../outside.mp4,0,5,,", "outside_root", "line 2: the path leads out"),
-        ("missing.mp4,0,5,,", "missing_file", "line 2: no such file"),
-        ("sub,0,5,,", "missing_file", "line 2: not a regular file"),
-        ("http://host/a.mp4,0,5,,", "missing_file", "line 2: no such file"),
-        (f"{'x' * 5000}.mp4,0,5,,", "missing_file", "line 2: no such file"),
+        (".,0,5,,", "outside_root", "line 2: the path leads out"),
     ],
 )
 def test_bad_rows_are_rejected_one_by_one(root, tmp_path, row, reason, detail):
@@ -107,6 +130,60 @@ def test_bad_rows_are_rejected_one_by_one(root, tmp_path, row, reason, detail):
     (rejection,) = inputs.rejections
     assert rejection.reason == reason and rejection.detail.startswith(detail)
     assert [source.path for source in inputs.sources] == ["c.wav"]
+
+
+@pytest.mark.parametrize(
+    ("path", "reason", "detail"),
+    [
+        ("missing.mp4", "missing_file", "no such file"),
+        ("sub", "missing_file", "not a regular file"),
+        ("http:/host/a.mp4", "missing_file", "no such file"),
+        (f"{'x' * 5000}.mp4", "missing_file", "no such file"),
+        ("link.mp4", "outside_root", "the path leads out of the root"),
+    ],
+)
+def test_files_are_looked_for_where_they_are_opened(root, tmp_path, path, reason, detail):
+    os.symlink("../outside.mp4", root / "link.mp4")
+    row = path.replace("http:/", "http://")
+    inputs = manifest.from_manifest(_csv(tmp_path, f"video_path,start,end\n{row},0,5\n"), root)
+    assert inputs.sources == [Source(path, (ClipSpec(0.0, 5.0),))]
+    file, why = manifest.confine(root, path)
+    assert file is None and (why[0].value, why[1]) == (reason, detail)
+
+
+def test_a_root_in_a_bucket(tmp_path):
+    text = "video_path,start,end\na/b.mp4,0,5\n../c.mp4,0,5\n/d.mp4,0,5\n"
+    inputs = manifest.from_manifest(_csv(tmp_path, text), "gs://bucket/videos")
+    assert [source.path for source in inputs.sources] == ["a/b.mp4"]
+    assert _reasons(inputs) == [("../c.mp4", "outside_root"), ("/d.mp4", "outside_root")]
+    with pytest.raises(ValueError, match="gs://bucket: only a folder can be searched"):
+        manifest.from_folder("gs://bucket")
+
+
+def traversals():
+    """200 paths that lead out of any folder, in the ways that programs have been fooled."""
+    ups = ["../" * n for n in range(1, 11)] + [f"a/{'../' * n}" for n in range(2, 8)] + ["./../", "a/./../../"]
+    ups += [".//..//", "sub/.././../"]
+    targets = ["outside.mp4", "etc/passwd", "x.mp4", "videos2/a.mp4", "-i.mp4", "a b.mp4", "ü.mp4", "a.mp4/../b.mp4"]
+    paths = [up + target for up in ups for target in targets]
+    paths += ["/" + target for target in targets] + ["//" + target for target in targets]
+    paths += ["..", "/", ".", "./", "sub/..", "../videos2", "/etc/passwd", "//etc//passwd", "../" * 200 + "etc/passwd"]
+    paths += [f"/proc/self/fd/{n}" for n in range(20)]
+    return list(dict.fromkeys(paths))[:200]
+
+
+def test_200_ways_out_of_the_root(root, tmp_path):
+    paths = traversals()
+    assert len(set(paths)) == 200
+    (tmp_path / "videos2").mkdir()
+    (tmp_path / "videos2/a.mp4").touch()
+    file = tmp_path / "m.jsonl"
+    file.write_text("".join(json.dumps({"video_path": path}) + "\n" for path in paths))
+    inputs = manifest.from_manifest(file, root)
+    assert inputs.sources == []
+    assert {rejection.reason for rejection in inputs.rejections} == {"outside_root"} and len(inputs.rejections) == 200
+    for path in paths:
+        assert manifest.confine(root, path)[0] is None
 
 
 def test_bad_lines_of_json(root, tmp_path):

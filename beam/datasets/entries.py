@@ -1,0 +1,122 @@
+"""From what an annotation file says about videos to Inputs: finding the files, and one source a file."""
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+from mmv_tf.beam import image_worker, manifest
+from mmv_tf.beam.specs import ClipSpec, Inputs, Reason, Settings
+
+_PICTURES_FIRST = {suffix: rank for rank, suffix in enumerate((".mp4", ".webm", ".mkv", ".avi"))}
+_SOUND = frozenset(".wav .mp3 .flac .m4a .aac .opus .oga .ogg .mka".split())
+
+
+class Request(NamedTuple):
+    """What a dataset is asked for: the options of the command that say what to read."""
+
+    root: str  # folder with the videos, sounds or pictures
+    annotations: str  # file or folder
+    split: str
+    settings: Settings = Settings()
+    fold: int | None = None
+    files: str | None = None  # 'whole' or 'cut': what a file named by nothing but its id is
+    classes: str | None = None  # file with the names of the classes
+    ids: str | None = None  # file with the ids to take
+    min_clip_seconds: float = 5.0
+
+
+class Entry(NamedTuple):
+    """What an annotation file, or a line of it, wants from a file."""
+
+    where: str  # file and line, for messages
+    stem: str  # name of the file, without the suffix
+    clips: tuple[ClipSpec, ...]
+    folder: str = ""  # preferred, should several have such a file: name of a class
+
+
+class FileIndex:
+    """The files below a folder, by their name without the suffix. About 200 bytes a file.
+
+    Of several files with one name, videos come before sound (.mp4, .webm, .mkv, .avi, others), then the first path.
+
+    Raises:
+      ValueError: no folder, or no such file in it.
+    """
+
+    def __init__(self, root, suffixes=manifest.MEDIA_SUFFIXES):
+        if "://" in str(root):
+            raise ValueError(f"--videos {root}: the files of a dataset are looked for in a folder of this machine")
+        manifest.check_root("--videos", root)
+        self._paths = {}
+        for path in manifest.media_files(root, suffixes):
+            self._paths.setdefault(_stem(path), []).append(path)
+        if not self._paths:
+            raise ValueError(f"--videos {root}: no such file in it (looked for {' '.join(sorted(suffixes))})")
+
+    def find(self, stem, folder=""):
+        """Path relative to the root, or None; of several files, rather one in a folder of this name."""
+        found = self._paths.get(stem, ())
+        inside = [path for path in found if folder and os.path.basename(os.path.dirname(path)) == folder]
+        return min(inside or found, key=_preference, default=None)
+
+
+def _stem(path):
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _preference(path):
+    suffix = os.path.splitext(path)[1].lower()
+    return suffix in _SOUND, _PICTURES_FIRST.get(suffix, len(_PICTURES_FIRST)), path
+
+
+def inputs_of(entries: Callable, request: Request, labels=(), kind="video") -> Inputs:
+    """Inputs with one source a file, read twice from `entries`: once to check it all, once to stream it.
+
+    Held in memory are the names of the files, and the clips of those files that have several.
+
+    Args:
+      entries: function of an Inputs (for its counts) and the FileIndex, gives a new iterator of Entry and Rejection.
+      labels: in the order of their ids.
+      kind: of the sources, 'video' or 'image'.
+    Raises:
+      ValueError: as FileIndex or `entries` do, or nothing comes from them.
+    """
+    index = FileIndex(request.root, image_worker.SUFFIXES if kind == "image" else manifest.MEDIA_SUFFIXES)
+    some, seen, again = False, set(), set()
+    for entry in entries(Inputs(()), index):
+        some = True
+        if isinstance(entry, Entry):
+            path = index.find(entry.stem, entry.folder)
+            (again if path in seen else seen).add(path)
+    if not some:
+        raise ValueError(f"--annotations {request.annotations}: nothing of the split {request.split} in it")
+    inputs = Inputs((), labels=tuple(labels))
+    inputs.sources = _sources(entries, index, again, inputs, kind)
+    return inputs
+
+
+def _sources(entries, index, again, inputs, kind):
+    several = {}
+    for entry in entries(inputs, index):
+        if not isinstance(entry, Entry):
+            inputs.rejections.append(entry)
+            continue
+        path = index.find(entry.stem, entry.folder)
+        if path is None:
+            inputs.rejections.append(missing(entry.stem, entry.where))
+        elif path in again:
+            several.setdefault(path, []).extend(entry.clips)
+        else:
+            yield manifest.source(path, entry.clips, inputs, kind)
+    for path, clips in sorted(several.items()):
+        yield manifest.source(path, clips, inputs, kind)
+
+
+def missing(name, where):
+    """Rejection of a video that an annotation file names and that is not in the folder."""
+    return manifest.rejection(name, Reason.MISSING_FILE, f"{where}: no file of this name")
+
+
+def bad_row(name, where, error):
+    """Rejection of a row that cannot be used."""
+    return manifest.rejection(name, Reason.BAD_ROW, f"{where}: {error}")

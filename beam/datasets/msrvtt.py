@@ -1,0 +1,89 @@
+"""MSR-VTT: clips of 10 to 30 s, cut already, with 20 sentences each (Xu et al., CVPR 2016)."""
+
+import pathlib
+
+from mmv_tf.beam import captions as captions_lib
+from mmv_tf.beam.datasets import annotation_files as files
+from mmv_tf.beam.datasets.entries import Entry, bad_row, inputs_of
+from mmv_tf.beam.specs import ClipSpec
+from mmv_tf.records import Caption
+
+JSON = (
+    "MSRVTT_data.json or videodatainfo.json with 'videos' and 'sentences' (MSR-VTT, "
+    "https://www.microsoft.com/en-us/research/publication/msr-vtt-a-large-video-description-dataset-for-bridging-video-and-language/)"
+)
+TEST_1K = "MSRVTT_JSFUSION_test.csv (key,vid_key,video_id,sentence; https://github.com/antoine77340/howto100m)"
+_SPLITS = {"train": ("train",), "val": ("validate", "val", "validation"), "test": ("test",)}
+_JSON_NAMES = {
+    "train": ("MSRVTT_data.json", "train_val_videodatainfo.json", "videodatainfo*.json", "*videodatainfo.json"),
+    "test": ("MSRVTT_data.json", "test_videodatainfo.json", "videodatainfo*.json"),
+}
+
+
+def read(request):
+    """Inputs of a split, one clip a video.
+
+    train, val, test: those of the json, with all sentences of a video. test_1k: the 1,000 pairs of JSFusion's csv
+    ("1k-A"), with one sentence a video. train_9k, train_7k: the videos of MSRVTT_train.9k.csv or 7k, with the sentences
+    of the json.
+    """
+    given = pathlib.Path(request.annotations)
+    if request.split == "test_1k":
+        path = files.locate(given, ["MSRVTT_JSFUSION_test.csv"], TEST_1K)
+        return inputs_of(lambda inputs, index: _pairs(path, inputs), request)
+    if given.suffix.lower() == ".csv":
+        raise ValueError(f"--annotations {given}: a csv is --split=test_1k; the split {request.split} needs {JSON}")
+    path = files.locate(given, _JSON_NAMES["test" if request.split == "test" else "train"], JSON)
+    content = files.load_json(path, JSON)
+    videos, sentences = content.get("videos"), content.get("sentences")
+    if not isinstance(videos, list) or not isinstance(sentences, list):
+        raise ValueError(f"{path}: no lists 'videos' and 'sentences'; expected {JSON}")
+    wanted = _listed(given, request.split) if request.split.startswith("train_") else _of_split(path, videos, request)
+    return inputs_of(lambda inputs, index: _entries(path, wanted, sentences, inputs), request)
+
+
+def _pairs(path, inputs):
+    for where, row in files.rows(path, ("video_id", "sentence"), TEST_1K):
+        if text := captions_lib.clean(row["sentence"], inputs.counts):
+            yield Entry(where, row["video_id"], (ClipSpec(captions=(Caption(text, None, None),)),))
+        else:
+            yield bad_row(row["video_id"], where, "no sentence")
+
+
+def _listed(folder, split):
+    what = f"MSRVTT_{split.replace('_', '.')}.csv (column video_id; https://github.com/gabeur/mmt)"
+    if folder.is_file():
+        raise ValueError(f"--annotations {folder}: --split={split} needs the folder with the json and {what}")
+    path = files.locate(folder, [f"MSRVTT_{split.replace('_', '.')}.csv"], what)
+    return {row["video_id"] for _, row in files.rows(path, ("video_id",), what)}
+
+
+def _of_split(path, videos, request):
+    of_split = {}
+    for video in videos:
+        if not isinstance(video, dict) or not all(isinstance(video.get(n), str) for n in ("video_id", "split")):
+            raise ValueError(f"{path}: a video without video_id and split: {str(video)[:80]!r}; expected {JSON}")
+        of_split.setdefault(video["split"], set()).add(video["video_id"])
+    wanted = set().union(*(of_split.get(name, ()) for name in _SPLITS[request.split]))
+    if not wanted:
+        found = ", ".join(sorted(of_split))
+        raise ValueError(f"{path}: no video of the split {request.split}; it has {found[:200] or 'none'}")
+    return wanted
+
+
+def _entries(path, wanted, sentences, inputs):
+    texts = {}
+    for sentence in sentences:
+        name, text = (sentence.get(n) for n in ("video_id", "caption")) if isinstance(sentence, dict) else (None, None)
+        if not isinstance(name, str) or not isinstance(text, str):
+            yield bad_row("", str(path), f"a sentence without video_id and caption: {str(sentence)[:80]!r}")
+        elif name in wanted:
+            number = sentence.get("sen_id")
+            number = number if isinstance(number, int) else 0
+            if text := captions_lib.clean(text, inputs.counts):
+                texts.setdefault(name, []).append((number, text))
+            else:
+                inputs.counts.dropped += 1
+    for name in sorted(wanted):
+        captions = tuple(Caption(text, None, None) for _, text in sorted(texts.get(name, ())))
+        yield Entry(f"{path}: {name[:50]}", name, (ClipSpec(captions=tuple(dict.fromkeys(captions))),))

@@ -1,0 +1,77 @@
+"""PASCAL VOC 2007, classification: pictures with the classes of the objects in them (Everingham et al., IJCV 2010)."""
+
+import pathlib
+import re
+from xml.etree import ElementTree
+
+from mmv_tf.beam.datasets import annotation_files as files
+from mmv_tf.beam.datasets.entries import Entry, bad_row, inputs_of
+from mmv_tf.beam.specs import ClipSpec
+
+WHAT = (
+    "VOCdevkit/VOC2007 with Annotations and ImageSets/Main/trainval.txt, from "
+    "http://host.robots.ox.ac.uk/pascal/VOC/voc2007/"
+)
+LABELS = tuple(
+    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep "
+    "sofa train tvmonitor".split()
+)
+MAX_BYTES = 1 << 20  # of the description of a picture
+
+
+def read(request):
+    """Inputs of the split train, val, trainval or test.
+
+    A class is a label of a picture when at least one of its objects is not marked difficult: those that are do not
+    count in the official evaluation, and a picture with none but difficult ones of a class is a negative one here.
+    """
+    given = pathlib.Path(request.annotations or request.root)
+    listed = _listed(given, request.split)
+    described = listed.parent.parent.parent / "Annotations"
+    if not described.is_dir():
+        raise ValueError(f"{described}: no such folder; expected {WHAT}")
+    return inputs_of(lambda inputs, index: _entries(listed, described), request, LABELS, "image")
+
+
+def _listed(given, split):
+    name = f"{split}.txt"
+    if given.is_file():
+        if given.name != name:
+            raise ValueError(f"--annotations {given}: it is not {name}, which --split means; give its folder")
+        return given
+    found = sorted(given.rglob(f"Main/{name}"), key=lambda path: (len(path.parts), path))
+    found = [path for path in found if "VOC2007" in path.parts] or found
+    if not found:
+        raise ValueError(f"--annotations {given}: no ImageSets/Main/{name} in it; expected {WHAT}")
+    return found[0]
+
+
+def _entries(listed, described):
+    for where, line in files.lines(listed):
+        name = line.split()[0]
+        if not re.fullmatch(r"\w{1,50}", name):
+            raise ValueError(f"{where}: {line[:80]!r} does not begin with the number of a picture; expected {WHAT}")
+        try:
+            labels = _labels(described / f"{name}.xml")
+        except OSError as error:
+            yield bad_row(name, where, f"Annotations/{name}.xml: {error.strerror}")
+            continue
+        except (ElementTree.ParseError, LookupError) as error:
+            yield bad_row(name, where, f"Annotations/{name}.xml: {error}")
+            continue
+        yield Entry(where, name, (ClipSpec(labels=labels),))
+
+
+def _labels(path):
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES or b"<!" in data.replace(b"<!--", b""):
+        raise ValueError(f"{path}: over {MAX_BYTES} bytes, or with a DOCTYPE: no description of VOC 2007")
+    labels = set()
+    for thing in ElementTree.fromstring(data).iter("object"):
+        label = (thing.findtext("name") or "").strip()
+        if label not in LABELS:
+            raise ValueError(f"{path}: {label[:50]!r} is none of the 20 classes")
+        if (thing.findtext("difficult") or "0").strip() == "0":
+            labels.add(label)
+    return tuple(sorted(labels))
