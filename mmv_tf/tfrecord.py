@@ -61,3 +61,22 @@ def read(file: BinaryIO, size: int, digest=None) -> Iterator[tuple[bytes | None,
         number += 1
     while data := file.read(1 << 20):
         see(data)
+
+
+def read_one(file: BinaryIO, size: int, number: int) -> bytes:
+    """The content of one record of an open file, by its number from 0; passes over those before it.
+
+    Raises:
+      ValueError: there is no such record, or it is damaged.
+    """
+    position = 0
+    for passed in range(number + 1):
+        file.seek(position)
+        length, problem = content_length(file.read(HEADER), size - position, passed)
+        if problem:
+            raise ValueError(problem)
+        position += HEADER + length + FOOTER
+    content = file.read(length)
+    if file.read(FOOTER) != checksum(content):
+        raise ValueError(f"the checksum of record {number} does not fit its content")
+    return content

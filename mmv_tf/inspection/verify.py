@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -199,18 +200,15 @@ def _repeated(folder: Folder, shards: list[Shard]) -> Iterator[str]:
     twice = np.unique(everything[1:][(everything[1:] == everything[:-1]) & (everything[1:] > 0)])
     seen, told = {}, 0
     for shard in shards:
-        numbers = set(np.flatnonzero(np.isin(shard.hashes, twice)).tolist())
-        if not numbers:
-            continue
-        file, size = open_file(folder.join(shard.name))
+        numbers = np.flatnonzero(np.isin(shard.hashes, twice)).tolist()
+        file, size = open_file(folder.join(shard.name)) if numbers else (contextlib.nullcontext(), 0)
         with file:
-            for number, (content, _) in enumerate(tfrecord.read(file, size)):
-                if number in numbers:
-                    key = record_reader.parse(content).key
-                    if key in seen and told < MOST_PROBLEMS:
-                        yield f"{shard.name}: record {number} ({shown(key)}): the key is also that of {seen[key]}"
-                        told += 1
-                    seen.setdefault(key, f"record {number} of {shard.name}")
+            for number in numbers[:MOST_PROBLEMS]:
+                key = record_reader.parse(tfrecord.read_one(file, size, number)).key
+                if key in seen and told < MOST_PROBLEMS:
+                    yield f"{shard.name}: record {number} ({shown(key)}): the key is also that of {seen[key]}"
+                    told += 1
+                seen.setdefault(key, f"record {number} of {shard.name}")
     if len(twice) > told:
         yield f"and {len(twice) - told} more keys that several records have"
 
