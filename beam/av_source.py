@@ -88,7 +88,8 @@ class AvSource:
         except (av.error.FFmpegError, UnicodeError) as error:
             if isinstance(error, MemoryError):
                 raise
-            raise SourceError(Reason.NOT_A_VIDEO, f"cannot be opened: {error}"[:200]) from None
+            why = getattr(error, "strerror", None) or error  # libav's own text would hold the path
+            raise SourceError(Reason.NOT_A_VIDEO, f"cannot be opened: {why}"[:200]) from None
         streams = self.container.streams
         attached = av.stream.Disposition.attached_pic
         self.video = next((s for s in streams.video if not s.disposition & attached and s.codec_context), None)

@@ -175,7 +175,12 @@ class _Sound:
             self._form, self._base, self._taken = form, time if time is not None else expected or 0.0, 0
             self.position = round(self._base * self.rate)
         self._taken += frame.samples
-        yield from self._out(self.resampler.resample(frame))
+        try:
+            frames = self.resampler.resample(frame)
+        except (av.error.FFmpegError, ValueError):  # more channels than it knows
+            self.resampler = self._form = None
+            raise
+        yield from self._out(frames)
 
     def flush(self):
         if self.resampler is not None:
@@ -286,7 +291,7 @@ def _run(media, run, settings, must_precede):
                         sound_time = (position + len(samples)) / sample_rate
                     for clip in within(time):
                         clip.sounds += 1
-                except (av.error.FFmpegError, ValueError) as error:  # of the resampler: more channels than it knows
+                except (av.error.FFmpegError, ValueError) as error:
                     if isinstance(error, MemoryError):
                         raise
                     for clip in within(time):
@@ -321,7 +326,7 @@ def _finish(clip, media, settings):
     if clip.num_frames <= 0:
         if media.broken:
             return clip, SourceError(Reason.DECODE_ERROR, "reading failed before it")
-        if not clip.failures:
+        if not clip.failures and not clip.sound_failures:
             return clip, SourceError(Reason.EMPTY_CLIP, "the source ends before it")
     if media.video is not None and (not clip.jpegs or clip.failures > clip.pictures):
         if clip.refused or media.refused_pixels():

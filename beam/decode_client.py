@@ -59,6 +59,8 @@ class DecodeClient:
             request = {"path": os.path.abspath(path), "clips": clips, "settings": dataclasses.asdict(self._settings)}
             decode_worker.write_message(self._child.stdin, request)
             while True:
+                if left <= 0:
+                    raise TimeoutError
                 began = time.monotonic()
                 deadline = began + min(allowed, left)
                 header, blobs = decode_worker.read_message(lambda size, deadline=deadline: self._read(size, deadline))

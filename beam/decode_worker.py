@@ -74,7 +74,7 @@ def _answer(request, settings, out):
     except MemoryError:
         write_message(out, {"reason": "out_of_memory", "detail": f"over {settings.max_memory_bytes >> 20} MiB"})
     except av.error.FFmpegError as error:  # not of a packet: of the filters that scale and convert
-        write_message(out, {"reason": "decode_error", "detail": str(error)[:200]})
+        write_message(out, {"reason": "decode_error", "detail": f"{error.strerror}"[:200]})
     signal.alarm(0)
 
 

@@ -5,6 +5,8 @@ import signal
 import time
 
 import av
+import hostile
+import numpy as np
 import pytest
 from videos import write_video
 
@@ -169,3 +171,57 @@ def test_no_child_is_left(good):
     client.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_mutations_and_bombs_end_in_a_reason(client, good, tmp_path):
+    """A small part of benchmarks/hostile_videos.py."""
+    random = np.random.default_rng(5)
+    expected = hostile.write_bombs(tmp_path, good)
+    names = ["h264.mp4", "flac.mkv", "vp8.webm", "xvid.avi", "broadcast.ts", "song.mp3"]
+    for n, valid in enumerate(hostile.write_valid(tmp_path, names) * 6):
+        kind, data = hostile.mutate(valid.read_bytes(), random)
+        (tmp_path / f"{n}-{kind}{valid.suffix}").write_bytes(data)
+        expected[f"{n}-{kind}{valid.suffix}"] = ()
+    for name, right in expected.items():
+        ends = []
+        try:
+            for header, _ in client.ask(str(tmp_path / name), [(0.0, None)]):
+                if "plan" in header:
+                    ends += [None] * len(header["plan"])
+                else:
+                    ends[header["piece"]] = header.get("reason", "accepted")
+        except Failure as failure:
+            ends = [failure.reason.value if end is None else end for end in ends or [None]]
+        assert None not in ends, name
+        assert not {"crash", "timeout", "out_of_memory"} & set(ends), (name, ends)
+        assert not right or set(ends) <= set(right), (name, ends)
+    _works(client, good)
+
+
+def test_a_source_that_is_slow_throughout_is_given_up(good, monkeypatch):
+    client = DecodeClient(Settings(timeout_seconds=1.0))
+    _works(client, good)
+    read = client._read
+
+    def slowly(size, deadline):  # as if each clip came just within its time
+        time.sleep(0.4 if size == 4 else 0.0)
+        return read(size, deadline)
+
+    monkeypatch.setattr(client, "_read", slowly)
+    monkeypatch.setattr("mmv_tf.beam.decode_client._SLOWEST", 0.001)
+    with pytest.raises(Failure, match="slow throughout") as caught:
+        list(client.ask(str(good), [(0.1 * n, 0.1 * n + 0.5) for n in range(5)]))
+    assert caught.value.reason is Reason.TIMEOUT
+    client.close()
+
+
+def test_a_dead_child_is_told_within_seconds(client, tmp_path):
+    """Killed while it is at work, not between two answers."""
+    path = write_video(tmp_path / "long.mp4", seconds=20, size=(320, 240), sound_codec=None)
+    answers = client.ask(str(path), [(0.0, 20.0)])
+    next(answers)
+    began = time.monotonic()
+    os.kill(client._child.pid, signal.SIGSEGV)
+    with pytest.raises(Failure, match="SIGSEGV") as caught:
+        list(answers)
+    assert caught.value.reason is Reason.CRASH and time.monotonic() - began < 5

@@ -25,6 +25,7 @@ def write_video(
     times=None,
     rotation=0,
     gop=12,
+    pix_fmt="yuv420p",
     draw=None,
     sound_first=False,
     options=None,
@@ -47,7 +48,7 @@ def write_video(
         if codec:
             stream = container.add_stream(codec, rate=fps)
             stream.width, stream.height = size
-            stream.pix_fmt = "yuv420p"
+            stream.pix_fmt = pix_fmt
             stream.codec_context.gop_size = gop
             stream.codec_context.time_base = base = Fraction(1, 1000 if times else fps)
             stream.bit_rate = 2_000_000
