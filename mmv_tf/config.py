@@ -18,6 +18,7 @@ _CONFIGURABLE_MODULES = (
     "mmv_tf.backbones",
     "mmv_tf.deflation.settings",
     "mmv_tf.evals.classifiers",
+    "mmv_tf.evals.fine_tune",
     "mmv_tf.evals.linear",
     "mmv_tf.evals.protocol",
     "mmv_tf.evals.zero_shot",

@@ -102,3 +102,23 @@ def test_images_by_the_deflated_network(run):
     result = _evaluate(run, IMAGES)
     assert result["value"] == 100 and result["protocol"] == "LinearImages"
     assert (run / "run" / "results" / "LinearImages_naive.json").exists()
+
+
+def test_fine_tuning_against_training_from_scratch(run):
+    tuned = [
+        "Evaluation.protocol = @FineTune()",
+        *(line.replace("LinearVideo", "FineTune") for line in VIDEO[2:6]),
+        "FineTune.folds = (('train', 'test'),)",
+        "FineTune.seeds = (3,)",
+        "FineTune.warm_up_epochs = 0",
+        "FineTune.clips_per_class = 5",
+        "FineTune.epochs = 12",
+        "FineTune.colour_probability = 0.0",
+        "FineTune.learning_rate = 0.003",
+        "FineTune.batch_size = 8",
+        "FineTune.test_windows = 2",
+    ]
+    result = _evaluate(run, tuned)
+    print(results.table(result))
+    assert [fold["train"] for fold in result["folds"]] == [10]
+    assert result["value"] == 100

@@ -111,7 +111,7 @@ class Extractor:
         dataset = windows.dataset(list(parts.values())).batch(self.batch_size, num_parallel_calls=2, deterministic=True)
         title = f"{windows.modality}, {' and '.join(active)}"
         with tqdm.tqdm(total=sum(lengths.values()), unit="window", desc=title, dynamic_ncols=True) as bar:
-            for batch in _named_errors(dataset.prefetch(2)):
+            for batch in named_errors(dataset.prefetch(2)):
                 waiting.add(self._embed(active, batch, windows))
                 bar.update(len(batch["key"]))
                 while order and waiting.size >= lengths[order[0]]:
@@ -217,7 +217,7 @@ def _stat(file):
     return [found.length, found.mtime_nsec]
 
 
-def _named_errors(dataset):
+def named_errors(dataset):
     """The batches of a dataset; what is wrong with a record is a ValueError that names it."""
     try:
         yield from dataset

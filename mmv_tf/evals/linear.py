@@ -82,7 +82,10 @@ class _Classification(protocol.Protocol):
                 for name in (*wanted, "chance")
             },
             items=[key for fold in found for key in fold["items"]],
-            folds=[{"name": _named(test), **fold["counts"]} for fold, (_, test) in zip(found, self.folds, strict=True)],
+            folds=[
+                {"name": protocol.named(test), **fold["counts"]}
+                for fold, (_, test) in zip(found, self.folds, strict=True)
+            ],
             n={"test": sum(fold["counts"]["test"] for fold in found), "classes": found[0]["counts"]["classes"]},
             left_out={key: sum(fold["left_out"][key] for fold in found) for key in found[0]["left_out"]},
             notes=[note for fold in found for note in fold["notes"]],
@@ -179,10 +182,6 @@ def _reported(outcomes) -> list[Measure]:
     if "average_precision" in outcomes:
         return [Measure("mAP", "average_precision", "mean"), Measure("d_prime", "area_under_roc", "d_prime")]
     return [Measure(name, name, "mean") for name in outcomes]
-
-
-def _named(splits) -> str:
-    return splits if isinstance(splits, str) else "+".join(splits)
 
 
 def _flat(features: Features):

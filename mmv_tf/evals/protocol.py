@@ -87,6 +87,11 @@ def split_pattern(folder: str, splits, prepare: str) -> list[str]:
     return patterns
 
 
+def named(splits) -> str:
+    """Splits as one name."""
+    return splits if isinstance(splits, str) else "+".join(splits)
+
+
 def label_names(folder: str) -> tuple[str, ...]:
     """All labels that the dataset.json of a folder of records lists, or () without one."""
     if not tf.io.gfile.exists(os.path.join(folder, dataset_card.FILE_NAME)):

@@ -41,6 +41,8 @@ def make_row(measures, outcomes, about="", **options) -> dict:
         intervals = [{"low": drawn[0], "high": drawn[1], "of": f"{confidence:.0%} bootstrap over {items} items"}]
         if len(values) > 1:
             low, high = statistics.over_folds(values, confidence)
+            if measure.unit == "%":
+                low, high = max(low, 0.0), min(high, 100.0)
             intervals.insert(0, {"low": low, "high": high, "of": f"{confidence:.0%} t over {len(values)} folds"})
         value = statistics.mean_of_folds(measure, folds)
         found[measure.name] = {"value": value, "values": values, "interval": intervals[0], "intervals": intervals}

@@ -14,6 +14,18 @@ LABEL_SEPARATOR = "\x1f"  # a control character, which no label holds
 _SOUND_RATE = 100.0  # windows of sound begin at multiples of 1 / 100 s
 
 
+def joined_labels(record) -> tf.Tensor:
+    """The labels of a parsed record in one string; their numbers where it names none."""
+    numbers = tf.strings.as_string(record["label"])
+    names = tf.cond(tf.size(record["label_name"]) > 0, lambda: record["label_name"], lambda: numbers)
+    return tf.strings.reduce_join(names, separator=LABEL_SEPARATOR)
+
+
+def whole_shards(found) -> list[tuple[str, int, int, int]]:
+    """All records of `shards.Shards`, as `Windows.dataset` takes them."""
+    return [(file, count, 0, count) for file, count in zip(found.files, found.counts, strict=True)]
+
+
 @dataclasses.dataclass(frozen=True)
 class Windows:
     """Which windows of a record are looked at, and how. Two that are equal give the same windows of the same records.
@@ -64,26 +76,24 @@ class Windows:
         files, counts, begins, ends = zip(*ranges, strict=True)
         numbers = [tf.constant(values, tf.int64) for values in (counts, begins, ends)]
         stored = tf.data.Dataset.from_tensor_slices((tf.constant(files), *numbers)).flat_map(read_shard).prefetch(2)
-        window = self._window()
+        window = self.function()
 
         def numbered(serialized):
             return tf.data.Dataset.from_tensors(serialized).repeat(self.count).enumerate()
 
         return stored.flat_map(numbered).map(window, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
-    def _window(self):
-        """A function (number of the window, serialized record) -> element of `dataset`."""
+    def function(self):
+        """The function (number of the window, serialized record) -> element of `dataset`."""
         cut = self._text if self.modality == "text" else self._clip(self.make_clips())
 
         @tf.autograph.experimental.do_not_convert
         def window(number, serialized):
             record = records.parse(serialized)
-            named = tf.size(record["label_name"]) > 0
-            labels = tf.cond(named, lambda: record["label_name"], lambda: tf.strings.as_string(record["label"]))
             value, present = cut(number, serialized, record)
+            joined = joined_labels(record)
             if self.modality == "text":
-                labels = record["text"][: self.count]
-            joined = tf.strings.reduce_join(labels, separator=LABEL_SEPARATOR)
+                joined = tf.strings.reduce_join(record["text"][: self.count], separator=LABEL_SEPARATOR)
             return {"input": value, "present": present, "key": record["key"], "labels": joined}
 
         return window

@@ -111,7 +111,7 @@ class ZeroShotRetrieval(protocol.Protocol):
         reported = [Measure(f"{pair} {name}", pair, summary) for pair in self.pairs for name, summary in kinds]
         # The papers speak of R@10 first.
         reported.sort(key=lambda measure: measure.name != f"{self.pairs[0]} R@{max(self.recalls)}")
-        folds = [{"name": _joined(self.split), "train": 0, "test": n["test"]}]
+        folds = [{"name": protocol.named(self.split), "train": 0, "test": n["test"]}]
         return protocol.Measured(reported, outcomes, items, folds, {**n, "pools": len(sizes)}, left_out, notes)
 
     def _space(self, pair, network) -> str:
@@ -208,7 +208,3 @@ def _typical_ranks(relevances) -> np.ndarray:
 
 
 _QUANTILES = 20_000
-
-
-def _joined(split) -> str:
-    return split if isinstance(split, str) else "+".join(split)
