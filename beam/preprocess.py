@@ -138,9 +138,7 @@ def _splits(parser, args):
     allowed = ("annotations", *dataset.options) if dataset else ()
     for name in ("annotations", *_DATASET_OPTIONS):
         if getattr(args, name) is not None and name not in allowed:
-            parser.error(
-                f"--{name} is no option of {f'--dataset={args.dataset}' if dataset else 'what has no --dataset'}"
-            )
+            parser.error(f"--{name} is for datasets that have it, not for {args.dataset or 'what has no --dataset'}")
     if dataset and not args.videos:
         parser.error("--dataset needs --videos: the folder with its files")
     known = dataset.splits if dataset else ()

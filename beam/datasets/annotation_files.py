@@ -217,7 +217,7 @@ def by_id(names, path):
         raise ValueError(f"{path}: ids of classes must be 0 to {MAX_LABELS - 1}")
     if len(set(names.values())) < len(names):
         twice = sorted(name for name in set(names.values()) if list(names.values()).count(name) > 1)
-        raise ValueError(f"{path}: two classes are called {twice[0]!r}")
+        raise ValueError(f"{path}: two classes are called {twice[0][:50]!r}")
     return tuple(names.get(number, f"(class {number})") for number in range(max(names, default=-1) + 1))
 
 

@@ -33,7 +33,7 @@ def _classes(path):
     for where, row in files.rows(path, ("index", "mid", "display_name"), CLASSES):
         number = files.whole_number(row["index"], where)
         if number in ids or row["mid"] in names:
-            raise ValueError(f"{where}: class {row['index']} or {row['mid']!r} for a second time")
+            raise ValueError(f"{where}: class {row['index']} or {row['mid'][:50]!r} for a second time")
         ids[number] = names[row["mid"]] = row["display_name"]
     return ids, names
 

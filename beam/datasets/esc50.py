@@ -24,7 +24,9 @@ def _classes(path):
     for where, row in files.rows(path, COLUMNS, WHAT):
         number = files.whole_number(row["target"], where)
         if names.setdefault(number, row["category"]) != row["category"]:
-            raise ValueError(f"{where}: target {number} is {row['category']!r} here, {names[number]!r} before")
+            raise ValueError(
+                f"{where}: target {number} is {row['category'][:50]!r} here, {names[number][:50]!r} before"
+            )
         if row["fold"] not in ("1", "2", "3", "4", "5"):
             raise ValueError(f"{where}: fold {row['fold'][:50]!r} is none of 1 to 5")
     return names

@@ -16,7 +16,7 @@ WHAT = (
 )
 LIST = "a csv with a column video_id or video_path, or one id a line"
 _NAMES = ("raw_caption.json", "caption.json", "*caption*.json")
-_NEIGHBOURS = 200  # narrations before and after one that may become candidates of it
+_NEIGHBOURS = 50  # narrations before and after one that may become candidates of it
 
 
 def read(request):
@@ -143,15 +143,15 @@ def _clips(captions, request):
     """A ClipSpec a narration, with its candidates."""
     settings, starts = request.settings, [caption.start for caption in captions]
     longest = max((caption.end - caption.start for caption in captions), default=0.0)
-    gap = settings.max_caption_gap
+    gap, neighbours = settings.max_caption_gap, max(_NEIGHBOURS, settings.max_captions)
     clips = []
     for number, (_, start, end) in enumerate(captions):
         if end - start < request.min_clip_seconds:
             start = max(0.0, (start + end - request.min_clip_seconds) / 2)
             end = start + request.min_clip_seconds
         # Only those that can be near enough are compared, or a long video would take the square of its length.
-        first = max(number - _NEIGHBOURS, bisect.bisect_left(starts, start - gap - longest))
-        last = min(number + _NEIGHBOURS, bisect.bisect_right(starts, end + gap))
+        first = max(number - neighbours, bisect.bisect_left(starts, start - gap - longest))
+        last = min(number + neighbours, bisect.bisect_right(starts, end + gap))
         near = captions_lib.nearest(captions[first:last], start, end, settings.max_captions, gap)
         clips.append(ClipSpec(round(start, 6), round(end, 6), near))
     return clips

@@ -51,7 +51,7 @@ def _classes(path):
 def _check_split(path, split):
     found = {row["split"].lower() for _, row in _rows(path)}
     if not found & {"", *_SPELLINGS[split]}:
-        raise ValueError(f"{path}: no row of the split {split}; it has {', '.join(sorted(found)) or 'none'}")
+        raise ValueError(f"{path}: no row of the split {split}; it has {', '.join(sorted(found))[:200] or 'none'}")
 
 
 def _segments(path, split, labels):

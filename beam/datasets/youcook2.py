@@ -28,7 +28,7 @@ def read(request):
     subsets = {video.get("subset") for video in database.values() if isinstance(video, dict)}
     if _SUBSETS[request.split] not in subsets:
         found = ", ".join(sorted(subset for subset in subsets if isinstance(subset, str)))
-        raise ValueError(f"{path}: no video of the subset {_SUBSETS[request.split]}; it has {found or 'none'}")
+        raise ValueError(f"{path}: no video of the subset {_SUBSETS[request.split]}; it has {found[:200] or 'none'}")
     wanted = {name: video for name, video in database.items() if _is_of(video, _SUBSETS[request.split])}
     return inputs_of(lambda inputs, index: _entries(path, wanted, inputs), request)
 

@@ -95,9 +95,7 @@ def test_audioset(tmp_path):
     }
     assert _missing(inputs) == ["gone0000000"]
     write(segments, segments.read_text() + '--PJHxphWEs, 30, 40, "/m/0nope"\n')
-    with pytest.raises(
-        ValueError, match="balanced_train_segments.csv: line 8: label '/m/0nope' is none of the classes"
-    ):
+    with pytest.raises(ValueError, match="train_segments.csv: line 8: label '/m/0nope' is none of the classes"):
         _read(name, request)
 
 
@@ -292,12 +290,12 @@ def test_howto100m_is_read_video_by_video(tmp_path):
 
 def test_a_long_video_takes_no_square_of_its_length(tmp_path):
     name, request, (file,) = annotations.howto100m(tmp_path)
-    starts = [float(n) for n in range(20_000)]
+    starts = [float(n) for n in range(5_000)]
     # One narration over all of it would be near to all of them.
-    video = {"start": [0.0, *starts], "end": [20_000.0, *(n + 2 for n in starts)], "text": ["all"] + ["x"] * 20_000}
+    video = {"start": [0.0, *starts], "end": [5_000.0, *(n + 2 for n in starts)], "text": ["all"] + ["x"] * 5_000}
     write(file, json.dumps({"-zEVJRZ8zQY": video}))
     _, clips = _read(name, request)
-    assert len(clips["a/-zEVJRZ8zQY.mp4"]) > 19_000
+    assert len(clips["a/-zEVJRZ8zQY.mp4"]) == 5_000
 
 
 @pytest.mark.parametrize("maker", annotations.ALL, ids=lambda maker: maker.__name__)

@@ -1,0 +1,97 @@
+import json
+
+import pytest
+
+from mmv_tf.beam.datasets import annotation_files as files
+
+
+def _items(tmp_path, text, chunk=7):
+    path = tmp_path / "a.json"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    files_chunk, files.CHUNK = files.CHUNK, chunk
+    try:
+        return list(files.json_items(path, "an object"))
+    finally:
+        files.CHUNK = files_chunk
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 50, 1000])
+def test_a_large_object_is_read_in_pieces(tmp_path, chunk):
+    content = {f"-id{n}": {"start": [n, 1e-7], "text": ['a "b" \\ ü {', "}"]} for n in range(5)} | {"last": []}
+    for text in (
+        json.dumps(content),
+        json.dumps(content, indent=3),
+        "\ufeff" + json.dumps(content, ensure_ascii=False),
+    ):
+        assert _items(tmp_path, text + " \n", chunk) == list(content.items())
+    assert _items(tmp_path, " { } ", chunk) == []
+
+
+def test_python_writes_numbers_that_are_none(tmp_path):
+    ((key, value),) = _items(tmp_path, json.dumps({"a": {"text": [float("nan")]}}))
+    assert key == "a" and value["text"][0] != value["text"][0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "at its beginning .found 'nothing'"),
+        ("[]", "at its beginning"),
+        ('{"a": 1}', "after the key 'a' .found '1'"),
+        ('{"a": {}', "after the key 'a'"),
+        ('{"a": {}, }', "after the key 'a'"),
+        ('{"a": {} "b": {}}', "after the key 'a'"),
+        ('{"a": [1, }', "after the key 'a'"),
+        ('{"a": "x"}', "after the key 'a'"),
+        ("{1: []}", "at its beginning"),
+        ('{"a', "at its beginning"),
+        ('{"a": ' + "[" * 100_000, "after the key 'a'"),
+    ],
+)
+def test_what_is_no_such_object(tmp_path, text, message):
+    with pytest.raises(ValueError, match=f"a.json: not valid JSON {message}.*; expected an object$"):
+        _items(tmp_path, text)
+
+
+def test_one_value_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MAX_VALUE", 1000)
+    assert _items(tmp_path, json.dumps({"a": ["x" * 900]}))
+    with pytest.raises(ValueError, match="not valid JSON after the key 'a'"):
+        _items(tmp_path, json.dumps({"a": ["x" * 5000]}))
+
+
+def test_locate(tmp_path):
+    for name in ("deep/er/train.csv", "x/my_train.csv", "x/train.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert files.locate(tmp_path, ["train.csv", "*_train.csv"], "it") == tmp_path / "deep/er/train.csv"
+    assert files.locate(tmp_path, ["*train.csv"], "it") == tmp_path / "x/my_train.csv"  # nearest
+    assert files.locate(tmp_path / "x/train.txt", ["a.csv"], "it") == tmp_path / "x/train.txt"
+    (tmp_path / "x/your_train.csv").touch()
+    with pytest.raises(ValueError, match="both .*my_train.csv and .*your_train.csv could be meant"):
+        files.locate(tmp_path, ["*_train.csv"], "it")
+    with pytest.raises(ValueError, match="no a.csv or b.csv in it; expected it"):
+        files.locate(tmp_path, ["a.csv", "b.csv"], "it")
+
+
+def test_rows_of_many_kinds_of_csv(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes('\ufeffA , "b"\r\n\r\n1, "x, ""y"""\r\n,\r\n2\r\n3,z,more\r\n'.encode())
+    found = [(where.rsplit(": ")[-1], row["a"], row["b"]) for where, row in files.rows(path, ("a", "b"), "it")]
+    assert found == [("line 3", "1", 'x, "y"'), ("line 5", "2", ""), ("line 6", "3", "z")]
+    with pytest.raises(ValueError, match="a.csv: line 1: no column c; expected it"):
+        list(files.rows(path, ("a", "c"), "it"))
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "", "x", "1e9", None, [], "9" * 400])
+def test_what_is_no_time(text):
+    with pytest.raises(ValueError, match="is not a (number|time)"):
+        files.seconds(text)
+
+
+def test_ids_with_gaps():
+    assert files.by_id({2: "c", 0: "a"}, "f") == ("a", "(class 1)", "c")
+    with pytest.raises(ValueError, match="f: two classes are called 'a'"):
+        files.by_id({0: "a", 1: "a"}, "f")
+    with pytest.raises(ValueError, match="ids of classes must be"):
+        files.by_id({10**8: "a"}, "f")
