@@ -1,6 +1,6 @@
 """The Beam graph: files of sources -> references to sources -> staged clips -> shards.
 
-    Create(files) | Reshuffle | ReadSources | Reshuffle | DecodeSource | GroupByKey(shard) | WriteShard
+    Create(files) | ReadSources | Reshuffle | DecodeSource | GroupByKey(shard) | WriteShard
 
 The clips of a source are staged in one file, and only references to them travel through the grouping, so no runner
 ever holds the frames of a shard in memory, and a run that was killed finds the sources that it finished. Accepted and
@@ -101,8 +101,7 @@ def build(pipeline, files, root, output, split, settings, label_map, num_shards)
     staging = staging_folder(output, split)
     decoded = (
         pipeline
-        | "Files" >> beam.Create(files)
-        | "SpreadFiles" >> beam.Reshuffle()
+        | "Files" >> beam.Create(files)  # reshuffles by itself
         | "ReadSources" >> beam.FlatMap(spool.references)
         | "SpreadSources" >> beam.Reshuffle()
         | "DecodeSource" >> beam.ParDo(DecodeSource(root, staging, settings, label_map, num_shards))
