@@ -2,6 +2,7 @@
 
 import os
 import re
+import tokenize
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -50,8 +51,9 @@ def read_npy(path) -> np.ndarray:
     """
     try:
         matrix = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}: not a .npy file of numbers ({error}).") from error
+    except (ValueError, TypeError, EOFError, OverflowError, MemoryError, SyntaxError, tokenize.TokenError) as error:
+        # numpy reads the header as an expression of Python (literals only); what is none fails in many ways.
+        raise ValueError(f"{path}: not a .npy file of numbers ({' '.join(str(error).split())[:200]}).") from error
     if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
         raise ValueError(f"{path}: must hold one matrix of numbers, [words, dim].")
     _check_size(path, *matrix.shape)

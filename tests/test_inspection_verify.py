@@ -15,6 +15,7 @@ from mmv_tf.dataset_card import DatasetCard, Split, load
 from mmv_tf.inspection import folder as folders
 from mmv_tf.inspection.verify import verify
 from tests import record_fixtures
+from tests.beam import memory_files
 
 NUMBER = 2  # shards of the split
 
@@ -208,3 +209,33 @@ def test_records_of_another_tool(tmp_path, capsys):
 def test_a_hostile_key_cannot_command_a_terminal(tmp_path):
     write(tmp_path, [make("\x1b[2J\n" + "k" * 500, end=1.0)])
     assert all("\x1b" not in p and "\n" not in p and len(p) < 400 for p in problems(tmp_path))
+
+
+def test_records_in_a_bucket(good):
+    for path in good.iterdir():
+        memory_files.FILES[f"mem://bucket/set/{path.name}"] = (path.read_bytes(), 0.0)
+    try:
+        assert problems("mem://bucket/set") == []
+        name = next(iter(load(good).splits["train"].shards))
+        url = f"mem://bucket/set/{name}"
+        memory_files.FILES[url] = (memory_files.FILES[url][0][:-1], 0.0)
+        assert any(problem.startswith(f"{name}: the shard ends before") for problem in problems("mem://bucket/set"))
+    finally:
+        memory_files.FILES.clear()
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"label_map": ["saw"]}, "label_map is of the wrong type"),
+        ({"splits": {"train": {"shards": {"train-00000-of-00002": "3"}}}}, "splits/train/shards is of the wrong type"),
+        ({"splits": {"train": {"shards": {}, "counters": 3}}}, "splits/train is of the wrong type"),
+        ({"splits": {}}, "lists no split: a run of preprocess has not ended"),
+        ({"schema_version": 99}, "newer than"),
+    ],
+)
+def test_a_card_that_makes_no_sense_is_one_line(good, capsys, change, said):
+    card = json.loads((good / "dataset.json").read_text())
+    (good / "dataset.json").write_text(json.dumps(card | change))
+    assert inspect.main(["verify", str(good), "--processes=1"]) == 2
+    assert said in capsys.readouterr().err

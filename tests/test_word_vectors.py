@@ -90,7 +90,9 @@ def test_npy(tmp_path):
     np.save(tmp_path / "objects.npy", np.array([[object()]]), allow_pickle=True)
     (tmp_path / "pickle.npy").write_bytes(pickle.dumps(MATRIX))
     (tmp_path / "short.npy").write_bytes((tmp_path / "good.npy").read_bytes()[:-8])
-    for name in ("objects.npy", "pickle.npy", "short.npy"):
+    good = (tmp_path / "good.npy").read_bytes()
+    (tmp_path / "open.npy").write_bytes(good.replace(b"}", b"(", 1))
+    for name in ("objects.npy", "pickle.npy", "short.npy", "open.npy"):
         with pytest.raises(ValueError, match=f"{name}: not a .npy file of numbers"):
             word_vectors.read_npy(tmp_path / name)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from mmv_tf import dataset_card
@@ -51,7 +52,11 @@ class Folder:
             parsed = {name: shard_name(name) for name in self.names}
             of = {name: parts.split if parts else "" for name, parts in parsed.items() if parts or "tfrecord" in name}
         found = {name: of[name] for name in self.names if name in of and split in (None, of[name])}
-        if not found and not (self.card and self.card.splits):
+        if self.card and not self.card.splits:
+            raise ValueError(
+                f"{self.path}: {dataset_card.FILE_NAME} lists no split: a run of preprocess has not ended; start it again"
+            )
+        if not found and not self.card:
             raise ValueError(
                 f"{self.path}: no {dataset_card.FILE_NAME}, and no file named like a shard, such as "
                 f"train-00000-of-00008{f' (of the split {split})' if split else ''}: is it a folder of records?"
@@ -75,7 +80,35 @@ def read(path: str) -> Folder:
             raise ValueError(f"{path}: no such folder")
         names, read_text = sorted(os.listdir(path)), None
     card = dataset_card.load(path, read_text) if dataset_card.FILE_NAME in names else None
+    if card is not None and (wrong := next(_wrong_types(card), None)):
+        raise ValueError(f"{path}: {dataset_card.FILE_NAME}: {wrong} is of the wrong type; it was changed by hand")
     return Folder(path, names, card)
+
+
+def _wrong_types(card) -> Iterator[str]:
+    """Names the fields whose type is not what it should be."""
+    number = (int, float)
+
+    def counts(name, value):
+        if not isinstance(value, dict) or not all(isinstance(count, number) for count in value.values()):
+            yield name
+
+    for name in ("frame_rate", "sample_rate", "short_side"):
+        if not isinstance(getattr(card, name), number):
+            yield name
+    yield from counts("label_map", card.label_map)
+    for split, content in card.splits.items():
+        yield from counts(f"splits/{split}/shards", content.shards)
+        if not isinstance(content.counters, dict) or not isinstance(content.settings, dict):
+            yield f"splits/{split}"
+            return
+        yield from counts(f"splits/{split}/counters/reasons", content.counters.get("reasons", {}))
+        others = {name: value for name, value in content.counters.items() if name != "reasons"}
+        yield from counts(f"splits/{split}/counters", others)
+        if not isinstance(content.settings.get("sha256", {}), dict):
+            yield f"splits/{split}/settings/sha256"
+        if not isinstance(content.settings.get("max_captions", 0), int):
+            yield f"splits/{split}/settings/max_captions"
 
 
 def open_file(path: str):

@@ -224,7 +224,7 @@ def _against_card(folder: Folder, shards: list[Shard]) -> Iterator[str]:
             if shard.records != content.shards[shard.name]:
                 yield f"{shard.name}: {shard.records} good records; dataset.json says {content.shards[shard.name]}"
             if shard.sha256 and checksums.get(shard.name, shard.sha256) != shard.sha256:
-                yield f"{shard.name}: SHA-256 {shard.sha256[:12]}...; dataset.json says {checksums[shard.name][:12]}..."
+                yield f"{shard.name}: SHA-256 {shard.sha256[:12]}...; dataset.json says {shown(str(checksums[shard.name]), 12)}"
         counters = content.counters
         if not counters:
             continue
@@ -233,9 +233,10 @@ def _against_card(folder: Folder, shards: list[Shard]) -> Iterator[str]:
             yield f"split {split}: {accepted} accepted + {rejected} rejected is not {read} read"
         if accepted != content.num_records:
             yield f"split {split}: {accepted} accepted; the shards of dataset.json hold {content.num_records}"
-        if sum(counters.get("reasons", {}).values()) != rejected:
-            yield f"split {split}: {rejected} rejected; the reasons add up to {sum(counters['reasons'].values())}"
-        if letters.reasons[split] != collections.Counter(counters.get("reasons", {})):
+        reasons = collections.Counter(counters.get("reasons", {}))
+        if reasons.total() != rejected:
+            yield f"split {split}: {rejected} rejected; the reasons add up to {reasons.total()}"
+        if letters.reasons[split] != reasons:
             yield (
                 f"split {split}: {DEAD_LETTERS} holds {letters.reasons[split].total()} lines; dataset.json says "
                 f"{rejected} rejected, or the reasons differ"
