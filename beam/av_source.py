@@ -2,6 +2,7 @@
 
 import collections
 import logging
+import math
 import os
 import stat
 import struct
@@ -112,7 +113,7 @@ class AvSource:
         self._jumps = bool(_JUMPING_CLOCK & self._formats())
         self._shift = dict.fromkeys(self.ticks, 0.0)  # seconds added to the clock of a stream
         self._expected = {}  # {stream index: decoding time of its next packet, seconds}
-        self._read_from, self._position = 0.0, 0.0  # seconds
+        self._read_from, self._position = -math.inf, -math.inf  # seconds
         self.broken = False  # reading failed before the end
 
     def close(self):
@@ -203,18 +204,19 @@ class AvSource:
         times = collections.deque(maxlen=2 * _REORDERED + 1)  # of the pictures around the one that is decided on
 
         def decided(packet):
-            if packet.stream.index != index or packet.pts is None or packet.is_discard:
+            # Without the time of one, those around it are guessed from what is decoded.
+            if packet.stream.index != index or None in times or packet.is_discard:
                 return packet, False
             begin = packet.pts * tick - self.offset
             # A picture that is not among the known ones only makes the time longer, and the picture more needed.
-            return packet, not wanted(begin, min((time for time in times if time > begin), default=float("inf")))
+            return packet, not wanted(begin, min((time for time in times if time > begin), default=math.inf))
 
         for packet in self.packets():
             queue.append(packet)
             if packet.stream.index == index:
                 ahead += 1
-                if packet.pts is not None and not packet.is_discard:
-                    times.append(packet.pts * tick - self.offset)
+                if not packet.is_discard:
+                    times.append(None if packet.pts is None else packet.pts * tick - self.offset)
             while ahead > _REORDERED or len(queue) > _QUEUE:
                 ahead -= queue[0].stream.index == index
                 yield decided(queue.popleft())

@@ -15,10 +15,10 @@ from mmv_tf.beam import decode_worker
 from mmv_tf.beam.specs import Reason
 
 _START_SECONDS = 60.0  # allowed for the imports of a fresh child, beside the time for its first answer
-# What a source may take in all, in seconds for each second that is decoded, beside settings.timeout_seconds: several
-# times what 4k video at 60 Hz takes on one core. Without it a source could answer a clip a minute for days.
-_SLOWEST = 5.0
-_BETWEEN = 10.0  # seconds decoded beside a clip, to reach it
+# What a source may take in all, beside settings.timeout_seconds, for each second that is decoded: more than 4k video at
+# 60 Hz takes on one core. Without it a source could answer a clip a minute for days.
+_SLOWEST = 3.0
+_TO_REACH = 10.0  # seconds decoded before a clip, where another one does not end there
 
 
 class Failure(Exception):
@@ -54,20 +54,20 @@ class DecodeClient:
         if self._child is None:
             self._start()
             allowed += _START_SECONDS
-        finished, left = False, math.inf  # seconds
+        finished, total, used = False, math.inf, 0.0  # seconds
         try:
             request = {"path": os.path.abspath(path), "clips": clips, "settings": dataclasses.asdict(self._settings)}
             decode_worker.write_message(self._child.stdin, request)
             while True:
-                if left <= 0:
+                if used >= total:
                     raise TimeoutError
                 began = time.monotonic()
-                deadline = began + min(allowed, left)
+                deadline = began + min(allowed, total - used)
                 header, blobs = decode_worker.read_message(lambda size, deadline=deadline: self._read(size, deadline))
-                left -= time.monotonic() - began
+                used += time.monotonic() - began
                 allowed = self._settings.timeout_seconds
                 if "plan" in header:
-                    left = allowed + _SLOWEST * sum(end - start + _BETWEEN for _, start, end in header["plan"])
+                    total = used + allowed + _SLOWEST * _decoded_seconds(header["plan"])
                 finished = "done" in header or "piece" not in header and "reason" in header
                 if "done" in header:
                     return
@@ -75,10 +75,10 @@ class DecodeClient:
                     raise Failure(Reason(header["reason"]), header["detail"])
                 yield header, blobs
         except TimeoutError:
-            what = (
-                "no clip finished within" if allowed <= left else "slow throughout: the clips were not finished after"
-            )
-            raise Failure(Reason.TIMEOUT, f"{what} {min(allowed, left):.3g} s") from None
+            what = f"no clip finished within {allowed:g} s"
+            if total - used < allowed:
+                what = f"slow throughout: not all clips finished within {total:.0f} s"
+            raise Failure(Reason.TIMEOUT, what) from None
         except (EOFError, BrokenPipeError, ValueError, KeyError) as error:
             raise Failure(Reason.CRASH, self._epitaph(error)) from None
         finally:
@@ -136,3 +136,12 @@ class DecodeClient:
         lines = self._errors.read(1 << 20).decode("utf-8", "replace").strip().splitlines()
         how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         return f"{how}: {lines[-1][:200]}" if lines else how
+
+
+def _decoded_seconds(plan):
+    """Of the source, that are decoded for the pieces of a plan, about."""
+    seconds, before = 0.0, 0.0
+    for _, start, end in plan:
+        seconds += end - start + min(max(0.0, start - before), _TO_REACH)
+        before = max(before, end)
+    return seconds

@@ -26,6 +26,8 @@ def write_video(
     rotation=0,
     gop=12,
     pix_fmt="yuv420p",
+    codec_options=None,
+    aspect=None,
     draw=None,
     sound_first=False,
     options=None,
@@ -37,6 +39,8 @@ def write_video(
       beep_at: seconds; a loud 1 kHz for 10 ms from there and silence otherwise. None: a quiet 440 Hz.
       sound_from, sound_until: seconds in which there is a sound track.
       times: of the pictures in seconds, for a variable frame rate.
+      codec_options: of the encoder of the pictures.
+      aspect: (width, height) of a pixel.
       rotation: degrees that the display matrix turns the picture by.
       sound_first: the sound is stream 0.
       draw: function of n -> uint8 [height, width, 3] instead of the grey level.
@@ -46,8 +50,10 @@ def write_video(
         if sound_codec and sound_first:
             track = container.add_stream(sound_codec, rate=sound_rate, layout=layout)
         if codec:
-            stream = container.add_stream(codec, rate=fps)
+            stream = container.add_stream(codec, rate=fps, options=codec_options or {})
             stream.width, stream.height = size
+            if aspect:
+                stream.codec_context.sample_aspect_ratio = Fraction(*aspect)
             stream.pix_fmt = pix_fmt
             stream.codec_context.gop_size = gop
             stream.codec_context.time_base = base = Fraction(1, 1000 if times else fps)
@@ -76,7 +82,8 @@ def _write_sound(container, track, until, begin_at, beep_at):
     channels = np.repeat(wave[None].astype(np.float32), layout.nb_channels, 0)
     resampler = av.AudioResampler(track.codec_context.format, layout, rate)
     for first in range(0, channels.shape[1], 1024):
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(channels[:, first : first + 1024]), "fltp", layout.name)
+        block = np.ascontiguousarray(channels[:, first : first + 1024].T).reshape(1, -1)  # planar: 7.1 fails in PyAV
+        frame = av.AudioFrame.from_ndarray(block, "flt", layout.name)
         frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
         frame.pts = first + round(begin_at * rate)
         for converted in resampler.resample(frame):
