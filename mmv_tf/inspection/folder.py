@@ -54,7 +54,8 @@ class Folder:
         found = {name: of[name] for name in self.names if name in of and split in (None, of[name])}
         if self.card and not self.card.splits:
             raise ValueError(
-                f"{self.path}: {dataset_card.FILE_NAME} lists no split: a run of preprocess has not ended; start it again"
+                f"{self.path}: {dataset_card.FILE_NAME} lists no split: a run of preprocess has not ended; "
+                "start it again"
             )
         if not found and not self.card:
             raise ValueError(
