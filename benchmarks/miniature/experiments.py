@@ -1,0 +1,95 @@
+"""The tables of the paper in miniature: which runs each needs, and what the paper says of their order."""
+
+from typing import NamedTuple
+
+
+class Claim(NamedTuple):
+    """The paper has `better` above `worse` (rows of a table) by the figures `paper`; here by `measures`."""
+
+    better: str
+    worse: str
+    measures: tuple[str, ...]
+    paper: str
+
+
+class Table(NamedTuple):
+    """A table. rows: {name of the row: name of the run, which is that of its gin file}; baselines that it must have."""
+
+    title: str
+    rows: dict[str, str]
+    columns: tuple[str, ...]
+    claims: tuple[Claim, ...]
+    baselines: tuple[str, ...] = ("chance", "untrained", "raw")
+
+
+VIDEO = ("probe/video/camera", "probe/video/game", "probe/video/new_game")
+SOUND = ("probe/audio/firing", "probe/audio/action")
+TEXT = ("retrieval/text->video game R@1", "retrieval/text->video camera within R@1")
+AUDIO_TEXT = ("retrieval/text->audio game R@1", "retrieval/audio->text game R@1")
+CLIPS = ("retrieval/video->audio within R@1", "retrieval/video->audio R@10")
+ALL = (*VIDEO, "probe/video/action", *SOUND, *TEXT, *CLIPS, *AUDIO_TEXT)
+IMAGES = ("probe/image/game", "probe/image/new_game", "retrieval/text->image game R@1", "retrieval/audio->image R@10")
+SHOTS = (2, 8)
+FEW = tuple(f"fine-tuned/{shots} clips a game" for shots in SHOTS)
+
+TABLES = {
+    "a": Table(
+        "Modalities",
+        {"VT": "vt", "VA": "va", "VAT (FAC)": "fac"},
+        ALL,
+        (
+            Claim("VAT (FAC)", "VT", VIDEO, "UCF101 84.7 > 82.7, HMDB51 57.3 > 55.9"),
+            Claim("VAT (FAC)", "VA", VIDEO, "UCF101 84.7 > 75.5, HMDB51 57.3 > 51.6"),
+            Claim("VT", "VA", VIDEO, "UCF101 82.7 > 75.5, HMDB51 55.9 > 51.6"),
+            Claim("VA", "VAT (FAC)", SOUND, "ESC-50 79.0 > 78.7"),
+            Claim("VAT (FAC)", "VT", TEXT, "MSR-VTT R@10 28.6 > 27.5, but YouCook2 32.2 < 33.6"),
+        ),
+    ),
+    "b": Table(
+        "Merging strategies",
+        {"Shared": "shared", "Disjoint": "disjoint", "FAC": "fac"},
+        ALL,
+        (
+            Claim("FAC", "Shared", VIDEO, "UCF101 86.2 > 84.7, HMDB51 62.5 > 60.2"),
+            Claim("FAC", "Disjoint", VIDEO, "UCF101 86.2 > 85.1, HMDB51 62.5 > 59.3"),
+            Claim("Shared", "FAC", SOUND, "ESC-50 88.5 > 88.0"),
+            Claim("FAC", "Disjoint", SOUND, "ESC-50 88.0 > 87.0"),
+            Claim("FAC", "Shared", TEXT, "YouCook2 23.8 > 20.8, MSR-VTT 23.5 > 22.4"),
+            Claim("FAC", "Disjoint", AUDIO_TEXT, "disjoint spaces cannot compare audio and text"),
+        ),
+    ),
+    "c": Table(
+        "Deflation",
+        {"naive": "naive", "trained": "trained", "inflated": "inflated"},
+        IMAGES,
+        (
+            Claim("trained", "naive", IMAGES, "VOC 71.4 > 41.8, ImageNet top-1 45.2 > 20.7"),
+            Claim("inflated", "trained", IMAGES, "VOC 72.1 > 71.4, ImageNet top-1 46.7 > 45.2"),
+        ),
+    ),
+    "d": Table(
+        "Batch size and narration candidates",
+        {
+            "batch 16": "batch16",
+            "batch 64, 5 candidates": "fac",
+            "batch 128": "batch128",
+            "1 candidate": "candidates1",
+            "3 candidates": "candidates3",
+        },
+        ALL,
+        (
+            Claim("batch 64, 5 candidates", "batch 16", (*VIDEO, *TEXT, *CLIPS), "more negatives are used throughout"),
+            Claim("batch 128", "batch 64, 5 candidates", (*VIDEO, *TEXT, *CLIPS), "more negatives are used throughout"),
+            Claim("batch 64, 5 candidates", "1 candidate", TEXT, "MIL-NCE: several candidates beat one"),
+            Claim("3 candidates", "1 candidate", TEXT, "MIL-NCE: several candidates beat one"),
+        ),
+    ),
+    "e": Table(
+        "Fine-tuning with few labels",
+        {"pretrained (FAC)": "fac", "from scratch": "untrained"},
+        FEW,
+        (Claim("pretrained (FAC)", "from scratch", FEW, "pretraining beats training from scratch"),),
+        ("chance",),
+    ),
+}
+ORDER = ("a", "b", "c", "e", "d")  # the most important first

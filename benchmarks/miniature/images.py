@@ -1,0 +1,87 @@
+"""The image networks of a deflated run (paper section 3.3), measured like the video network: on the middle frame.
+
+    python -m benchmarks.miniature.images --workdir build/miniature/runs/fac-0 --data build/miniature
+
+Camera movements cannot be seen in one frame; measured is which game it is, and finding pictures by sentence and sound.
+"""
+
+import argparse
+import json
+import pathlib
+
+from benchmarks.miniature import embeddings, measure
+from demo.encode import whole_file
+
+VARIANTS = ("naive", "trained", "inflated")
+RETRIEVAL = ("text->video game R@1", "video->text game R@1", "audio->video R@10", "video->audio R@10")
+
+
+def named(values: dict[str, float]) -> dict[str, float]:
+    """The measures of pictures, under their own names."""
+    kept = {"probe/video/game", "probe/video/new_game", *(f"retrieval/{name}" for name in RETRIEVAL)}
+    return {name.replace("video", "image"): value for name, value in values.items() if name in kept}
+
+
+def probes(parts: dict[str, embeddings.Part]) -> dict[str, float]:
+    fit, choose = measure.halves(parts["new_train"])
+    return {
+        "probe/video/game": measure.probe(parts["train"], parts["val"], parts["test"], "video", "game"),
+        "probe/video/new_game": measure.probe(fit, choose, parts["new_test"], "video", "game"),
+    }
+
+
+def measure_variants(workdir: pathlib.Path, data: pathlib.Path, variants=VARIANTS) -> dict:
+    """{variant: {measure: per cent}}, and 'raw' and 'chance' alike."""
+    import tensorflow as tf
+
+    from mmv_tf import workdir as workdirs
+    from mmv_tf.deflate import image_network
+
+    loaded = workdirs.load(str(workdir))
+    model, embedder, found = loaded.model, embeddings.Embedder(loaded, data), {}
+    texts = embedder.sentences([s["text"] for s in measure.sentences()])
+
+    def middle(batch):
+        return batch["video"][:, batch["video"].shape[1] // 2]
+
+    for variant in variants:
+        network = image_network(model, str(workdir), variant, loaded.pipeline.video.num_frames)
+
+        @tf.function(autograph=False)
+        def embed(images, audio, network=network):
+            return {**model.embed({"audio": audio}), "video": model.embed_repr("video", network(images))}
+
+        def of_batch(batch, embed=embed):
+            values = embed(tf.constant(middle(batch)), tf.constant(batch["audio"]))
+            return {(m, space): rows.numpy() for m, spaces in values.items() for space, rows in spaces.items()}
+
+        parts = {name: embedder.part(name, of_batch) for name in embeddings.SPLITS}
+        found[variant] = named(probes(parts) | measure.retrievals(parts["test"], texts))
+
+    def raw(batch):
+        return embeddings.raw({**batch, "video": middle(batch)[:, None]})
+
+    bare = {name: embedder.part(name, raw) for name in embeddings.SPLITS}
+    nothing = embeddings.Part(bare["test"].rows, {})
+    found["raw"] = named(probes(bare))
+    found["chance"] = named(measure.probe_chance(bare) | measure.retrievals(nothing, {}))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.miniature.images", description=__doc__.split("\n")[0])
+    parser.add_argument("--workdir", required=True, type=pathlib.Path)
+    parser.add_argument("--data", default="build/miniature", type=pathlib.Path)
+    parser.add_argument(
+        "--untrained", action="store_true", help="a run of train --mode=init: nothing is deflated in it"
+    )
+    arguments = parser.parse_args()
+    variants = ("naive", "inflated") if arguments.untrained else VARIANTS
+    result = measure_variants(arguments.workdir, arguments.data, variants)
+    with whole_file(arguments.workdir / "images.json") as partial:
+        partial.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

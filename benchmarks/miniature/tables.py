@@ -1,0 +1,174 @@
+"""Measured runs to a table: JSON with its baselines, what of the paper's order holds, and Markdown. No TensorFlow."""
+
+import json
+import pathlib
+
+import numpy as np
+
+from benchmarks.miniature.experiments import FEW, SHOTS, TABLES, Claim
+from demo.encode import whole_file
+from mmv_tf.evals.statistics import over_folds
+
+SCHEMA = 1
+
+
+def read(path: pathlib.Path) -> dict:
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: run python -m benchmarks.miniature.run first, without --report")
+    return json.loads(path.read_text("utf-8"))
+
+
+def collect(table: str, data: pathlib.Path, seeds, command: str) -> dict:
+    """The result of a table from the folders of its runs; values are per cent, one a seed.
+
+    Raises:
+      ValueError: a run is not measured; names its file.
+    """
+    made = TABLES[table]
+    runs = {(name, seed): data / "runs" / f"{name}-{seed}" for seed in seeds for name in (*made.rows.values(), "fac",
+            "untrained")}  # fmt: skip
+    rows: dict[str, dict[str, list[float]]] = {name: {} for name in made.rows}
+    baselines: dict[str, dict[str, list[float]]] = {name: {} for name in made.baselines}
+    notes: list[str] = []
+
+    def add(row, values):
+        for column in made.columns:
+            if column in values:
+                row.setdefault(column, []).append(values[column])
+
+    for seed in seeds:
+        bare, fac = runs["untrained", seed], runs["fac", seed]
+        if table == "c":
+            images, untrained = read(fac / "images.json"), read(bare / "images.json")
+            for name in rows:
+                add(rows[name], images[name])
+            for name, values in (("untrained", untrained["inflated"]), ("raw", images["raw"]),
+                                 ("chance", images["chance"])):  # fmt: skip
+                add(baselines[name], values)
+        elif table == "e":
+            for column, shots in zip(FEW, SHOTS, strict=True):
+                found = read(fac / "results" / f"few_labels_{shots}.json")
+                sides = {"pretrained (FAC)": found["network"], "from scratch": found["baselines"]["untrained"]}
+                for name, row in (*sides.items(), ("chance", found["baselines"]["chance"])):
+                    values = (baselines if name == "chance" else rows)[name]
+                    values.setdefault(column, []).append(row["measures"][found["metric"]]["value"])
+        else:
+            for name, run in made.rows.items():
+                found = read(runs[run, seed] / "miniature.json")
+                add(rows[name], found["measures"])
+                notes += [f"{name} has no common space for {pair}: chance" for pair in found["incomparable"]]
+            found = read(bare / "miniature.json")
+            for name, values in (("untrained", found["measures"]), ("raw", found["raw"]), ("chance", found["chance"])):
+                add(baselines[name], values)
+    statistics = read(data / "statistics.json")
+    return {
+        "schema": SCHEMA,
+        "table": table,
+        "title": made.title,
+        "command": command,
+        "seeds": list(seeds),
+        "data": statistics["checksums"]["clips.jsonl"],
+        "rows": rows,
+        "baselines": baselines,
+        "orderings": [one for claim in made.claims for one in orderings(claim, rows)],
+        "notes": list(dict.fromkeys(notes)),
+    }
+
+
+def orderings(claim: Claim, rows: dict) -> list[dict]:
+    """Whether a claim holds, measure by measure: difference of the means, and its t interval over paired seeds."""
+    found = []
+    for measure in claim.measures:
+        better, worse = (np.array(rows[name].get(measure, [])) for name in (claim.better, claim.worse))
+        if not len(better) or len(better) != len(worse):
+            continue
+        difference = better - worse
+        low, high = over_folds(difference) if len(difference) > 1 else (-np.inf, np.inf)
+        outside = bool(low > 0 or high < 0)
+        found.append(
+            {
+                "better": claim.better,
+                "worse": claim.worse,
+                "measure": measure,
+                "paper": claim.paper,
+                "difference": round(float(difference.mean()), 2),
+                "low": round(float(low), 2) if np.isfinite(low) else None,
+                "high": round(float(high), 2) if np.isfinite(high) else None,
+                "verdict": ("holds" if difference.mean() > 0 else "reversed") if outside else "within noise",
+            }
+        )
+    return found
+
+
+def validate(result: dict) -> None:
+    """Raises ValueError where a baseline or a row lacks values; names it."""
+    table = TABLES[result["table"]]
+    for name in table.baselines:
+        if not result["baselines"].get(name):
+            raise ValueError(f"table {result['table']} lacks the baseline {name!r}: it is neither written nor shown")
+    for column in table.columns:
+        if not any(column in row for row in result["rows"].values()):
+            continue
+        wanted = [
+            n for n in table.baselines if n != "raw" or column.startswith("probe/")
+        ]  # raw data has no common space
+        for name in wanted:
+            values = result["baselines"][name].get(column, [])
+            if len(values) != len(result["seeds"]) or not np.isfinite(values).all():
+                raise ValueError(f"table {result['table']}: the baseline {name!r} lacks {column!r}")
+    for name, row in result["rows"].items():
+        if not row or any(len(v) != len(result["seeds"]) or not np.isfinite(v).all() for v in row.values()):
+            raise ValueError(f"table {result['table']}: the row {name!r} lacks values of some seed")
+
+
+def write(path: pathlib.Path, result: dict) -> None:
+    """Writes a valid result."""
+    validate(result)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+
+
+def _cell(values) -> str:
+    if not values:
+        return "-"
+    spread = f" ({min(values):.0f}-{max(values):.0f})" if len(set(values)) > 1 else ""
+    return f"{np.mean(values):.1f}{spread}"
+
+
+def _short(measure: str) -> str:
+    return measure.removeprefix("probe/").removeprefix("retrieval/").removeprefix("fine-tuned/")
+
+
+def markdown(result: dict) -> str:
+    """A table and what of the paper's order holds. Raises ValueError where `validate` does."""
+    validate(result)
+    table = TABLES[result["table"]]
+    names = {**{name: result["baselines"][name] for name in table.baselines}, **result["rows"]}
+    lines = [f"## ({result['table']}) {result['title']}", "", f"`{result['command']}`", "",
+             "| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]  # fmt: skip
+    for column in table.columns:
+        lines.append(f"| {_short(column)} | " + " | ".join(_cell(row.get(column)) for row in names.values()) + " |")
+    lines += ["", *(f"{note}." for note in result["notes"]), ""]
+    lines += ["| the paper's order | by | difference | 95 % over seeds | |", "|---|---|---|---|---|"]
+    for one in result["orderings"]:
+        interval = "-" if one["low"] is None else f"{one['low']:+.1f} to {one['high']:+.1f}"
+        lines.append(
+            f"| {one['better']} > {one['worse']} ({one['paper']}) | {_short(one['measure'])} | "
+            f"{one['difference']:+.1f} | {interval} | {one['verdict']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def write_page(results: pathlib.Path) -> None:
+    """Writes RESULTS/README.md from all results of the miniature benchmark that are there."""
+    parts = [markdown(json.loads(path.read_text("utf-8"))) for path in sorted(results.glob("miniature_*.json"))]
+    head = (
+        "# The paper's tables in miniature\n\n"
+        "Made by `python -m benchmarks.miniature.run`; the data is described in benchmarks/miniature/CARD.md. "
+        "Per cent: the mean over seeds, in brackets the least and the greatest. 'within': among the clips of one "
+        "game. Raw frames and sound have no space in common, so they are baselines of probes only. 'holds' and "
+        "'reversed' are outside the noise of the seeds, by a paired t interval.\n\n"
+    )
+    with whole_file(results / "README.md") as partial:
+        partial.write_text(head + "\n".join(parts), "utf-8")
