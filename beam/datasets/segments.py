@@ -22,7 +22,7 @@ def inputs_of_segments(segments, request, labels):
 
     A file is known to be the segment itself, already cut, by its name: id_start_end or id_start, with the times of the
     row in seconds or milliseconds (id_000010_000020, id_10.000_20.000, id_10_20, id_10000_20000, id_10000). A file that
-    is named by the id alone may be either, and --files must say.
+    is named by the id alone (or by Y and the id, as PANNs does) may be either, and --files must say.
     """
 
     def entries(inputs, index):
@@ -43,13 +43,14 @@ def _entry(segment, index, files):
     for stem in cut_names(video_id, start, end):
         if index.find(stem):
             return Entry(where, stem, (cut,), labels[0] if labels else "")
-    if (path := index.find(video_id)) and files is None:
+    plain = next((stem for stem in (video_id, f"Y{video_id}") if index.find(stem)), video_id)
+    if (path := index.find(plain)) and files is None:
         raise ValueError(
             f"{where}: {path} is named by the id alone: say with --files=whole that such files are whole videos, of "
             f"which the segment is taken, or with --files=cut that they are the segments already"
         )
     clip = cut if files == "cut" else ClipSpec(start, end, labels=labels)
-    return Entry(where, video_id, (clip,), labels[0] if labels else "")
+    return Entry(where, plain, (clip,), labels[0] if labels else "")
 
 
 def cut_names(video_id, start, end):

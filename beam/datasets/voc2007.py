@@ -59,7 +59,7 @@ def _entries(listed, described):
         except (ElementTree.ParseError, LookupError) as error:
             yield bad_row(name, where, f"Annotations/{name}.xml: {error}")
             continue
-        yield Entry(where, name, (ClipSpec(labels=labels),))
+        yield Entry(where, name, (ClipSpec(labels=labels),), "JPEGImages")  # segmentations are called alike
 
 
 def _labels(path):

@@ -106,6 +106,9 @@ def test_whole_videos_are_told_from_segments_by_the_option(tmp_path):
         _read(name, request)
     assert _read(name, request, files="whole")[1]["gone0000000.mp4"] == (ClipSpec(30.0, 40.0, (), ("Car",)),)
     assert _read(name, request, files="cut")[1]["gone0000000.mp4"] == _whole("Car")
+    touch(tmp_path / "sounds", "Y--PJHxphWEs.wav")
+    os.remove(tmp_path / "sounds/--PJHxphWEs_30000.webm")
+    assert _read(name, request, files="whole")[1]["Y--PJHxphWEs.wav"] == (ClipSpec(30.0, 40.0, (), ("Car",)),)
     # A second segment of the same video; the same segment again joins its labels; times that are none cost the row.
     more = 'gone0000000, 10, 20, "/m/09x0r"\ngone0000000, 10.0, 20.0, "/m/0k4j"\ngone0000000, 20, 10, ""\n'
     write(segments, segments.read_text() + more, bom=True, crlf=True)
