@@ -71,7 +71,9 @@ class DecodeSource(beam.DoFn):
         name = FileSystems.join(self._staging, self._settings.fingerprint(source, version, labels, self._num_shards))
         if FileSystems.exists(name + ".json"):
             index = json.loads(shards.read_text(name + ".json"))
-            if not any(rejection[2] in _RETRIED for rejection in index["rejections"]):
+            # A run that was killed while it deleted its staging may have left the one file without the other.
+            whole = shards.size(index["file"]) == index["bytes"]
+            if whole and not any(rejection[2] in _RETRIED for rejection in index["rejections"]):
                 return index
         file = f"{name}-{uuid.uuid4().hex}.tfrecord"
         with shards.WholeFile(self._staging, file) as out:
@@ -207,6 +209,7 @@ class _Stage:
                 words.update(captions_lib.words(caption.text))
         return {
             "file": self._file,
+            "bytes": self._out.size,
             "records": self._records,
             "planned": self._planned,
             "rejections": self._rejections,

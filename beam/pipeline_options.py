@@ -1,6 +1,7 @@
 """Options that a command passes on to Apache Beam."""
 
 import argparse
+import importlib
 
 
 def parse(parser, flags):
@@ -10,6 +11,12 @@ def parse(parser, flags):
     """
     from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
+    runner = PipelineOptions(flags).view_as(StandardOptions).runner or "DirectRunner"
+    if "." in runner:  # a class by its full name: the options of its own are known when its module is imported
+        try:
+            importlib.import_module(runner.rpartition(".")[0])
+        except ImportError as error:
+            parser.error(f"--runner {runner}: {error}")
     known = argparse.ArgumentParser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
     for options in PipelineOptions.__subclasses__():
         options._add_argparse_args(known)
@@ -18,7 +25,7 @@ def parse(parser, flags):
         parser.error(f"unknown option {unknown[0]}: neither of this program nor of Apache Beam")
     options = PipelineOptions(flags)
     direct = options.view_as(DirectOptions)
-    if (options.view_as(StandardOptions).runner or "DirectRunner") == "DirectRunner":
+    if runner == "DirectRunner":
         # Decoding happens in one child process a worker thread: threads start at once, processes take 10 s.
         if not any(flag.startswith("--direct_num_workers") for flag in flags):
             direct.direct_num_workers = 0  # as many as there are cores

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pathlib
 import sys
 import types
 
@@ -200,6 +201,24 @@ def test_sound_that_failed_is_counted_and_the_clip_kept(root, tmp_path, monkeypa
 def test_a_path_that_comes_twice_is_an_error(root, tmp_path):
     with pytest.raises(Exception, match="two clips of the same key.*a path came twice"):
         _run(_sources()[:1] * 2, root, tmp_path)
+
+
+def test_what_is_staged_is_taken_over_only_if_it_is_whole(root, tmp_path):
+    spooled = spool.write(iter(_sources()[:2]), str(tmp_path))
+    step = decode_source.DecodeSource(str(root), str(tmp_path), SETTINGS, {"x": 0, "y": 1}, 3)
+
+    def files():
+        """Of the records of each source."""
+        found = [step.process(reference) for reference in spool.references(spooled.files[0])]
+        return [{item[2] for _, item in elements if item[0] == "record"} for elements in found]
+
+    first = files()
+    assert files() == first
+    (lost,) = first[0]
+    pathlib.Path(lost).unlink()  # as when a run is killed while it deletes its staging
+    again = files()
+    step.teardown()
+    assert again[0] != first[0] and again[1] == first[1] and all(pathlib.Path(f).exists() for (f,) in again)
 
 
 def test_spool_is_read_once_and_gives_back_what_was_written(tmp_path):

@@ -124,13 +124,13 @@ def test_manifest_labels_captions_and_rejections(videos, tmp_path):
 
 def test_same_bytes_for_any_order_and_number_of_workers(videos, tmp_path):
     runs = []
-    for number, rows in (("1", ROWS), ("2", ROWS[::-1])):
-        (tmp_path / number).mkdir()
-        out = tmp_path / number / "out"
-        flags = ["--manifest", _manifest(tmp_path / number, rows), "--video_root", videos, "--output", out]
+    for number, rows in ((1, ROWS), (2, ROWS[::-1]), (4, ROWS[3:] + ROWS[:3])):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        flags = ["--manifest", _manifest(folder, rows), "--video_root", videos, "--output", folder / "out"]
         assert preprocess.main([*map(str, flags), *SMALL[:-1], f"--direct_num_workers={number}"]) == 0
-        runs.append(_digests(out))
-    assert runs[0] == runs[1] and len(runs[0]) == 3
+        runs.append(_digests(folder / "out") | {"labels": dataset_card.load(folder / "out").label_map})
+    assert runs[0] == runs[1] == runs[2] and len(runs[0]) == 4
 
 
 def test_splits_share_a_folder(videos, tmp_path):
@@ -160,13 +160,18 @@ def test_a_run_that_was_killed_goes_on(videos, tmp_path):
     out = tmp_path / "killed"
     kill = (
         "import os, signal; from mmv_tf.beam import pipeline, preprocess\n"
-        "pipeline.WriteShard.process = lambda self, element: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "write, written = pipeline.WriteShard._write, []\n"
+        "def write_one(self, *args):\n"
+        "    if written: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    written.append(write(self, *args))\n"
+        "    return written[0]\n"
+        "pipeline.WriteShard._write = write_one\n"
         f"preprocess.main({[*flags, '--output', str(out)]!r})"
     )
     assert subprocess.run([sys.executable, "-c", kill], capture_output=True).returncode == -9
-    assert list(out.glob("train-*")) == []
-    staged = {path: path.stat().st_mtime_ns for path in (out / ".staging-train").glob("*.tfrecord")}
-    assert len(staged) == 6
+    (shard,) = out.glob("train-*")
+    inode = shard.stat().st_ino
+    assert len(list((out / ".staging-train").glob("*.tfrecord"))) == 6
     # What is staged is not decoded again: a client that cannot be asked is enough.
     again = (
         "from mmv_tf.beam import decode_client, preprocess\n"
@@ -175,6 +180,7 @@ def test_a_run_that_was_killed_goes_on(videos, tmp_path):
     )
     assert subprocess.run([sys.executable, "-c", again], capture_output=True).returncode == 0
     assert _digests(out) == _digests(tmp_path / "whole") and not (out / ".staging-train").exists()
+    assert shard.stat().st_ino == inode  # nor is a finished shard written again
 
 
 def test_nothing_accepted_is_said_by_the_exit_status(tmp_path):
