@@ -5,6 +5,7 @@ import os
 
 import annotations
 import pytest
+import watch
 from annotations import touch, write
 
 from mmv_tf.beam.datasets import catalog
@@ -352,19 +353,20 @@ def test_nothing_but_files_of_the_folder_is_a_source(tmp_path, maker):
 
     name, request, files = maker(tmp_path / "data")
     touch(tmp_path, "outside.mp4", "x.mp4")
-    root = os.path.realpath(request.root)
+    root, _ = os.path.realpath(request.root), catalog.read(name, request)  # which imports what it needs
     known = {"ucf101": "v_YoYo_g08_c01.avi", "hmdb51": "a_smile_h_cm_np1_fr_goo_0.avi", "audioset": "-0RWZT-miFs"}
     known |= {"kinetics600": "0QHKb1vWeqE", "esc50": "1-100032-A-0.wav", "youcook2": "-3ABQ8yXGBs", "msrvtt": "video0"}
     known |= {"voc2007": "000007", "howto100m": "Kdn6aYdWzaM"}
     file = next(path for path in files if known[name] in path.read_text())
     text = file.read_text()
-    for path in traversals():
-        file.write_text(text.replace(known[name], path))
-        try:
-            inputs = catalog.read(name, request)
-            sources = list(inputs.sources)
-        except ValueError as error:
-            assert "\n" not in str(error)
-            continue
-        for source in sources:
-            assert os.path.realpath(os.path.join(root, source.path)).startswith(root + os.sep)
+    with watch.opened() as opened:
+        for path in traversals():
+            file.write_text(text.replace(known[name], path))
+            try:
+                sources = list(catalog.read(name, request).sources)
+            except ValueError as error:
+                assert "\n" not in str(error)
+                continue
+            for source in sources:
+                assert os.path.realpath(os.path.join(root, source.path)).startswith(root + os.sep)
+    assert len(opened) > 200 and {path for path in opened if not path.startswith(str(tmp_path / "data"))} == set()

@@ -2,6 +2,7 @@ import json
 import os
 
 import pytest
+import watch
 
 from mmv_tf.beam import manifest
 from mmv_tf.beam.specs import ClipSpec, Source
@@ -179,11 +180,11 @@ def test_200_ways_out_of_the_root(root, tmp_path):
     (tmp_path / "videos2/a.mp4").touch()
     file = tmp_path / "m.jsonl"
     file.write_text("".join(json.dumps({"video_path": path}) + "\n" for path in paths))
-    inputs = manifest.from_manifest(file, root)
-    assert inputs.sources == []
+    with watch.opened() as opened:
+        inputs = manifest.from_manifest(file, root)
+        assert all(manifest.confine(root, path)[0] is None for path in paths)
+    assert inputs.sources == [] and opened == [os.path.realpath(file)]
     assert {rejection.reason for rejection in inputs.rejections} == {"outside_root"} and len(inputs.rejections) == 200
-    for path in paths:
-        assert manifest.confine(root, path)[0] is None
 
 
 def test_bad_lines_of_json(root, tmp_path):
