@@ -115,7 +115,7 @@ def write_matrix(vocabulary: Sequence[str], path, words_path, output) -> Written
     if words_path:
         matrix = read_npy(path)
         with open(words_path, encoding="utf-8", errors="replace") as file:
-            words = file.read(_MAX_WORDS * 64).splitlines()
+            words = file.read(_MAX_WORDS * 64).removesuffix("\n").split("\n")
         if len(words) != len(matrix):
             raise ValueError(f"{words_path}: {len(words)} words, and {len(matrix)} vectors in {path}.")
     else:

@@ -7,6 +7,7 @@ import pytest
 
 from mmv_tf import word_vectors
 from mmv_tf.beam import vocabulary as job
+from mmv_tf.beam import word_count
 from mmv_tf.records import Caption, Record
 from tests import record_fixtures
 
@@ -90,6 +91,12 @@ def test_no_narration_is_an_error(tmp_path, capsys):
     record_fixtures.write_shards(tmp_path, [[clip("a", "a")]])
     assert run(tmp_path, tmp_path / "words.txt") == 2
     assert "0 narrations in 1 shards, and no word for a vocabulary" in capsys.readouterr().err
+
+
+def test_coverage_of_parts_of_a_vocabulary():
+    counts = [10] * 1000 + [1] * 4000
+    assert word_count._coverage(counts, 20_000) == {"1024": 10_024 / 20_000, "4096": 13_096 / 20_000, "5000": 0.7}
+    assert word_count._coverage([], 0) == {}
 
 
 def test_names_of_words_in_files_of_vectors():
