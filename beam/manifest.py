@@ -51,7 +51,7 @@ def from_folder(root, captions_root=None):
 
     Args:
       root: folder.
-      captions_root: folder with the narrations in the same subfolders, where they are not beside the videos.
+      captions_root: folder with narrations in the same subfolders; what it lacks may be beside the videos.
     Raises:
       ValueError: a folder is missing, or root holds no such file.
     """
@@ -61,7 +61,8 @@ def from_folder(root, captions_root=None):
     if captions_root is not None:
         check_root("--captions", captions_root)
     root, inputs = pathlib.Path(root), Inputs(())
-    inputs.sources = _sources_of_folder(root, pathlib.Path(captions_root or root), inputs)
+    places = [pathlib.Path(captions_root), root] if captions_root else [root]
+    inputs.sources = _sources_of_folder(root, places, inputs)
     if next(media_files(root), None) is None:
         raise ValueError(
             f"--videos {root}: no video or sound file in it (looked for {' '.join(sorted(MEDIA_SUFFIXES))})"
@@ -69,7 +70,7 @@ def from_folder(root, captions_root=None):
     return inputs
 
 
-def _sources_of_folder(root, captions_root, inputs):
+def _sources_of_folder(root, places, inputs):
     for path in files_below(root):
         suffix = pathlib.PurePath(path).suffix.lower()
         if suffix not in MEDIA_SUFFIXES:
@@ -77,11 +78,15 @@ def _sources_of_folder(root, captions_root, inputs):
         elif why := unusable_name(path):
             inputs.rejections.append(why)
         else:
-            sidecar = captions_lib.beside(captions_root / path)
-            # A link in between could lead out of the folder.
-            inside = sidecar and confine(captions_root, os.path.relpath(sidecar, captions_root))[0]
-            captions = tuple(captions_lib.read(sidecar, inputs.counts)) if inside else ()
+            sidecar = next((file for place in places if (file := _sidecar(place, path))), None)
+            captions = tuple(captions_lib.read(sidecar, inputs.counts)) if sidecar else ()
             yield Source(path, (ClipSpec(captions=captions),))
+
+
+def _sidecar(folder, path):
+    """The narrations of a video in a folder, or None; no link, at which folder ever, leads out of it."""
+    file = captions_lib.beside(folder / path)
+    return file if file and confine(folder, os.path.relpath(file, folder))[0] else None
 
 
 def files_below(root):
@@ -174,7 +179,8 @@ def _in_order(clip):
 
 def rejection(path, reason, detail):
     """A Rejection of a row or a source; the path may be anything that stood in a file."""
-    return Rejection(path.encode("utf-8", "replace").decode()[:1000], "", reason.value, detail[:1000])
+    path, detail = (text[:1000].encode("utf-8", "replace").decode() for text in (path, detail))
+    return Rejection(path, "", reason.value, detail)
 
 
 def unusable_name(path):

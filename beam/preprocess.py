@@ -23,9 +23,9 @@ _DATASET_OPTIONS = ("fold", "classes", "ids", "files", "min_clip_seconds")
 _EXAMPLES = f"""
 The columns of a manifest are video_path (relative to --video_root), start, end (seconds; both may be empty), caption,
 label. In .jsonl `captions` may be a list of {{"text", "start", "end"}}, and `label` a text or a list.
-Narrations of --videos lie beside each video: x.srt or x.vtt for x.mp4, or in the same subfolder of --captions. All
-other options go to Apache Beam, such as --runner, --direct_num_workers or --direct_running_mode. A run that was killed
-goes on when started again.
+Narrations of --videos lie beside each video: x.srt or x.vtt for x.mp4, or below --captions in the
+same subfolder. All other options go to Apache Beam, such as --runner, --direct_num_workers or --direct_running_mode. A
+run that was killed goes on when started again.
 
 --dataset takes the original annotation files of (docs/datasets.md says where they come from and what becomes of them):
 {catalog.listing()}

@@ -25,9 +25,9 @@ def read(request):
     database = files.load_json(path, WHAT).get("database")
     if not isinstance(database, dict):
         raise ValueError(f"{path}: no object 'database' in it; expected {WHAT}")
-    subsets = {video.get("subset") for video in database.values() if isinstance(video, dict)}
+    subsets = {str(video.get("subset")) for video in database.values() if isinstance(video, dict)}
     if _SUBSETS[request.split] not in subsets:
-        found = ", ".join(sorted(subset for subset in subsets if isinstance(subset, str)))
+        found = ", ".join(sorted(subsets))
         raise ValueError(f"{path}: no video of the subset {_SUBSETS[request.split]}; it has {found[:200] or 'none'}")
     wanted = {name: video for name, video in database.items() if _is_of(video, _SUBSETS[request.split])}
     return inputs_of(lambda inputs, index: _entries(path, wanted, inputs), request)

@@ -58,14 +58,16 @@ def test_captions_in_another_folder(root, tmp_path):
     words = "1\n00:00:01,000 --> 00:00:02,000\n"
     (tmp_path / "words/sub").mkdir(parents=True)
     (tmp_path / "words/sub/b.srt").write_text(words + "there")
-    (root / "sub/b.srt").write_text(words + "beside")
+    for name in ("sub/b.srt", "a.srt"):
+        (root / name).write_text(words + "beside")
     (tmp_path / "outside.srt").write_text(words + "outside")
     os.symlink(tmp_path, tmp_path / "words/link")  # below it lies outside.srt
     (root / "link").mkdir()
     (root / "link/outside.mp4").touch()
     found = {source.path: source.clips[0].captions for source in manifest.from_folder(root, tmp_path / "words").sources}
     assert found.pop("sub/b.mkv") == (Caption("there", 1.0, 2.0),)
-    assert set(found.values()) == {()} and len(found) == 3
+    assert found.pop("a.mp4") == (Caption("beside", 1.0, 2.0),)
+    assert found == {"c.wav": (), "link/outside.mp4": ()}
     with pytest.raises(ValueError, match="--captions .*nowhere: not a folder"):
         manifest.from_folder(root, tmp_path / "nowhere")
 
