@@ -121,9 +121,12 @@ def test_size_of_a_jpeg_by_its_header():
     for broken, said in ((b"", "no JPEG"), (data[:-9], "cut off"), (b"\xff\xd8\xff\xd9", "without a size")):
         with pytest.raises(ValueError, match=said):
             jpeg.size(broken)
-        if len(broken) < 20:
-            with pytest.raises(ValueError, match="cannot be decoded"):
-                jpeg.decode(broken)
+        with pytest.raises(ValueError, match=said):
+            jpeg.decode(broken)
+    huge = data.replace(b"\x08\x00\x18\x00\x20", b"\x08\xff\xff\xff\xff", 1)
+    assert jpeg.size(huge) == (65535, 65535)
+    with pytest.raises(ValueError, match="65535x65535 pixels, which is not decoded"):
+        jpeg.decode(huge)
 
 
 def test_bars_are_as_long_as_their_values():

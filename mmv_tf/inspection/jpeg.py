@@ -4,6 +4,9 @@
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
+MAX_PIXELS = 1 << 26  # that are decoded: a small file can say that it holds gigabytes
+
+
 def size(data: bytes) -> tuple[int, int]:
     """(height, width) by the header.
 
@@ -32,11 +35,14 @@ def decode(data: bytes):
     """uint8 [H, W, 3] RGB.
 
     Raises:
-      ValueError: it cannot be decoded.
+      ValueError: it cannot be decoded, or has more than MAX_PIXELS.
     """
     import cv2
     import numpy as np
 
+    height, width = size(data)
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"is a JPEG of {width}x{height} pixels, which is not decoded")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     except cv2.error:
