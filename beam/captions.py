@@ -31,7 +31,8 @@ class Counts:
 def clean(text, counts):
     """One line of bounded length, without markup, control characters and lone surrogates."""
     text = _MARKUP.sub("", text)
-    text = "".join(char if char.isprintable() else " " for char in text)
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else " " for char in text)
     text = " ".join(text.split())
     if len(text) > MAX_CHARACTERS:
         counts.shortened += 1
@@ -107,8 +108,9 @@ def nearest(captions, start, end, max_captions, max_gap):
         gap = max(0.0, caption.start - end, start - caption.end)
         return gap, abs((caption.start + caption.end) - (start + end)) / 2, caption.start
 
-    near = sorted((c for c in timed if distance(c)[0] <= max_gap), key=distance)
-    return tuple(near[:max_captions])
+    # Equal ones stay in the order that they came in.
+    near = sorted((distance(caption), number) for number, caption in enumerate(timed))
+    return tuple(timed[number] for (gap, *_), number in near[:max_captions] if gap <= max_gap)
 
 
 def words(text):
