@@ -1,11 +1,10 @@
-"""gin/evals/: a file for every evaluation of the paper, with numbers, sources and commands; every parameter is visible."""
+"""gin/evals/: a file for every evaluation of the paper: its numbers, sources, commands, and every parameter."""
 
 import dataclasses
 import random
 import re
 import shlex
 
-import gin
 import pytest
 import test_experiments as experiments
 
@@ -81,11 +80,10 @@ def test_esc50_tests_every_fold_with_the_four_others():
 
 def test_vatts_classifier_is_one_parameter():
     config.parse(["gin/evals/kinetics600.gin"], ["FactorisedLinear.rank = 128"])
-    classifier = Evaluation().protocol.classifier
-    assert (classifier.rank, classifier.learning_rate, classifier.steps, classifier.batch_size) == (
+    found = Evaluation().protocol.classifier
+    assert (found.rank, found.learning_rate, found.steps, found.batch_size) == (
         128,
         5e-4,
         50_000,
         64,
     )
-    gin.clear_config()

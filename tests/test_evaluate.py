@@ -1,12 +1,20 @@
 """python -m mmv_tf.evaluate from end to end on tiny records: one protocol of each sort, ours and a foreign module."""
 
+import dataclasses
 import json
+import re
+import shutil
 
+import exports
+import numpy as np
 import pytest
+import tensorflow as tf
 import tiny
 
 from mmv_tf import evaluate
-from mmv_tf.evals import results
+from mmv_tf import workdir as workdirs
+from mmv_tf.evals import features, networks, results
+from mmv_tf.evals.windows import Windows
 
 RATE = tiny.SAMPLE_RATE
 VIDEO = [
@@ -41,16 +49,24 @@ IMAGES = [
 ]
 
 
+def _records_in_two_splits(folder):
+    """12 clips in the splits train and test, which are the same."""
+    tiny.make_records(folder, count=12, shards=2)
+    for path in folder.glob("train-*"):
+        path.with_name(path.name.replace("train", "test")).write_bytes(path.read_bytes())
+    (folder / "dataset.json").unlink()
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A folder with records in two splits, and the workdir of an untrained network."""
+    """A folder with records in two splits, and the workdir and module of an untrained network."""
     folder = tmp_path_factory.mktemp("evaluate")
-    tiny.make_records(folder / "records", count=12, shards=2)
-    for path in (folder / "records").glob("train-*"):
-        path.with_name(path.name.replace("train", "test")).write_bytes(path.read_bytes())
-    (folder / "records" / "dataset.json").unlink()
-    tiny.untrained_workdir(folder / "run", folder / "pretraining")
-    return folder
+    _records_in_two_splits(folder / "records")
+    export = exports.tiny_export(tmp_path_factory.getbasetemp())
+    (folder / "run").symlink_to(export.workdir)
+    (folder / "module").symlink_to(export.module)
+    yield folder
+    shutil.rmtree(export.workdir / "results", ignore_errors=True)
 
 
 def _evaluate(folder, params, records="records", **options):
@@ -122,3 +138,108 @@ def test_fine_tuning_against_training_from_scratch(run):
     print(results.table(result))
     assert [fold["train"] for fold in result["folds"]] == [10]
     assert result["value"] == 100
+
+
+def _foreign_module(folder):
+    """A SavedModel with the published signatures that none of this library made: colours, loudness, hashed words."""
+
+    class Foreign(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.to_va = tf.Variable(np.random.default_rng(0).normal(size=(3, 6)), dtype=tf.float32)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None, None, None, 3], tf.float32, "frames")])
+        def video(self, frames):
+            colour = tf.reduce_mean(frames, axis=[1, 2, 3])
+            va = colour @ self.to_va
+            return {"before_head": colour, "va": va, "vat": va[:, :4]}
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, "wave")])
+        def audio(self, wave):
+            power = tf.abs(tf.signal.rfft(wave[:, :2048]))
+            bands = tf.reduce_mean(tf.reshape(power[:, :1024], [-1, 4, 8, 32]), axis=-1)
+            return {"last_conv": bands[:, :, :, None] * tf.ones(5), "va": bands[:, 0, :6], "vat": bands[:, 0, :4]}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "sentences")])
+        def text(self, sentences):
+            return {"vat": tf.one_hot(tf.strings.to_hash_bucket_fast(sentences, 4), 4)}
+
+    module = Foreign()
+    signatures = {name: getattr(module, name) for name in ("video", "audio", "text")}
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+    return str(folder)
+
+
+def test_a_foreign_module_in_every_modality(tmp_path, capsys, monkeypatch):
+    module = _foreign_module(tmp_path / "module")
+    monkeypatch.setattr(tiny, "SAMPLE_RATE", 48_000)  # that of the published modules
+    _records_in_two_splits(tmp_path / "records")
+    found = {}
+    for params, name in ((VIDEO, "LinearVideo"), (AUDIO, "LinearAudio"), (RETRIEVAL, "ZeroShotRetrieval")):
+        records = f"{name}.records = '{tmp_path / 'records'}'"
+        arguments = [f"--module={module}", f"--output={tmp_path / name}.json"]
+        evaluate.main([*arguments, *(f"--gin_param={p}" for p in [*params, records])])
+        found[name] = results.read(f"{tmp_path / name}.json")
+        assert "untrained" in capsys.readouterr().out
+    video = found["LinearVideo"]
+    assert video["value"] == 100 and video["network"]["module"] == module and "raw" in video["baselines"]
+    assert "no assets.extra/config.gin" in video["baselines"]["untrained"]["not_possible"]
+    assert found["LinearAudio"]["settings"]["output"] == "last_conv" and found["LinearAudio"]["n"]["test"] == 11
+    assert any("text->video vat" in note for note in found["ZeroShotRetrieval"]["notes"])
+    assert video["command"].startswith("python -m mmv_tf.evaluate --module=")
+
+
+def test_our_module_is_the_run_and_has_fresh_weights_to_compare_with(run, tmp_path):
+    params = [*AUDIO, f"LinearAudio.records = '{run / 'records'}'"]
+    result = evaluate.evaluate(
+        module=str(run / "module"), gin_params=params, output=str(tmp_path / "out" / "audio.json")
+    )
+    assert (tmp_path / "out" / "audio.json").exists() and (tmp_path / "out" / "features").is_dir()
+    ours = _evaluate(run, AUDIO)
+    for rows in zip(*([r["network"], *r["baselines"].values()] for r in (result, ours)), strict=True):
+        assert rows[0]["measures"]["top1"] == rows[1]["measures"]["top1"]
+    assert results.compare(result, ours)["difference"] == 0
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (["LinearVideo.folds = (('train', 'val'),)"], "no records .*val-.*; prepare them: make some"),
+        (["LinearVideo.output = 'fine'"], "no output 'fine' for video; it has before_head, va, vat"),
+        (["LinearVideo.label_prefix = 'action:'"], "none of the 12 train clips has video and a label that begins with"),
+        (["LinearVideo.records = ''"], "no records are named: give .*; prepare them: make some"),
+        (["LinearVideo.min_side = 16"], "crop_size = 32 is more than"),
+        (["LinearVideo.windowz = 3"], "windowz"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(run, params, message, capsys):
+    records = f"LinearVideo.records = '{run / 'records'}'"
+    given = [*VIDEO, records, "LinearVideo.prepare = 'make some'", *params]
+    with pytest.raises(SystemExit) as stop:
+        evaluate.cli([f"--workdir={run / 'run'}", *(f"--gin_param={p}" for p in given)])
+    assert stop.value.code == 2
+    assert re.search(message, capsys.readouterr().err.splitlines()[-2])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give either --workdir or --module"),
+        (["--workdir=nowhere"], "give --gin_file=gin/evals/NAME.gin"),
+        (["--module=nowhere", "--gin_file=gin/evals/ucf101.gin"], "a module needs --output"),
+        (["--workdir=nowhere", "--gin_file=gin/evals/ucf101.gin"], "nowhere is not a workdir"),
+    ],
+)
+def test_wrong_commands(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        evaluate.cli(arguments)
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_nan_weights_are_told_with_the_clip(run, tmp_path):
+    loaded = workdirs.load(str(run / "run"))
+    broken = networks.of_model(loaded.model, loaded.pipeline)
+    broken = dataclasses.replace(broken, functions={"video": lambda x: {"va": tf.reduce_mean(x, [1, 2, 3]) / 0 * 0}})
+    windows = Windows("video", num_frames=4, min_side=36, crop_size=32)
+    with pytest.raises(ValueError, match=r"clip 'clip\d+': the network features of its video hold NaN or Inf"):
+        features.Extractor().extract({"network": (broken, "va")}, windows, str(run / "records" / "train-*"))
