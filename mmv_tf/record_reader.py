@@ -149,14 +149,17 @@ def _fields(part: memoryview) -> Iterator[tuple[int, int, memoryview | int]]:
     """(field number, wire type, value) of every field of a message."""
     position, size = 0, len(part)
     while position < size:
-        tag, position = _varint(part, position)
+        tag = part[position]
+        # Nearly all numbers here are of one byte: a call for each would be felt.
+        tag, position = (tag, position + 1) if tag < 0x80 else _varint(part, position)
         number, wire = tag >> 3, tag & 7
         if wire == _VARINT:
             value, position = _varint(part, position)
             yield number, wire, value
             continue
         if wire == _BYTES:
-            length, position = _varint(part, position)
+            length = part[position] if position < size else 0x80
+            length, position = (length, position + 1) if length < 0x80 else _varint(part, position)
         elif wire in (_FIXED32, _FIXED64):
             length = 4 if wire == _FIXED32 else 8
         else:
