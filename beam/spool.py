@@ -14,7 +14,7 @@ from mmv_tf.beam.specs import ClipSpec, Source
 from mmv_tf.records import Caption
 
 SOURCES_PER_FILE = 256
-_BYTES_PER_FILE = 8 << 20  # about
+_BYTES_PER_FILE = 1 << 20  # about; a bucket is read in large pieces, even for a line
 
 # What a source counts for when nothing is known of its length but its kind, seconds.
 _SECONDS = {"video": 120.0, "image": 0.1, "tfds": 100.0}

@@ -73,9 +73,10 @@ def test_documented_commands_are_valid_jobs(tmp_path, monkeypatch, caplog):
     assert [bool(image) for image in images] == [True, False] and [bool(file) for file in setups] == [False, True]
 
 
-def _graph(files):
+def _graph(num_files, num_shards=8):
+    files = [f"mem://records/out/.staging-train/sources-{n:05d}.jsonl" for n in range(num_files)]
     graph = beam.Pipeline()
-    pipeline.build(graph, files, "mem://videos", "mem://records/out", "train", Settings(), LABELS, 16384)
+    pipeline.build(graph, files, "mem://videos", "mem://records/out", "train", Settings(), LABELS, num_shards)
     return graph.to_runner_api(default_environment=DockerEnvironment("image:1"))
 
 
@@ -85,7 +86,7 @@ def _leaves(proto):
 
 
 def test_the_graph_has_no_step_for_a_single_worker():
-    leaves = _leaves(_graph([f"mem://records/out/.staging-train/sources-{n:05d}.jsonl" for n in range(5000)]))
+    leaves = _leaves(_graph(5))
     groupings = [name for name, t in leaves.items() if t.spec.urn == common_urns.primitives.GROUP_BY_KEY.urn]
     # One by shard; the others, by random keys, only spread the work (a Create of several elements does so by itself).
     assert [name.split("/")[0] for name in sorted(groupings)] == ["Files", "GroupByShard", "Shards", "SpreadSources"]
@@ -98,13 +99,13 @@ def test_the_graph_has_no_step_for_a_single_worker():
 
 
 def test_the_job_does_not_grow_with_the_dataset():
-    sizes = [_graph([f"mem://r/.staging-train/sources-{n:05d}.jsonl" for n in range(m)]).ByteSize() for m in (10, 5000)]
-    # HowTo100M's 1.2 million sources are 4,700 files. Dataflow takes jobs of up to 10 MB.
-    assert sizes[1] - sizes[0] < 1e6 and sizes[1] < 3e6
+    # HowTo100M's 1.2 million sources with their captions are about 13,000 files. Dataflow takes jobs of up to 10 MB.
+    small, large = _graph(10).ByteSize(), _graph(13_000, 16_384).ByteSize()
+    assert large - small < 1e6 and large < 2e6
 
 
 def test_every_step_pickles_small_and_is_understood_without_tensorflow(no_tensorflow, tmp_path):
-    leaves = _leaves(_graph(["mem://r/a"]))
+    leaves = _leaves(_graph(5))
     payloads = {}
     for name, transform in leaves.items():
         if transform.spec.urn == common_urns.primitives.PAR_DO.urn:
