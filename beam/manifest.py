@@ -7,6 +7,7 @@ import os
 import pathlib
 
 from mmv_tf.beam import captions as captions_lib
+from mmv_tf.beam import image_worker
 from mmv_tf.beam.specs import ClipSpec, Inputs, Reason, Rejection, Source
 from mmv_tf.records import Caption
 
@@ -105,9 +106,10 @@ def media_files(root, suffixes=MEDIA_SUFFIXES):
 def from_manifest(manifest, video_root):
     """The rows of a .csv (with a header) or .jsonl file, in the columns of DMVR's converter.
 
-    video_path (relative to video_root), start and end (seconds; empty: the whole source, cut into pieces), caption,
-    label. In .jsonl, `captions` may hold a list of {text, start, end} (seconds from the start of the source), and
-    `label` a text or a list. Rows of the same path and span are one clip, with the captions and labels of all.
+    video_path (relative to video_root; also of a picture), start and end (seconds; empty: the whole source, cut into
+    pieces), caption, label. In .jsonl, `captions` may hold a list of {text, start, end} (seconds from the start of the
+    source), and `label` a text or a list. Rows of the same path and span are one clip, with the captions and labels of
+    all.
 
     Rows of one path may stand anywhere, so the whole manifest is held in memory, about 1 KB a row.
 
@@ -128,14 +130,20 @@ def from_manifest(manifest, video_root):
             inputs.rejections.append(rejection(shown, Reason.BAD_ROW, f"{where}: {error}"))
             continue
         path, why = inside(video_root, path)
+        if not why and _kind(path) == "image" and clip[:2] != (0.0, None):
+            why = Reason.BAD_ROW, "a picture has no start and end"
         if why:
             inputs.rejections.append(rejection(shown, why[0], f"{where}: {why[1]}"))
         else:
             clips.setdefault(path, []).append(clip)
-    inputs.sources = [source(path, of_path, inputs) for path, of_path in sorted(clips.items())]
+    inputs.sources = [source(path, of_path, inputs, _kind(path)) for path, of_path in sorted(clips.items())]
     if not inputs.sources and not inputs.rejections:
         raise ValueError(f"--manifest {manifest}: no row in it")
     return inputs
+
+
+def _kind(path):
+    return "image" if os.path.splitext(path)[1].lower() in image_worker.SUFFIXES else "video"
 
 
 def inside(root, path):

@@ -87,6 +87,12 @@ def test_csv(root, tmp_path):
     ]
 
 
+def test_pictures_of_a_manifest(root, tmp_path):
+    inputs = manifest.from_manifest(_csv(tmp_path, "video_path,start,end,label\nx.JPG,,,cat\ny.png,1,2,cat\n"), root)
+    assert inputs.sources == [Source("x.JPG", (ClipSpec(labels=("cat",)),), "image")]
+    assert _reasons(inputs) == [("y.png", "bad_row")]
+
+
 def test_jsonl(root, tmp_path):
     path = tmp_path / "m.jsonl"
     captions = [{"text": "one", "start": 1, "end": 2.5}, "loose", {"text": "two", "start": 0.5, "end": 0.75}]
