@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 
 import numpy as np
@@ -13,7 +14,7 @@ from mmv_tf.beam import shards
 from mmv_tf.beam.specs import Reason, shard_of
 from mmv_tf.dataset_card import DatasetCard, Split, load
 from mmv_tf.inspection import folder as folders
-from mmv_tf.inspection.verify import verify
+from mmv_tf.inspection.verify import run, verify
 from tests import record_fixtures
 from tests.beam import memory_files
 
@@ -239,3 +240,8 @@ def test_a_card_that_makes_no_sense_is_one_line(good, capsys, change, said):
     (good / "dataset.json").write_text(json.dumps(card | change))
     assert inspect.main(["verify", str(good), "--processes=1"]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_reading_process_that_is_killed_is_one_line():
+    with pytest.raises(ValueError, match="was killed"):
+        run(os._exit, [1, 1], 2, "test")

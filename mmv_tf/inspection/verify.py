@@ -80,7 +80,11 @@ def verify(folder: Folder, decode: bool = False, processes: int = 1) -> Found:
 
 
 def run(function, tasks: list, processes: int, what: str) -> list:
-    """function(task) of each, in order, in several processes, with a bar on standard error."""
+    """function(task) of each, in order, in several processes, with a bar on standard error.
+
+    Raises:
+      ValueError: a process was killed.
+    """
     from tqdm import tqdm
 
     bar = tqdm(total=len(tasks), unit="shard", desc=what, file=sys.stderr, mininterval=0.5)
@@ -97,7 +101,10 @@ def run(function, tasks: list, processes: int, what: str) -> list:
             futures = [pool.submit(function, task) for task in tasks]
             for _ in concurrent.futures.as_completed(futures):
                 bar.update()
-            return [future.result() for future in futures]
+            try:
+                return [future.result() for future in futures]
+            except concurrent.futures.BrokenExecutor:
+                raise ValueError("a process that read shards was killed; is there memory? try --processes 1") from None
 
 
 def expected(folder: Folder, split: str) -> checks.Expected:

@@ -10,6 +10,7 @@ from mmv_tf.beam import vocabulary as job
 from mmv_tf.beam import word_count
 from mmv_tf.records import Caption, Record
 from tests import record_fixtures
+from tests.beam import memory_files
 
 ONCE = Caption("The Saw, the saw's teeth", 1.0, 2.0)
 
@@ -91,6 +92,17 @@ def test_no_narration_is_an_error(tmp_path, capsys):
     record_fixtures.write_shards(tmp_path, [[clip("a", "a")]])
     assert run(tmp_path, tmp_path / "words.txt") == 2
     assert "0 narrations in 1 shards, and no word for a vocabulary" in capsys.readouterr().err
+
+
+def test_records_and_vocabulary_in_a_bucket(records):
+    for path in records.iterdir():
+        memory_files.FILES[f"mem://bucket/records/{path.name}"] = (path.read_bytes(), 0.0)
+    try:
+        assert run("mem://bucket/records", "mem://bucket/words.txt") == 0
+        assert memory_files.FILES["mem://bucket/words.txt"][0].split() == [b"saw", b"teeth", b"wood", b"glue"]
+        assert not [url for url in memory_files.FILES if "tmp" in url]
+    finally:
+        memory_files.FILES.clear()
 
 
 def test_coverage_of_parts_of_a_vocabulary():
