@@ -46,13 +46,16 @@ def evaluate(
     Returns:
       the result (docs/evaluation.md).
     Raises:
+      Preempted: SIGTERM or Ctrl-C came; the same call goes on.
       ValueError: settings, network, records or features are wrong; names them.
     """
     import gin
+    import tensorflow as tf
 
     from mmv_tf.evals import results
     from mmv_tf.evals.features import Extractor
     from mmv_tf.evals.protocol import Evaluation
+    from mmv_tf.preemption import Preemption
 
     if bool(workdir) == bool(module):
         raise ValueError("give either --workdir or --module: what is to be measured")
@@ -67,8 +70,9 @@ def evaluate(
     shown = f"{name}_{protocol.variant}" if protocol.variant else name
     output = output or os.path.join(workdir, FOLDER, f"{shown}.json")
     compared, impossible = _networks(workdir, module, loaded, folder, settings)
-    extractor = Extractor(cache or os.path.join(os.path.dirname(output), FEATURES), settings.batch_size)
-    measured = protocol.run(compared, extractor)
+    cache = cache or os.path.join(os.path.dirname(output), FEATURES)
+    with Preemption(tf.distribute.get_strategy()) as stop:
+        measured = protocol.run(compared, Extractor(cache, settings.batch_size, stop))
 
     options = dict(samples=settings.bootstrap_samples, confidence=settings.confidence, seed=settings.seed)
     rows, about = {}, {"raw": compared.raw.description}
@@ -107,7 +111,7 @@ def evaluate(
         "command": command,
     }
     if folder := os.path.dirname(output):
-        _make_folder(folder)
+        tf.io.gfile.makedirs(folder)
     results.write(output, result)
     return result
 
@@ -213,12 +217,6 @@ def _versions() -> dict:
     return found
 
 
-def _make_folder(folder):
-    import tensorflow as tf
-
-    tf.io.gfile.makedirs(folder)
-
-
 def main(argv=None):
     """Measures a network by a protocol of gin/evals/, beside chance, fresh weights and raw features."""
     from mmv_tf import config
@@ -236,9 +234,11 @@ def main(argv=None):
     import sys
 
     from mmv_tf.evals import results
+    from mmv_tf.preemption import exit_when_preempted
 
     command = shlex.join(["python", "-m", "mmv_tf.evaluate", *(sys.argv[1:] if argv is None else argv)])
-    result = evaluate(args.workdir, args.module, args.gin_file, args.gin_param, args.output, args.cache, command)
+    with exit_when_preempted("the features so far are saved"):
+        result = evaluate(args.workdir, args.module, args.gin_file, args.gin_param, args.output, args.cache, command)
     print(results.table(result), flush=True)
 
 

@@ -13,7 +13,7 @@ import tiny
 
 from mmv_tf import evaluate
 from mmv_tf import workdir as workdirs
-from mmv_tf.evals import features, networks, results
+from mmv_tf.evals import features, networks, results, tuner
 from mmv_tf.evals.windows import Windows
 
 RATE = tiny.SAMPLE_RATE
@@ -120,7 +120,7 @@ def test_images_by_the_deflated_network(run):
     assert (run / "run" / "results" / "LinearImages_naive.json").exists()
 
 
-def test_fine_tuning_against_training_from_scratch(run):
+def test_fine_tuning_against_training_from_scratch(run, tmp_path, monkeypatch):
     tuned = [
         "Evaluation.protocol = @FineTune()",
         *(line.replace("LinearVideo", "FineTune") for line in VIDEO[2:6]),
@@ -134,10 +134,13 @@ def test_fine_tuning_against_training_from_scratch(run):
         "FineTune.batch_size = 8",
         "FineTune.test_windows = 2",
     ]
-    result = _evaluate(run, tuned)
-    print(results.table(result))
+    # A module; what it is compared with is built from the configuration inside.
+    options = dict(gin_params=[*tuned, f"FineTune.records = '{run / 'records'}'"], output=str(tmp_path / "tuned.json"))
+    result = evaluate.evaluate(module=str(run / "module"), **options)
     assert [fold["train"] for fold in result["folds"]] == [10]
-    assert result["value"] == 100
+    assert result["value"] == 100 and result["baselines"].keys() == {"chance", "untrained"}
+    monkeypatch.setattr(tuner.Tuner, "step", None)  # what has been tuned is not tuned again
+    assert evaluate.evaluate(module=str(run / "module"), **options)["network"] == result["network"]
 
 
 def _foreign_module(folder):
