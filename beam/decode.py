@@ -19,6 +19,7 @@ from mmv_tf.beam.specs import Reason
 SEEK_GAP = 10.0  # seconds; a smaller gap between two clips is decoded through
 PREROLL = 0.5  # seconds decoded before a clip: sound decoders need some packets to settle
 MUX_SLACK = 10.0  # seconds that one stream may lie behind the other in the file
+_SOUND_RATES = 1_000, 1_000_000  # Hz; a flipped bit can make it any number, and resampling from that take minutes
 _RESYNC = 0.04  # seconds between the clock and the running count of samples from which on the clock is believed
 
 
@@ -165,7 +166,9 @@ class _Sound:
         self._form = self._base = self._taken = None
 
     def push(self, frame, time):
-        """Yields (position in samples from the start of the source, float32 [n])."""
+        """Yields (position in samples from the start of the source, float32 [n]). Raises ValueError or libav's errors."""
+        if not _SOUND_RATES[0] <= frame.sample_rate <= _SOUND_RATES[1]:
+            raise ValueError(f"sound of {frame.sample_rate} Hz")
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
         expected = None if self._base is None else self._base + self._taken / frame.sample_rate
         if form != self._form or expected is None or time is not None and abs(time - expected) > _RESYNC:

@@ -32,7 +32,7 @@ from mmv_tf import record_reader, tfrecord  # noqa: E402
 from mmv_tf.beam.decode_client import DecodeClient, Failure  # noqa: E402
 from mmv_tf.beam.specs import Reason, Settings  # noqa: E402
 
-_CRASHES = {Reason.CRASH.value, Reason.TIMEOUT.value, Reason.OUT_OF_MEMORY.value}
+_CRASHES = {Reason.CRASH.value, Reason.TIMEOUT.value}
 
 
 def write_campaign(folder, number, seed):

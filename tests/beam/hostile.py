@@ -274,6 +274,8 @@ _BOMBS = {
     "gap.mkv": (("too_large",), _gap),
     "channels.wav": (("decode_error",), lambda path: _wave(path, 768_000, 64, 1)),
     "fast.wav": ((), lambda path: _wave(path, 768_000, 2, 2)),
+    "rate.wav": (("decode_error",), lambda path: _wave(path, 67_000_000, 1, 1)),
+    "slow.wav": (("decode_error",), lambda path: _wave(path, 3, 2, 2000)),
     "streams.mkv": ((), _streams),
     "packets.mkv": ((), _packets),
     "metadata.mkv": ((), _metadata),
