@@ -166,7 +166,7 @@ class _Sound:
         self._form = self._base = self._taken = None
 
     def push(self, frame, time):
-        """Yields (position in samples from the start of the source, float32 [n]). Raises ValueError or libav's errors."""
+        """Yields (position in samples from the start, float32 [n]). Raises ValueError, or libav's errors."""
         if not _SOUND_RATES[0] <= frame.sample_rate <= _SOUND_RATES[1]:
             raise ValueError(f"sound of {frame.sample_rate} Hz")
         form = (frame.format.name, frame.layout.name, frame.sample_rate)

@@ -204,7 +204,7 @@ def _gap(path):
 
 
 def _wave(path, rate, channels, seconds, sample=b"\x00\x10"):
-    body = sample * (rate * channels * seconds)
+    body = sample * (channels * round(rate * seconds))
     form = struct.pack("<HHIIHH", 1, channels, rate, rate * channels * 2, channels * 2, 16)
     head = b"RIFF" + struct.pack("<I", 36 + len(body)) + b"WAVEfmt " + struct.pack("<I", 16) + form
     path.write_bytes(head + b"data" + struct.pack("<I", len(body)) + body)
@@ -272,9 +272,9 @@ _BOMBS = {
     "png.avi": (("too_large",), _png),
     "header.mov": ((), _large_header),
     "gap.mkv": (("too_large",), _gap),
-    "channels.wav": (("decode_error",), lambda path: _wave(path, 768_000, 64, 1)),
+    "channels.wav": (("decode_error",), lambda path: _wave(path, 768_000, 64, 0.2)),
     "fast.wav": ((), lambda path: _wave(path, 768_000, 2, 2)),
-    "rate.wav": (("decode_error",), lambda path: _wave(path, 67_000_000, 1, 1)),
+    "rate.wav": (("decode_error",), lambda path: _wave(path, 67_000_000, 1, 0.02)),
     "slow.wav": (("decode_error",), lambda path: _wave(path, 3, 2, 2000)),
     "streams.mkv": ((), _streams),
     "packets.mkv": ((), _packets),
