@@ -13,7 +13,7 @@ import tiny
 
 from mmv_tf import evaluate
 from mmv_tf import workdir as workdirs
-from mmv_tf.evals import features, networks, results, tuner
+from mmv_tf.evals import features, networks, results
 from mmv_tf.evals.windows import Windows
 
 RATE = tiny.SAMPLE_RATE
@@ -120,27 +120,23 @@ def test_images_by_the_deflated_network(run):
     assert (run / "run" / "results" / "LinearImages_naive.json").exists()
 
 
-def test_fine_tuning_against_training_from_scratch(run, tmp_path, monkeypatch):
-    tuned = [
-        "Evaluation.protocol = @FineTune()",
-        *(line.replace("LinearVideo", "FineTune") for line in VIDEO[2:6]),
-        "FineTune.folds = (('train', 'test'),)",
-        "FineTune.seeds = (3,)",
-        "FineTune.warm_up_epochs = 0",
-        "FineTune.clips_per_class = 5",
-        "FineTune.epochs = 12",
-        "FineTune.colour_probability = 0.0",
-        "FineTune.learning_rate = 0.003",
-        "FineTune.batch_size = 8",
-        "FineTune.test_windows = 2",
-    ]
-    # A module; what it is compared with is built from the configuration inside.
-    options = dict(gin_params=[*tuned, f"FineTune.records = '{run / 'records'}'"], output=str(tmp_path / "tuned.json"))
-    result = evaluate.evaluate(module=str(run / "module"), **options)
-    assert [fold["train"] for fold in result["folds"]] == [10]
-    assert result["value"] == 100 and result["baselines"].keys() == {"chance", "untrained"}
-    monkeypatch.setattr(tuner.Tuner, "step", None)  # what has been tuned is not tuned again
-    assert evaluate.evaluate(module=str(run / "module"), **options)["network"] == result["network"]
+def test_the_video_network_of_a_run_and_of_a_module_can_be_tuned(run):
+    loaded = workdirs.load(str(run / "run"))
+    ours = networks.of_model(loaded.model, loaded.pipeline).trainable["video"]
+    theirs = networks.of_module(str(run / "module"), "checksum").trainable["video"]
+    # The module's variables are those of the network and of its heads.
+    assert {tuple(v.shape) for v in ours.trainable_variables} <= {tuple(v.shape) for v in theirs.trainable_variables}
+    frames = tf.constant(np.random.default_rng(0).random((2, 4, 32, 32, 3)), tf.float32)
+    for network in (ours, theirs):
+        before = [variable.numpy() for variable in network.variables]
+        with tf.GradientTape() as tape:
+            made = network.call(frames, True)
+            loss = tf.reduce_sum(made**2)
+        found = tape.gradient(loss, network.trainable_variables)
+        assert made.shape[0] == 2 and sum(g is not None for g in found) >= len(ours.trainable_variables)
+        for variable, value in zip(network.variables, before, strict=True):  # moving averages have moved
+            variable.assign(value)
+    np.testing.assert_allclose(ours.call(frames, False), theirs.call(frames, False), atol=1e-5)
 
 
 def _foreign_module(folder):

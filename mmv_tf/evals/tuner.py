@@ -63,7 +63,10 @@ class Tuner:
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
         tuned = self._network.trainable_variables if end_to_end else []
         variables = [*tuned, *(variable.value for variable in self._head.trainable_variables)]
-        found = zip(tape.gradient(loss, variables), variables, strict=True)
+        found = list(zip(tape.gradient(loss, variables), variables, strict=True))
+        if end_to_end and all(gradient is None for gradient, _ in found[: len(tuned)]):
+            raise ValueError("no variable of the network has a gradient: it cannot be fine-tuned")
+        # Heads that the representation does not pass have none.
         gradients, variables = zip(*[pair for pair in found if pair[0] is not None], strict=True)
         (self._whole if end_to_end else self._alone).apply(list(gradients), list(variables))
         return loss

@@ -1,0 +1,102 @@
+"""Fine-tuning: what is learned, what is left behind, what a stopped run has to do again."""
+
+import numpy as np
+import pytest
+import record_fixtures as fixtures
+import tensorflow as tf
+
+from mmv_tf.evals import protocol, tuner
+from mmv_tf.evals.features import Extractor
+from mmv_tf.evals.fine_tune import FineTune
+from mmv_tf.evals.networks import Network, Trainable
+
+
+def _network(name, seed):
+    """Mean colour of the frames -> tanh -> 4 numbers; the seed is that of its weights."""
+    weights = tf.Variable(np.random.default_rng(seed).normal(size=(3, 4)), dtype=tf.float32)
+    seen = tf.Variable(0.0, trainable=False)
+
+    def call(frames, training):
+        if training:
+            seen.assign_add(1.0)
+        return tf.tanh(tf.reduce_mean(frames, axis=[1, 2, 3]) @ weights)
+
+    tuned = {"video": Trainable(call, [weights], [weights, seen])}
+    return Network(name, str(seed), {}, {"video": ("before_head",)}, trainable=tuned)
+
+
+@pytest.fixture
+def compared():
+    return protocol.Comparison(_network("network", 0), _network("untrained", 1), Network("raw", "", {}, {}))
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Clips that are dark or bright, by their label, in the splits train and test of a folder."""
+    dark = {i: fixtures.jpeg(10 + 2 * i, 40, 40) for i in range(12)}
+    bright = {i: fixtures.jpeg(200 + 2 * i, 40, 40) for i in range(12)}
+    for split, numbers in (("train", range(8)), ("test", range(8, 12))):
+        clips = []
+        for number in numbers:
+            for label, jpegs in (("dark", dark), ("bright", bright)):
+                record = fixtures.record(f"{split}{label}{number}", num_frames=1, sound=False)
+                changed = {"jpegs": (jpegs[number],) * 3, "labels": ((0, label),)}
+                clips.append(fixtures.records.Record(**{**vars(record), **changed}))
+        fixtures.write_shards(tmp_path, [clips[:5], clips[5:]], split, card=False)
+    return str(tmp_path)
+
+
+def _tune(records, **options):
+    given = dict(num_frames=2, frame_rate=10.0, min_side=40, crop_size=36, test_windows=2, batch_size=8, epochs=30)
+    given |= dict(warm_up_epochs=1, learning_rate=0.1, dropout=0.0, colour_probability=0.0, decay_epochs=(20,))
+    return FineTune(records=records, **{**given, **options})
+
+
+def test_it_learns_and_leaves_the_network_as_it_was(records, compared):
+    before = [variable.numpy() for variable in compared.network.trainable["video"].variables]
+    found = _tune(records, seeds=(0, 1)).run(compared, Extractor(batch_size=3))
+    for row in ("network", "untrained"):
+        assert [fold["top1"].mean() for fold in _by_fold(found, row)] == [1.0, 1.0]
+    assert [fold["top1"].mean() for fold in _by_fold(found, "chance")] == [0.5, 0.5]
+    assert found.folds == [{"name": f"test, seed {s}", "train": 16, "test": 8} for s in (0, 1)]
+    after = [variable.numpy() for variable in compared.network.trainable["video"].variables]
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def _by_fold(found, row):
+    return [{"top1": fold} for fold in found.outcomes[row]["top1"]]
+
+
+def test_the_same_seed_is_the_same_run(records, compared, tmp_path):
+    compared.untrained = None
+    protocols = [_tune(records, epochs=1, clips_per_class=4, dropout=0.3, seeds=(s,)) for s in (0, 0, 1)]
+    caches = [str(tmp_path / f"cache{i}") for i in range(3)]
+    for one, cache in zip(protocols, caches, strict=True):
+        assert one.run(compared, Extractor(cache)).folds[0]["train"] == 8
+    scores = [np.load(next((tmp_path / f"cache{i}").glob("tuned-network-*"))) for i in range(3)]
+    np.testing.assert_array_equal(scores[0], scores[1])
+    assert not np.allclose(scores[0], scores[2])
+
+
+def test_a_finished_run_is_not_done_again(records, compared, tmp_path, monkeypatch):
+    one = _tune(records, epochs=1, warm_up_epochs=0, seeds=(0,))
+    first = one.run(compared, Extractor(str(tmp_path / "cache")))
+    monkeypatch.setattr(tuner.Tuner, "step", None)
+    again = one.run(compared, Extractor(str(tmp_path / "cache")))
+    for row in first.outcomes:
+        for a, b in zip(_by_fold(first, row), _by_fold(again, row), strict=True):
+            np.testing.assert_array_equal(a["top1"], b["top1"])
+
+
+def test_a_loss_that_is_not_finite_names_run_and_step(records, compared):
+    for variable in compared.network.trainable["video"].trainable_variables:
+        variable.assign(variable * float("nan"))
+    with pytest.raises(FloatingPointError, match=r"network, test, seed 0\): the loss is nan at step 0"):
+        _tune(records).run(compared, Extractor())
+
+
+def test_a_network_without_variables_is_told(records, compared):
+    fixed = protocol.Comparison(Network("network", "", {}, {}), None, compared.raw)
+    with pytest.raises(ValueError, match="the network network cannot be fine-tuned"):
+        _tune(records).run(fixed, Extractor())
