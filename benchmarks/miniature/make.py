@@ -165,7 +165,10 @@ def stages(output: pathlib.Path, jobs: int) -> list[Stage]:
     for split in SPLITS:
         source = ["--manifest", output / "manifests" / f"{split}.jsonl", "--video_root", output / "videos"]
         command = python("mmv_tf.beam.preprocess", *source, "--output", records, "--split", split, *RECORD)
+        # The folder is that of all splits: when a manifest has changed, it is begun anew, so that words of an earlier
+        # one are not counted.
         made.append(Stage(f"preprocess-{split}", "decodes the clips into TFRecords", command, goes_on=True,
+                          outputs=[records] if split == SPLITS[0] else [],
                           expected=[records / "dataset.json"]))  # fmt: skip
         if split == "plain":  # before the captions of held-out clips join the records
             command = python("mmv_tf.vocabulary", "--records", records, "--output", output / "vocabulary.txt")

@@ -29,7 +29,7 @@ CAMERAS = {
     "roll": ["the camera tilts and rolls", "the picture leans over", "rolling and leaning with the camera",
              "the picture rolls and tilts"],
     "shake": ["the camera shakes", "a trembling hand holds the camera", "shaking and trembling all over",
-              "the picture shakes and trembles"],
+              "shaking, the picture is trembling"],
 }  # fmt: skip
 SCORED = ["that gave some points", "a hit, more points for us", "points again"]
 LOST = ["that cost a life", "oh, one life is gone", "we lost a life there"]
