@@ -105,6 +105,7 @@ def evaluate(
         "folds": measured.folds,
         "left_out": measured.left_out,
         "notes": measured.notes,
+        "examples": measured.examples,
         "settings": _settings(settings),
         "gin": gin.operative_config_str(),
         "versions": _versions(),

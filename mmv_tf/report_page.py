@@ -4,7 +4,7 @@ import html
 import itertools
 import pathlib
 
-from mmv_tf import charts, curves, pages, published
+from mmv_tf import charts, curves, pages, published, retrieval_examples
 from mmv_tf.evals import results
 
 _DASH = "\u2013"
@@ -19,6 +19,7 @@ def render(found: list[dict]) -> str:
         ("Every result", "".join(_result(result, names) for result in found)),
         ("Differences between networks", _differences(found, names)),
         ("Training curves", _curves(found, names)),
+        ("Examples of retrieval", "".join(retrieval_examples.section(r, names[_place(r)]) for r in found)),
     ]
     shown = [(title, body) for title, body in sections if body]
     links = "".join(f'<a href="#s{n}">{html.escape(title)}</a>' for n, (title, _) in enumerate(shown))

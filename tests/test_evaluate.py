@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from mmv_tf import evaluate
+from mmv_tf import evaluate, report_page
 from mmv_tf import workdir as workdirs
 from mmv_tf.evals import features, networks, results
 from mmv_tf.evals.windows import Windows
@@ -107,6 +107,15 @@ def test_retrieval_states_pool_and_averaging(run):
     assert result["metric"] == "text->video R@10" and result["unit"] == "%"
     assert result["n"]["text->video queries"] == 10 and result["left_out"] == {"text->video": 2, "video->text": 2}
     assert result["baselines"]["chance"]["measures"]["video->text MedR"]["value"] == 5.5
+    # Four queries a pair with the nearest four; a query's own clip is the right one.
+    assert len(result["examples"]) == 8
+    for example in result["examples"]:
+        right = [item["right"] for item in example["found"]]
+        assert right == [item["key"] == example["query"]["key"] for item in example["found"]] and len(right) == 4
+        assert right.index(True) + 1 == example["rank"] if any(right) else example["rank"] > 4
+    page = report_page.render([result])
+    # Of four queries text->video the found clips, and of four video->text the queries, each as frames of its own record.
+    assert page.count('alt="video"') == 4 * 4 + 4 and "Without pictures" not in page
     assert result["baselines"]["chance"]["measures"]["video->text R@5"]["value"] == pytest.approx(50, abs=0.1)
     assert result["baselines"].keys() == {"chance", "untrained"}
     assert any("pool: 10 clips" in note for note in result["notes"])

@@ -45,7 +45,7 @@ LAYERS = [
     ],
     ["deflation", "deflate", "checkpoints"],
     ["export"],
-    ["counts", "evaluate", "search", "inspection", "inspect", "report_page", "report"],
+    ["counts", "evaluate", "search", "inspection", "inspect", "retrieval_examples", "report_page", "report"],
 ]
 # `config` is what every command line begins with; it stands to the right since it knows all that gin can bind.
 ENTRY_POINTS_MAY_USE = {"config"}

@@ -58,6 +58,7 @@ class Measured:
       n: further numbers: 'test', 'classes', ...
       left_out: {reason: number of clips}.
       notes: sentences for the reader of the result.
+      examples: of retrieval: [{'pair', 'query': {'key', 'text'}, 'found': [{'key', 'text', 'right'}], 'rank'}].
     """
 
     measures: list[Measure]
@@ -67,6 +68,7 @@ class Measured:
     n: dict
     left_out: dict[str, int] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
+    examples: list[dict] = dataclasses.field(default_factory=list)
 
 
 def split_pattern(folder: str, splits, prepare: str) -> list[str]:

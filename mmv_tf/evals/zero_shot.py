@@ -38,6 +38,7 @@ class ZeroShotRetrieval(protocol.Protocol):
       recalls: the K of R@K.
       num_frames, frame_rate, min_side, crop_size: of a window of video.
       seconds: of a window of sound.
+      examples: queries a pair that the result shows with what they found; drawn at random, however well they went.
     """
 
     records: str = ""
@@ -57,6 +58,7 @@ class ZeroShotRetrieval(protocol.Protocol):
     min_side: int = 224
     crop_size: int = 224
     seconds: float = 3.2
+    examples: int = 4
 
     def __post_init__(self):
         if self.average not in AVERAGES:
@@ -79,6 +81,7 @@ class ZeroShotRetrieval(protocol.Protocol):
             windows = self._windows(modality, compared.network.sample_rate)
             sides[modality, space] = extractor.extract(wanted, windows, pattern)
         outcomes, left_out, pools, n, items = {name: {} for name in (*networks, "chance")}, {}, {}, {}, []
+        examples = []
         for pair in self.pairs:
             query, target = ((side, spaces[pair]) for side in pair.split("->"))
             first = [next(iter(sides[side].values())) for side in (query, target)]
@@ -90,6 +93,7 @@ class ZeroShotRetrieval(protocol.Protocol):
             for name in networks:
                 found = [self._ranks(sides[query][name], sides[target][name], rows) for rows in pools]
                 outcomes[name][pair] = [np.concatenate(found).astype(np.uint32)]
+            examples += self._examples(pair, sides[query]["network"], sides[target]["network"], pools)
             expected = [self._relevance(first[0], first[1], rows)[1] for rows in pools]
             outcomes["chance"][pair] = [_typical_ranks(expected)]
             n[f"{pair} queries"] = sum(relevance.shape[0] for relevance in expected)
@@ -103,16 +107,14 @@ class ZeroShotRetrieval(protocol.Protocol):
             if len(sizes) == 1
             else f"{len(sizes)} pools of {min(sizes)} to {max(sizes)} clips",
         ]
-        if any(left_out.values()):
-            notes.append(
-                "left out, as one of the two is missing: " + ", ".join(f"{p} {c}" for p, c in left_out.items())
-            )
         kinds = [*((f"R@{k}", f"recall@{k}") for k in self.recalls), ("MedR", "median")]
         reported = [Measure(f"{pair} {name}", pair, summary) for pair in self.pairs for name, summary in kinds]
         # The papers speak of R@10 first.
         reported.sort(key=lambda measure: measure.name != f"{self.pairs[0]} R@{max(self.recalls)}")
         folds = [{"name": protocol.named(self.split), "train": 0, "test": n["test"]}]
-        return protocol.Measured(reported, outcomes, items, folds, {**n, "pools": len(sizes)}, left_out, notes)
+        return protocol.Measured(
+            reported, outcomes, items, folds, {**n, "pools": len(sizes)}, left_out, notes, examples
+        )
 
     def _space(self, pair, network) -> str:
         first, second = pair.split("->")
@@ -163,25 +165,42 @@ class ZeroShotRetrieval(protocol.Protocol):
                 sides.append([(row, c) for row in rows for c in np.flatnonzero(features.present[row])])
             else:
                 sides.append([(row, None) for row in rows])
-        right = np.array([[a[0] == b[0] for b in sides[1]] for a in sides[0]])
-        if self.same_text_is_right and any(map(self._is_text, (queries, targets))):
-            text, other = (queries, 1) if self._is_text(queries) else (targets, 0)
-            items, clips = sides[1 - other], sides[other]
-            same = np.array([[text.labels[i][c] in text.labels[j] for j, _ in clips] for i, c in items])
-            right |= same if other == 1 else same.T
-        return sides, retrieval.Relevance(right)
+        if not self.same_text_is_right or not any(map(self._is_text, (queries, targets))):
+            return sides, retrieval.Relevance.same_group(*([row for row, _ in side] for side in sides))
+        text, other = (queries, 1) if self._is_text(queries) else (targets, 0)
+        items, clips = sides[1 - other], sides[other]
+        right = np.array([[i == j or text.labels[i][c] in text.labels[j] for j, _ in clips] for i, c in items])
+        return sides, retrieval.Relevance(right if other == 1 else right.T)
 
     def _is_text(self, features) -> bool:
         return features.modality == "text"
 
     def _ranks(self, queries, targets, rows) -> np.ndarray:
         sides, relevance = self._relevance(queries, targets, rows)
-        measure, embedded = self.measure, []
-        for features, items in zip((queries, targets), sides, strict=True):
-            embedded.append(np.stack([self._embedding(features, row, caption) for row, caption in items]))
-        if self.average == "similarities":
-            measure = "dot"  # each window has been normalised already, if it is to be
-        return retrieval.ranks(*embedded, relevance, measure=measure)
+        return retrieval.ranks(*map(self._embedded, (queries, targets), sides), relevance, measure=self._measure)
+
+    def _examples(self, pair, queries, targets, pools) -> list[dict]:
+        """Some queries with the nearest targets, best first, as the result keeps them."""
+        drawn, found = np.random.default_rng(0), []
+        for _ in range(self.examples):
+            rows = pools[drawn.integers(len(pools))]
+            (asked, among), relevance = self._relevance(queries, targets, rows)
+            one = int(drawn.integers(len(asked)))
+            query, answers = self._embedded(queries, asked[one : one + 1]), self._embedded(targets, among)
+            similarities = retrieval.similarity(query, answers, self._measure)[0]
+            right, order = relevance.rows(one, one + 1)[0], np.argsort(-similarities, kind="stable")
+            best = [_shown(targets, *among[i]) | {"right": bool(right[i])} for i in order[:_FOUND]]
+            rank = int(np.flatnonzero(right[order])[0]) + 1
+            found.append({"pair": pair, "query": _shown(queries, *asked[one]), "found": best, "rank": rank})
+        return found
+
+    @property
+    def _measure(self):
+        # Of similarities: each window has been normalised already, if it is to be.
+        return "dot" if self.average == "similarities" else self.measure
+
+    def _embedded(self, features, items) -> np.ndarray:
+        return np.stack([self._embedding(features, row, caption) for row, caption in items])
 
     def _embedding(self, features, row, caption):
         """Of a caption, or of a clip: the mean over its windows."""
@@ -191,6 +210,10 @@ class ZeroShotRetrieval(protocol.Protocol):
             norm = np.linalg.norm(values, axis=1, keepdims=True)
             values = np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
         return values.mean(axis=0)
+
+
+def _shown(features, row, caption) -> dict:
+    return {"key": features.keys[row]} | ({} if caption is None else {"text": features.labels[row][caption]})
 
 
 def _typical_ranks(relevances) -> np.ndarray:
@@ -208,3 +231,4 @@ def _typical_ranks(relevances) -> np.ndarray:
 
 
 _QUANTILES = 20_000
+_FOUND = 4  # targets shown of an example
