@@ -89,10 +89,12 @@ def test_a_wrong_file_is_named(change, message, tmp_path):
 
 
 def test_a_table_shows_value_interval_and_baselines():
-    lines = results.table(_result()).splitlines()
-    assert lines[0].split() == ["top1"]
-    assert [line.split()[0] for line in lines[1:5]] == ["network", "chance", "raw", "untrained"]
-    assert "outside noise" in lines[-1]
+    result = _result() | {"left_out": {"test: no video": 3, "test: no label": 0}}
+    lines = results.table(result).splitlines()
+    assert lines[0].split() == ["network", "chance", "raw", "untrained"]
+    low, high = (f"{result['interval'][end]:.1f}" for end in ("low", "high"))
+    assert lines[1].startswith(f"top1  {result['value']:.1f} ({low} to {high})  0.0 ")
+    assert "outside noise" in lines[-2] and lines[-1] == "left out: test: no video 3"
 
 
 @pytest.mark.parametrize(

@@ -177,20 +177,12 @@ def compare_rows(first: dict, second: dict, measure: Measure, **options) -> dict
 def table(result: dict) -> str:
     """A result for a console. Raises ValueError where `validate` does."""
     validate(result)
-    rows = [["", *result["measures"]]]
+    columns = [["", *result["measures"]]]
     for name, row in [("network", result["network"]), *result["baselines"].items()]:
-        if row.get(NOT_POSSIBLE):
-            rows.append([name, *["-"] * len(result["measures"])])
-            continue
-        cells = []
-        for measure in result["measures"]:
-            found = row["measures"][measure]
-            interval = (
-                "" if name == "chance" else f" ({found['interval']['low']:.1f} to {found['interval']['high']:.1f})"
-            )
-            cells.append(f"{found['value']:.1f}{interval}")
-        rows.append([name, *cells])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        cells = ["-" if row.get(NOT_POSSIBLE) else _cell(row["measures"][measure]) for measure in result["measures"]]
+        columns.append([name, *cells])
+    widths = [max(map(len, column)) for column in columns]
+    rows = zip(*columns, strict=True)
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     n, interval = result["n"], result["interval"]["of"]
     lines.append(f"in brackets: {interval}; {n['test']} test clips, {n['classes']} classes" if n.get("classes") else
@@ -205,4 +197,13 @@ def table(result: dict) -> str:
             f"network - untrained, {result['metric']}: {difference['difference']:+.1f} ({difference['low']:+.1f} to "
             f"{difference['high']:+.1f}), {outside} noise ({difference['method']})"
         )
+    left_out = [f"{reason} {count}" for reason, count in result.get("left_out", {}).items() if count]
+    if left_out:
+        lines.append(f"left out: {', '.join(left_out)}")
     return "\n".join([*lines, *result.get("notes", [])])
+
+
+def _cell(found: dict) -> str:
+    interval = found.get("interval")
+    around = f" ({interval['low']:.1f} to {interval['high']:.1f})" if interval else ""
+    return f"{found['value']:.1f}{around}"
