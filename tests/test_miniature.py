@@ -158,7 +158,7 @@ def test_a_table_without_its_baselines_is_neither_written_nor_shown(tmp_path):
     whole = result()
     tables.write(tmp_path / "miniature_e.json", whole)
     tables.write_page(tmp_path)
-    assert "| 2 clips a game | 16.7 | 81.0 (80-82) | 51.3 (50-53) |" in (tmp_path / "README.md").read_text()
+    assert "| 4 clips a camera movement | 16.7 | 81.0 (80-82) | 51.3 (50-53) |" in (tmp_path / "README.md").read_text()
     for broken in ({**whole, "baselines": {}}, {**whole, "baselines": {"chance": {experiments.FEW[0]: [1.0] * 3}}}):
         with pytest.raises(ValueError, match="baseline 'chance'"):
             tables.write(tmp_path / "other.json", broken)
