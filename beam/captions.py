@@ -16,7 +16,6 @@ MAX_CHARACTERS = 1000  # a caption
 _CLOCK = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
 _TIMES = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}")
 _MARKUP = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")  # <i>, <00:00:01.000>, {\an8}
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
 
 @dataclasses.dataclass
@@ -111,8 +110,3 @@ def nearest(captions, start, end, max_captions, max_gap):
     # Equal ones stay in the order that they came in.
     near = sorted((distance(caption), number) for number, caption in enumerate(timed))
     return tuple(timed[number] for (gap, *_), number in near[:max_captions] if gap <= max_gap)
-
-
-def words(text):
-    """The words of a caption, lower-cased, without punctuation: for the vocabulary hints."""
-    return _WORD.findall(text.lower())

@@ -11,7 +11,7 @@ import numpy as np
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
-from mmv_tf import records
+from mmv_tf import records, vocabulary
 from mmv_tf.beam import captions as captions_lib
 from mmv_tf.beam import shards, source_files, spool
 from mmv_tf.beam.decode_client import DecodeClient, Failure
@@ -206,7 +206,7 @@ class _Stage:
         words = collections.Counter()
         if self._records:  # words that no clip stands for teach nothing
             for caption in {caption for clip in self._source.clips for caption in clip.captions}:
-                words.update(captions_lib.words(caption.text))
+                words.update(vocabulary.words(caption.text))
         return {
             "file": self._file,
             "bytes": self._out.size,

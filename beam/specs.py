@@ -20,14 +20,14 @@ class Reason(enum.Enum):
 
     BAD_ROW = "bad_row"  # the row of the manifest, or the file name, cannot be used (no path, end before start, ...)
     OUTSIDE_ROOT = "outside_root"  # the path leads out of the root, also through a symbolic link
-    MISSING_FILE = "missing_file"  # there is no such file, or it cannot be read
+    MISSING_FILE = "missing_file"  # there is no such file, it is no regular file, or it cannot be read
     NOT_A_VIDEO = "not_a_video"  # no container of the allowed formats, or neither pictures nor sound in it
     TOO_LARGE = "too_large"  # over a limit: bytes of the file, pixels, duration of the source or of the clip
     TRUNCATED = "truncated"  # the source ends well before the duration that its header states; what is there is kept
     EMPTY_CLIP = "empty_clip"  # neither pictures nor sound in the span that was asked for
     DECODE_ERROR = "decode_error"  # the decoder failed, or on more pictures of the clip than it decoded
     OUT_OF_MEMORY = "out_of_memory"  # decoding needed more memory than allowed
-    TIMEOUT = "timeout"  # no clip was finished within the time allowed; the decoding process was killed
+    TIMEOUT = "timeout"  # no clip, or not all clips, within the time allowed; the decoding process was killed
     CRASH = "crash"  # the decoding process died
 
 
@@ -48,7 +48,7 @@ class Source(NamedTuple):
 
     path: str  # relative to the root, with forward slashes
     clips: tuple[ClipSpec, ...]
-    kind: str = "video"  # a key of pipeline.KINDS: "video" (also sound alone), "image"
+    kind: str = "video"  # a key of decode_source.KINDS: "video" (also sound alone), "image", "tfds"
 
 
 class Rejection(NamedTuple):

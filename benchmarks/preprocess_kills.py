@@ -11,7 +11,7 @@ name must be moved there whole, and never be opened for writing.
 
 Measured on two busy cores: 50 kills (8 before anything new, 8 among the sources, 13 among the shards, 21 after the last
 one, also inside the clean-up), 12 times to the end, each time the same 42 files; 599 files moved under a final name,
-none open for writing there. The first campaign found a real fault: killed while it deletes its staging, a run could
+none open for writing there. An earlier campaign found a real fault: killed while it deletes its staging, a run could
 leave the index of a source without its records.
 """
 

@@ -114,7 +114,7 @@ def test_retrieval_states_pool_and_averaging(run):
         assert right == [item["key"] == example["query"]["key"] for item in example["found"]] and len(right) == 4
         assert right.index(True) + 1 == example["rank"] if any(right) else example["rank"] > 4
     page = report_page.render([result])
-    # Of four queries text->video the found clips, and of four video->text the queries, each as frames of its own record.
+    # Of four queries text->video the clips found, and of four video->text the queries: frames of their records.
     assert page.count('alt="video"') == 4 * 4 + 4 and "Without pictures" not in page
     assert result["baselines"]["chance"]["measures"]["video->text R@5"]["value"] == pytest.approx(50, abs=0.1)
     assert result["baselines"].keys() == {"chance", "untrained"}

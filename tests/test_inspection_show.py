@@ -6,11 +6,11 @@ import re
 
 import numpy as np
 import pytest
+import record_fixtures
 
 from mmv_tf import inspect, records
 from mmv_tf.dataset_card import load
 from mmv_tf.inspection import bars, jpeg, statistics
-from tests import record_fixtures
 
 EVIL = "<script>alert(1)</script>\"'&"
 

@@ -5,8 +5,10 @@ import json
 import os
 import shutil
 
+import memory_files
 import numpy as np
 import pytest
+import record_fixtures
 import tensorflow as tf
 
 from mmv_tf import inspect, records
@@ -15,8 +17,6 @@ from mmv_tf.beam.specs import Reason, shard_of
 from mmv_tf.dataset_card import DatasetCard, Split, load
 from mmv_tf.inspection import folder as folders
 from mmv_tf.inspection.verify import run, verify
-from tests import record_fixtures
-from tests.beam import memory_files
 
 NUMBER = 2  # shards of the split
 

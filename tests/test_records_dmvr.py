@@ -6,10 +6,10 @@ sample_sequence, sample_or_pad_non_sorted_sequence).
 """
 
 import pytest
+import record_fixtures
 import tensorflow as tf
 
 from mmv_tf import records
-from tests import record_fixtures
 
 NUM_FRAMES, NUM_SAMPLES, NUM_CAPTIONS, NUM_CLASSES = 4, 400, 3, 5
 

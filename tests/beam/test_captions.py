@@ -1,5 +1,3 @@
-import pytest
-
 from mmv_tf.beam import captions
 from mmv_tf.beam.captions import Counts, nearest
 from mmv_tf.records import Caption
@@ -97,10 +95,3 @@ def test_nearest_in_time_first():
 
 def test_a_caption_without_times_is_about_the_whole_clip():
     assert nearest([Caption("x", None, None)], 2.0, 5.0, 5, 0.0) == (Caption("x", 2.0, 5.0),)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"), [("Don't, stop!", ["don't", "stop"]), ("a_b 3D--Küche", ["a", "b", "3d", "küche"]), ("", [])]
-)
-def test_words(text, expected):
-    assert captions.words(text) == expected
