@@ -36,6 +36,7 @@ INSTALL_REQUIRES = [
     "tensorflow-datasets>=4.9.7",
     "numpy>=2.0,<3",
     "scikit-learn>=1.5,<2",
+    "scipy>=1.11",
     "pyarrow>=14",
     "tqdm>=4.60",
 ]
