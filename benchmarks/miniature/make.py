@@ -29,7 +29,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 RECORD = ["--short_side", str(scenes.SIZE), "--sample_rate", "16000", "--num_shards", "4"]
 SPLITS = (*scenes.EPISODES, *scenes.NEW_EPISODES)
 PRETRAINING = ("narrated", "plain")
-CAPTION_REACH = 10.0  # seconds around a clip
+CAPTION_REACH = 3.0  # seconds around a clip, so that some captions are of the shot before or after
 
 
 def render(episode: scenes.Episode, output: pathlib.Path) -> None:

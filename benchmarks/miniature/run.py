@@ -64,13 +64,14 @@ def image_stages(run: pathlib.Path, data: pathlib.Path) -> list[Stage]:
                   inputs=[ROOT / "gin/miniature/deflate.gin"]), measured]  # fmt: skip
 
 
-def few_label_stages(run: pathlib.Path, data: pathlib.Path) -> list[Stage]:
+def few_label_stages(run: pathlib.Path, seed: int, data: pathlib.Path) -> list[Stage]:
     """What table (e) needs of a run: fine-tuning of it and of fresh weights, by mmv_tf.evaluate."""
     stages, file = [], "gin/miniature/few_labels.gin"
     for shots in SHOTS:
         output = run / "results" / f"few_labels_{shots}.json"
         command = python("mmv_tf.evaluate", f"--workdir={run}", f"--gin_file={file}", f"--output={output}")
         command += [f"--gin_param=FineTune.clips_per_class = {shots}", f"--gin_param=RECORDS='{data}/records'"]
+        command += [f"--gin_param=FineTune.seeds = ({seed},)"]
         stages.append(Stage(f"few-labels-{shots}", f"{run.name}", command, outputs=[output], inputs=[ROOT / file]))
     return stages
 
@@ -85,7 +86,7 @@ def needed(table: str, seeds, data: pathlib.Path) -> dict[pathlib.Path, list[Sta
             if table == "c":
                 stages += image_stages(run, data)
             if table == "e" and name != UNTRAINED:
-                stages += few_label_stages(run, data)
+                stages += few_label_stages(run, seed, data)
             found[run] = stages
     return found
 

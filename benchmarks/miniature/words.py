@@ -34,7 +34,8 @@ CAMERAS = {
 SCORED = ["that gave some points", "a hit, more points for us", "points again"]
 LOST = ["that cost a life", "oh, one life is gone", "we lost a life there"]
 
-SHARES = {"game": 0.35, "action": 0.25, "camera": 0.25, "event": 0.05, "aside": 0.10}
+SHARES = {"game": 0.25, "action": 0.25, "camera": 0.35, "event": 0.05, "aside": 0.10}
+TWO_THINGS = 0.5  # of the narrations speak of two things, one after the other
 WRONG = 0.12  # of the sentences are about another game, action or camera
 PER_SHOT = 2
 DELAY = 1.0  # seconds, standard deviation
@@ -66,10 +67,12 @@ def narration(episode: scenes.Episode, events: list[str]) -> list[dict]:
     length, said = scenes.SHOTS * scenes.SHOT_SECONDS, []
     for shot, event in zip(episode.shots, events, strict=True):
         for _ in range(PER_SHOT):
-            kind = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+            kinds = rng.choice(list(SHARES), size=2, replace=False, p=list(SHARES.values()))
+            kinds = kinds[: 2 if rng.random() < TWO_THINGS else 1]
+            text = ", ".join(sentence(str(kind), shot, episode.game, event, rng) for kind in kinds)
             time = shot.start + rng.uniform(0, scenes.SHOT_SECONDS - 2) + rng.normal(0, DELAY)
             start = round(float(np.clip(time, 0, length - 2)), 2)
-            said.append({"text": sentence(kind, shot, episode.game, event, rng), "start": start, "end": start + 2})
+            said.append({"text": text, "start": start, "end": start + 2})
     return sorted(said, key=lambda caption: (caption["start"], caption["text"]))
 
 
