@@ -84,7 +84,7 @@ def orderings(claim: Claim, rows: dict) -> list[dict]:
             continue
         difference = better - worse
         low, high = over_folds(difference) if len(difference) > 1 else (-np.inf, np.inf)
-        outside = bool(low > 0 or high < 0)
+        verdict = ("holds" if difference.mean() > 0 else "reversed") if low > 0 or high < 0 else "within noise"
         found.append(
             {
                 "better": claim.better,
@@ -94,7 +94,7 @@ def orderings(claim: Claim, rows: dict) -> list[dict]:
                 "difference": round(float(difference.mean()), 2),
                 "low": round(float(low), 2) if np.isfinite(low) else None,
                 "high": round(float(high), 2) if np.isfinite(high) else None,
-                "verdict": ("holds" if difference.mean() > 0 else "reversed") if outside else "within noise",
+                "verdict": verdict if len(difference) > 1 else "one seed: noise unknown",
             }
         )
     return found
