@@ -23,6 +23,18 @@ def episode(seed, seconds=2.0):
     return frames, (0.4 * np.sin(2 * np.pi * (300 + 90 * seed) * time * (1 + time))).astype(np.float32)
 
 
+def test_equal_frames_give_equal_bytes_whatever_lay_in_memory_before(tmp_path):
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 255, (210, 160, 3), dtype=np.uint8) // 8 * 8
+    frames = [np.roll(picture, (n % 7, 2 * n), (0, 1)) for n in range(100)]
+    written = set()
+    for attempt in range(5):
+        encode.write_mp4(tmp_path / "a.mp4", frames, np.zeros(encode.SOUND_RATE, np.float32), FPS, comment="")
+        written.add((tmp_path / "a.mp4").read_bytes())
+        del [np.full((300, 400), 37 * attempt % 255, np.uint8) for _ in range(50)][:]
+    assert len(written) == 1
+
+
 def test_mp4_holds_the_frames_and_the_sound_in_step(tmp_path):
     import av
 
