@@ -55,6 +55,7 @@ def _answer(request, settings, out):
     try:
         pieces, truncated = decode.plan(request["path"], request["clips"], settings)
         write_message(out, {"plan": pieces, "truncated": truncated})
+        restart_alarm()  # the parent gives the first piece as much time again
         numbers = {piece: number for number, piece in enumerate(pieces)}
         for clip, error in decode.decode(request["path"], pieces, settings):
             restart_alarm()

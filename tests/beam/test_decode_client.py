@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from videos import write_video
 
+from mmv_tf.beam import decode_worker
 from mmv_tf.beam.decode_client import DecodeClient, Failure
 from mmv_tf.beam.specs import Reason, Settings
 
@@ -143,6 +144,15 @@ def test_a_child_that_hangs_is_killed(good):
     assert time.monotonic() - began < 5
     _works(client, good)
     client.close()
+
+
+def test_the_alarm_of_the_child_is_set_anew_with_every_answer(good, monkeypatch):
+    """Else a long plan and a long first piece add up to more than the alarm allows: a crash in place of a timeout."""
+    happened = []
+    monkeypatch.setattr(decode_worker.signal, "alarm", lambda seconds: happened.append("alarm" if seconds else "off"))
+    monkeypatch.setattr(decode_worker, "write_message", lambda out, header, blobs=(): happened.append(min(header)))
+    decode_worker._answer({"path": str(good), "clips": [[0.0, None]]}, Settings(), None)
+    assert happened == ["alarm", "plan", "alarm", "alarm", "end", "done", "off"]
 
 
 def test_a_child_that_dies_is_replaced(client, good):
