@@ -52,6 +52,17 @@ def test_ucf101(tmp_path):
         assert _read(name, request, annotations=given, fold=2)[1] == clips
 
 
+def test_ucf101_spells_one_class_in_two_ways(tmp_path):
+    """The official lists have HandstandPushups/v_HandStandPushups_..., some copies of the videos v_HandstandPushups."""
+    name, request, (trainlist, classes) = annotations.ucf101(tmp_path)
+    write(classes, "1 HandstandPushups\n")
+    write(trainlist, "".join(f"HandstandPushups/v_HandStandPushups_g08_c0{n}.avi 1\n" for n in (1, 2, 3)))
+    touch(tmp_path / "UCF-101/HandstandPushups", "v_HandStandPushups_g08_c01.avi", "v_HandstandPushups_g08_c02.avi")
+    inputs, clips = _read(name, request)
+    assert sorted(clips) == [f"HandstandPushups/v_Hand{n}andPushups_g08_c0{k}.avi" for n, k in (("St", 1), ("st", 2))]
+    assert len(_missing(inputs)) == 1
+
+
 def test_ucf101_contradictions(tmp_path):
     name, request, (trainlist, _) = annotations.ucf101(tmp_path)
     with pytest.raises(ValueError, match=r"trainlist01.txt: it is not testlist01.txt, which --split and --fold mean"):
@@ -177,6 +188,15 @@ def test_youcook2(tmp_path):
     assert [r.reason for r in inputs.rejections] == ["bad_row"] * 3 + ["missing_file"]
 
 
+def test_youcook2_publishes_its_test_set_without_sentences(tmp_path):
+    name, request, _ = annotations.youcook2(tmp_path)
+    video = {"duration": 20, "subset": "testing", "recipe_type": "101", "annotations": [{"segment": [1, 4], "id": 0}]}
+    file = tmp_path / "youcookii_annotations_test_segments_only.json"
+    write(file, json.dumps({"database": {"-3ABQ8yXGBs": video}}))
+    assert _read(name, request, split="test")[1] == {"-3ABQ8yXGBs.webm": (ClipSpec(1.0, 4.0),)}
+    assert "training/113/xHr8X2Wpmno.mkv" in _read(name, request)[1]
+
+
 def test_youcook2_in_the_csv_of_milnce(tmp_path):
     name, request, _ = annotations.youcook2(tmp_path)
     rows = "end,start,task,text,video_id\n60,47,226,pick the ends off,V53XmPeyjIU\n36,33,105,brine,gone0000000\n"
@@ -194,7 +214,7 @@ def test_msrvtt(tmp_path):
     assert clip[:2] == (0.0, None) and [c.text for c in clip.captions] == [
         f"sentence {n:02d} about 1" for n in range(20)
     ]
-    assert _missing(inputs) == ["video4"]
+    assert [(r.path, r.reason) for r in inputs.rejections] == [("video4", "bad_row")]  # it has no sentence
     assert list(_read(name, request, split="val", annotations=file)[1]) == ["TrainValVideo/video2.mp4"]
     assert len(_read(name, request, split="test")[1]["TestVideo/video3.mp4"][0].captions) == 20
     assert sorted(_read(name, request, split="train_9k")[1]) == ["TrainValVideo/video0.mp4", "TrainValVideo/video2.mp4"]
@@ -203,6 +223,32 @@ def test_msrvtt(tmp_path):
         assert clips == {"TestVideo/video3.mp4": (ClipSpec(captions=_said("a man, talking")),)}
     with pytest.raises(ValueError, match="a csv is --split=test_1k"):
         _read(name, request, split="test", annotations=tmp_path / "MSRVTT_JSFUSION_test.csv")
+
+
+def test_msrvtt_in_the_two_files_of_the_challenge(tmp_path):
+    """train_val_videodatainfo.json and test_videodatainfo.json: the 9k list takes videos of both."""
+    name, request, (file,) = annotations.msrvtt(tmp_path)
+    content = json.loads(file.read_text())
+    file.unlink()
+    for place, numbers in (("train_val_annotation/train_val", (0, 1, 2)), ("test", (3, 4))):
+        part = {
+            key: [x for x in content[key] if x["video_id"][5:] in map(str, numbers)] for key in content if key != "info"
+        }
+        write(tmp_path / f"{place}_videodatainfo.json", json.dumps(part))
+    listed = write(tmp_path / "MSRVTT_train.9k.csv", "video_id\nvideo0\nvideo3\nvideo4\n")
+    inputs, clips = _read(name, request, split="train_9k")
+    assert {path: len(clip.captions) for path, (clip,) in clips.items()} == {
+        "TrainValVideo/video0.mp4": 20,
+        "TestVideo/video3.mp4": 20,
+    }
+    assert [(r.path, r.reason, r.detail.endswith("no sentence")) for r in inputs.rejections] == [
+        ("video4", "bad_row", True)
+    ]
+    (tmp_path / "test_videodatainfo.json").unlink()
+    with pytest.raises(ValueError, match="no MSRVTT_data.json or test_videodatainfo.json"):
+        _read(name, request, split="train_9k")
+    write(listed, "video_id\nvideo2\n")
+    assert list(_read(name, request, split="train_9k")[1]) == ["TrainValVideo/video2.mp4"]
 
 
 def test_voc2007(tmp_path):
