@@ -108,7 +108,11 @@ class VideoInput:
         frames = tf.slice(frames, [0, begin[0], begin[1], 0], [-1, extent[0], extent[1], -1])
         # The kernel for float32 is faster than the one for uint8.
         frames = tf.image.resize(tf.cast(frames, tf.float32), [self.crop_size, self.crop_size])
-        frames = self._change_colour(tf.ensure_shape(frames, self.shape), draw[6:11])
+        frames = tf.ensure_shape(frames, self.shape)
+        if self.colour_probability:
+            frames = self._change_colour(frames, draw[6:11])
+        else:  # whose compilation takes seconds
+            frames = tf.cast(frames + 0.5, tf.uint8)
         return tf.cond(draw[5] < self.flip_probability, lambda: _flip(frames), lambda: frames)
 
     def _decode(self, jpegs, reduction):

@@ -1,6 +1,7 @@
 """Records to the windows that an evaluation looks at: several a record, evenly spaced, or random ones to train on."""
 
 import dataclasses
+import functools
 import types
 
 import tensorflow as tf
@@ -24,6 +25,12 @@ def joined_labels(record) -> tf.Tensor:
 def whole_shards(found) -> list[tuple[str, int, int, int]]:
     """All records of `shards.Shards`, as `Windows.dataset` takes them."""
     return [(file, count, 0, count) for file, count in zip(found.files, found.counts, strict=True)]
+
+
+@functools.lru_cache(maxsize=32)
+def _traced(windows: "Windows"):
+    signature = [tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string)]
+    return tf.function(windows._function(), input_signature=signature, autograph=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +91,10 @@ class Windows:
         return stored.flat_map(numbered).map(window, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
     def function(self):
-        """The function (number of the window, serialized record) -> element of `dataset`."""
+        """The function (number of the window, serialized record) -> element of `dataset`; one trace for all records."""
+        return _traced(self)
+
+    def _function(self):
         cut = self._text if self.modality == "text" else self._clip(self.make_clips())
 
         @tf.autograph.experimental.do_not_convert
