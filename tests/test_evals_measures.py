@@ -82,6 +82,10 @@ def test_a_class_of_all_or_none_cannot_be_measured(targets):
             measure(np.arange(3.0)[:, None], targets)
 
 
+def test_d_prime_of_a_perfect_ranking_is_a_number():
+    assert measures.Measure("d_prime", "area", "d_prime").value(np.ones(3)) == pytest.approx(6.72, abs=0.01)
+
+
 def test_summaries():
     ranks = np.array([1, 2, 6, 11])
     assert Measure("R@5", "ranks", "recall@5").value(ranks) == 50.0

@@ -42,7 +42,7 @@ def _clips(labels, seed, windows=3, dim=6, modality="video", spread=1.5):
     labels = [() if x is None else (x,) if isinstance(x, str) else x for x in labels]
     places = [sum(map(ord, x[0])) % 50 if x else 0 for x in labels]
     values = centres[places][:, None] + spread * rs.normal(size=(len(labels), windows, dim))
-    keys = tuple(f"clip{i}" for i in range(len(labels)))
+    keys = tuple(f"clip{i}" if seed == 0 else f"clip{i} of {seed}" for i in range(len(labels)))
     return Features(modality, values.astype(np.float32), np.ones((len(labels), windows), bool), keys, tuple(labels))
 
 
@@ -92,6 +92,37 @@ def test_classes_that_the_test_set_cannot_tell_are_counted():
     train = _clips([("a",), ("b",), ("a", "c")] * 10, 0)
     found = _run(train, _clips([("a",), ("b",)] * 5, 1), several_labels=True)
     assert found.n["classes"] == 2 and found.notes == ["1 of 3 classes cannot be measured on the test set"]
+
+
+def test_with_several_labels_a_clip_without_any_is_a_wrong_one_for_all_classes():
+    labels = [("a",), ("b",), None, ("a", "b"), None, ("c",)] * 10
+    train, test = _clips(labels, 0, windows=1), _clips(labels, 1, windows=1)
+    found = _run(train, test, several_labels=True, average_precision="11_point")
+    assert found.n["test"] == 60 and found.left_out["test: no label"] == 0
+    assert found.notes == ["20 training and 20 test clips have no label: wrong ones for all classes"]
+    scaler, expected = preprocessing.StandardScaler().fit(train.values[:, 0]), []
+    for name in "abc":
+        truth = np.array([name in found for found in test.labels])
+        machine = svm.LinearSVC(C=0.001, random_state=0).fit(scaler.transform(train.values[:, 0]), truth)
+        order = np.argsort(-machine.decision_function(scaler.transform(test.values[:, 0])))
+        precision = np.cumsum(truth[order]) / np.arange(1, 61)
+        recall = np.cumsum(truth[order]) / truth.sum()
+        expected.append(np.mean([precision[recall >= level / 10 - 1e-9].max() for level in range(11)]))
+    np.testing.assert_allclose(found.outcomes["network"]["average_precision"][0], expected)
+
+
+def test_one_class_can_be_measured_where_some_clips_are_of_none():
+    labels = [("a",), None] * 10
+    assert _run(_clips(labels, 0), _clips(labels, 1), several_labels=True).n["classes"] == 1
+    with pytest.raises(ValueError, match="all training clips are of class 'a'"):
+        _run(_clips(["a"] * 4, 0), _clips(labels, 1), several_labels=True)
+
+
+def test_what_the_training_set_lacks_or_shares_with_the_test_set_is_said():
+    train = _clips([("a",), ("b",)] * 5, 0)
+    found = _run(train, _clips([("a",), ("b",), ("z",)] * 5, 1), several_labels=True)
+    assert "1 classes of the dataset have no training clip, 'z' among them" in found.notes
+    assert _run(train, train).notes == ["10 clips of the test set are training clips, too"]
 
 
 def test_missing_windows_do_not_count():

@@ -78,7 +78,8 @@ class _Gradient:
         kind = losses.BinaryCrossentropy if several else losses.SparseCategoricalCrossentropy
         optimizer = keras.optimizers.AdamW(self.learning_rate, weight_decay=self.weight_decay)
         model.compile(optimizer, kind(from_logits=True))
-        epochs = -(-self.steps * self.batch_size // len(features))
+        steps_an_epoch = -(-len(features) // self.batch_size)
+        epochs = -(-self.steps // steps_an_epoch)
         x = scaler.transform(features).astype(np.float32)
         model.fit(x, targets.astype(np.float32 if several else np.int32), self.batch_size, epochs, verbose=0)
         return lambda x: model.predict(scaler.transform(x).astype(np.float32), self.batch_size, verbose=0)

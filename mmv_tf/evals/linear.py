@@ -30,7 +30,8 @@ class _Classification(protocol.Protocol):
       label_prefix: only labels that begin so count, such as 'action:' where clips have labels of several sorts.
       output: of the network, to classify.
       classifier: a LinearSVM, FactorisedLinear or MLP.
-      several_labels: a clip can have any number of labels: mean average precision instead of accuracy.
+      several_labels: a clip can have any number of labels: mean average precision instead of accuracy. One that has
+        none counts, as a wrong one for every class.
       average_precision: 'area' or '11_point', with several labels.
       train_windows: windows of a training clip, each a training example: the epochs of augmentation.
       random_windows: training windows are random ones, otherwise evenly spaced ones as in testing.
@@ -99,9 +100,10 @@ class _Classification(protocol.Protocol):
             wanted = [self._labels(key, labels) for key, labels in zip(any_side.keys, any_side.labels, strict=True)]
             seen, labelled = any_side.present.any(axis=1), np.array([bool(labels) for labels in wanted])
             left_out[f"{title}: no {self.modalities[0]}"] = int((~seen).sum())
-            left_out[f"{title}: no label"] = int((seen & ~labelled).sum())
-            rows = seen & labelled
-            if not rows.any():
+            left_out[f"{title}: no label"] = 0 if self.several_labels else int((seen & ~labelled).sum())
+            # With several labels a clip can have none, such as a picture of VOC with difficult objects alone.
+            rows = seen & (labelled | self.several_labels)
+            if not (rows & labelled).any():
                 prefix = f" that begins with {self.label_prefix!r}" if self.label_prefix else ""
                 raise ValueError(
                     f"none of the {len(rows)} {title} clips has {self.modalities[0]} and a label{prefix} "
@@ -111,10 +113,14 @@ class _Classification(protocol.Protocol):
         classes = sorted({label for labels in kept["train"][1] for label in labels})
         self._check_classes(classes, kept)
         notes = []
-        if names and self.several_labels:
-            absent = [name for name in names if name.startswith(self.label_prefix) and name not in classes]
-            if absent:
+        if self.several_labels:
+            tested = {label for labels in kept["test"][1] for label in labels}
+            known = {name for name in names if name.startswith(self.label_prefix)} | tested
+            if absent := sorted(known - set(classes)):
                 notes.append(f"{len(absent)} classes of the dataset have no training clip, {absent[0]!r} among them")
+            bare = [sum(not labels for labels in kept[side][1]) for side in ("train", "test")]
+            if any(bare):
+                notes.append(f"{bare[0]} training and {bare[1]} test clips have no label: wrong ones for all classes")
         number = {label: i for i, label in enumerate(classes)}
         targets = {title: self._targets(labels, number) for title, (_, labels) in kept.items()}
         columns = np.arange(len(classes))
@@ -137,7 +143,9 @@ class _Classification(protocol.Protocol):
         frequency = targets["train"].mean(axis=0) if self.several_labels else np.bincount(targets["train"])
         constant = frequency - 1e-9 * len(frequency) * np.arange(len(frequency)) * (not self.several_labels)
         outcomes["chance"] = self._outcomes(np.tile(constant, (len(kept["test"][1]), 1)), targets["test"], columns)
-        items = [key for key, row in zip(next(iter(test.values())).keys, kept["test"][0], strict=True) if row]
+        learned, items = (_keys(side, kept[title][0]) for title, side in (("train", train), ("test", test)))
+        if both := len(set(items) & set(learned)):
+            notes.append(f"{both} clips of the test set are training clips, too")
         counts = {"train": len(kept["train"][1]), "test": len(kept["test"][1]), "classes": len(columns)}
         return {"outcomes": outcomes, "items": items, "counts": counts, "left_out": left_out, "notes": notes}
 
@@ -152,10 +160,14 @@ class _Classification(protocol.Protocol):
         return found
 
     def _check_classes(self, classes, kept):
-        if len(classes) < 2:
+        if len(classes) < 2 and not self.several_labels:
             raise ValueError(
                 f"all {len(kept['train'][1])} training clips are of class {classes[0]!r}: nothing to tell apart"
             )
+        if self.several_labels:
+            for name in classes:
+                if all(name in labels for labels in kept["train"][1]):
+                    raise ValueError(f"all training clips are of class {name!r}: nothing to tell it from")
         unknown = sorted({label for labels in kept["test"][1] for label in labels} - set(classes))
         if unknown and not self.several_labels:
             raise ValueError(
@@ -182,6 +194,10 @@ def _reported(outcomes) -> list[Measure]:
     if "average_precision" in outcomes:
         return [Measure("mAP", "average_precision", "mean"), Measure("d_prime", "area_under_roc", "d_prime")]
     return [Measure(name, name, "mean") for name in outcomes]
+
+
+def _keys(side: dict[str, Features], rows) -> list[str]:
+    return [key for key, row in zip(next(iter(side.values())).keys, rows, strict=True) if row]
 
 
 def _flat(features: Features):

@@ -16,7 +16,8 @@ class Measure:
       name: such as 'top1', 'mAP', 'text_to_video/R@5'.
       outcome: which outcomes it is a summary of.
       summary: 'mean' (100 times the mean, in %), 'recall@K' (share of ranks up to K, in %), 'median' (of ranks),
-        'd_prime' (sqrt(2) times the normal quantile of the mean).
+        'd_prime' (sqrt(2) times the normal quantile of the mean, which counts as 1 - 1e-6 at most, so that an area
+        of 1 has a number: 6.7).
     """
 
     name: str
@@ -40,7 +41,7 @@ class Measure:
         if self.summary == "d_prime":
             from scipy.special import ndtri
 
-            return float(np.sqrt(2) * ndtri(np.mean(outcomes)))
+            return float(np.sqrt(2) * ndtri(np.clip(np.mean(outcomes), 1e-6, 1 - 1e-6)))
         return 100.0 * float(np.mean(outcomes <= int(self.summary.removeprefix("recall@"))))
 
 

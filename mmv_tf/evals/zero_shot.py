@@ -80,8 +80,8 @@ class ZeroShotRetrieval(protocol.Protocol):
             wanted = {name: (network, space) for name, network in networks.items()}
             windows = self._windows(modality, compared.network.sample_rate)
             sides[modality, space] = extractor.extract(wanted, windows, pattern)
-        outcomes, left_out, pools, n, items = {name: {} for name in (*networks, "chance")}, {}, {}, {}, []
-        examples = []
+        outcomes, left_out, n, items = {name: {} for name in (*networks, "chance")}, {}, {}, []
+        examples, stated = [], {}
         for pair in self.pairs:
             query, target = ((side, spaces[pair]) for side in pair.split("->"))
             first = [next(iter(sides[side].values())) for side in (query, target)]
@@ -90,6 +90,9 @@ class ZeroShotRetrieval(protocol.Protocol):
             if both.sum() < 2:
                 raise ValueError(f"{pair}: {int(both.sum())} of {len(both)} clips have both; at least 2 are needed")
             pools = self._pools(first, sides, both)
+            sizes = [len(rows) for rows in pools]
+            several = f"{len(sizes)} pools of {min(sizes)} to {max(sizes)} clips"
+            stated[pair] = several if len(sizes) > 1 else f"pool: {sizes[0]} clips"
             for name in networks:
                 found = [self._ranks(sides[query][name], sides[target][name], rows) for rows in pools]
                 outcomes[name][pair] = [np.concatenate(found).astype(np.uint32)]
@@ -99,13 +102,11 @@ class ZeroShotRetrieval(protocol.Protocol):
             n[f"{pair} queries"] = sum(relevance.shape[0] for relevance in expected)
             n["test"] = sum(relevance.shape[1] for relevance in expected)
             items += [f"{pair} {first[0].keys[row]}" for rows in pools for row in rows]
-        sizes = [len(rows) for rows in pools]
+        same = len(set(stated.values())) == 1
         notes = [
             f"average over {self.windows} windows: of {self.average}; similarity: {self.measure}; spaces: "
             + ", ".join(f"{pair} {space}" for pair, space in spaces.items()),
-            f"pool: {sizes[0]} clips"
-            if len(sizes) == 1
-            else f"{len(sizes)} pools of {min(sizes)} to {max(sizes)} clips",
+            *(dict.fromkeys(stated.values()) if same else (f"{pair}, {pool}" for pair, pool in stated.items())),
         ]
         kinds = [*((f"R@{k}", f"recall@{k}") for k in self.recalls), ("MedR", "median")]
         reported = [Measure(f"{pair} {name}", pair, summary) for pair in self.pairs for name, summary in kinds]
@@ -188,7 +189,10 @@ class ZeroShotRetrieval(protocol.Protocol):
             one = int(drawn.integers(len(asked)))
             query, answers = self._embedded(queries, asked[one : one + 1]), self._embedded(targets, among)
             similarities = retrieval.similarity(query, answers, self._measure)[0]
-            right, order = relevance.rows(one, one + 1)[0], np.argsort(-similarities, kind="stable")
+            right = relevance.rows(one, one + 1)[0]
+            # As in the ranks, a right one is behind the wrong ones of the same similarity.
+            rounded = np.round(similarities / (np.abs(similarities).max() or 1.0), 9)
+            order = np.lexsort((right, -rounded))
             best = [_shown(targets, *among[i]) | {"right": bool(right[i])} for i in order[:_FOUND]]
             rank = int(np.flatnonzero(right[order])[0]) + 1
             found.append({"pair": pair, "query": _shown(queries, *asked[one]), "found": best, "rank": rank})
