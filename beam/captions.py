@@ -1,6 +1,7 @@
 """Narrations: reading .srt and .vtt files, and choosing those nearest in time to a clip."""
 
 import dataclasses
+import os
 import pathlib
 import re
 
@@ -85,7 +86,8 @@ def beside(video):
     for stem in (video.with_suffix(""), video):
         for suffix in SUFFIXES:
             candidate = stem.with_name(stem.name + suffix)
-            if candidate.is_file() and not candidate.is_symlink():
+            # Not candidate.is_file(), which raises where the name is longer than a file's may be.
+            if os.path.isfile(candidate) and not os.path.islink(candidate):
                 return candidate
     return None
 

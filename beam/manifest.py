@@ -72,7 +72,10 @@ def from_folder(root, captions_root=None):
 
 
 def _sources_of_folder(root, places, inputs):
-    for path in files_below(root):
+    def skipped(path, why):
+        inputs.rejections.append(rejection(path, Reason.MISSING_FILE, why))
+
+    for path in files_below(root, skipped):
         suffix = pathlib.PurePath(path).suffix.lower()
         if suffix not in MEDIA_SUFFIXES:
             inputs.ignored_files += suffix not in captions_lib.SUFFIXES
@@ -90,12 +93,25 @@ def _sidecar(folder, path):
     return file if file and confine(folder, os.path.relpath(file, folder))[0] else None
 
 
-def files_below(root):
-    """Yields the paths of all files below a folder, relative to it, with forward slashes, always in one order."""
-    for folder, subfolders, names in os.walk(root):
+def files_below(root, skipped=lambda path, why: None):
+    """Yields the paths of all files below a folder, relative to it, with forward slashes, always in one order.
+
+    Args:
+      skipped: function that is told the path of a folder that is not entered, and why: a link, or not readable.
+    """
+
+    def below(*path):
+        return os.path.relpath(os.path.join(*path), root).replace(os.sep, "/")
+
+    def unreadable(error):
+        skipped(below(error.filename), f"the folder cannot be read: {error.strerror}")
+
+    for folder, subfolders, names in os.walk(root, onerror=unreadable):
         subfolders.sort()
-        for name in sorted(names):
-            yield os.path.relpath(os.path.join(folder, name), root).replace(os.sep, "/")
+        for name in subfolders:
+            if os.path.islink(os.path.join(folder, name)):
+                skipped(below(folder, name), "a link to a folder is not followed")
+        yield from (below(folder, name) for name in sorted(names))
 
 
 def media_files(root, suffixes=MEDIA_SUFFIXES):

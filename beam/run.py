@@ -39,7 +39,7 @@ def preprocess(inputs, root, output, split, num_shards, settings, options):
     card = _card(output, split, settings)
     staging = graph.staging_folder(output, split)
     shards.check_writable(output)
-    shards.make_folder(staging)
+    shards.check_writable(staging)  # the output may be there, and be a file or not ours to write
 
     def write_text(path, text):
         with shards.WholeFile(staging, path) as file:

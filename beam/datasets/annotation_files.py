@@ -76,6 +76,8 @@ def _text(path):
 
 
 def _opened(path, newline):
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise ValueError(f"{path}: no such file")
     # What is not UTF-8 becomes a name or a label that is not known, and is told of there.
     return pathlib.Path(path).open(encoding="utf-8-sig", errors="replace", newline=newline)
 

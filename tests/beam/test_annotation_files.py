@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -25,6 +26,13 @@ def test_a_large_object_is_read_in_pieces(tmp_path, chunk):
     ):
         assert _items(tmp_path, text + " \n", chunk) == list(content.items())
     assert _items(tmp_path, " { } ", chunk) == []
+
+
+def test_what_is_no_file_is_one_line(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # opening it would wait for ever
+    for name in ("pipe", "gone", "."):
+        with pytest.raises(ValueError, match="no such file"):
+            list(files.lines(tmp_path / name))
 
 
 def test_python_writes_numbers_that_are_none(tmp_path):

@@ -213,6 +213,15 @@ def test_a_wrong_file_ends_the_command_in_one_line(tmp_path, capsys):
     assert not (tmp_path / "records").exists()
 
 
+def test_an_output_that_is_no_folder_is_one_line(tmp_path, capsys):
+    _, request, _ = annotations.kinetics600(tmp_path)
+    (tmp_path / "records").touch()
+    flags = ["--dataset=kinetics600", "--videos", request.root, "--annotations", str(tmp_path)]
+    assert preprocess.main([*flags, f"--output={tmp_path}/records"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "records/.staging-train: cannot be made" in line
+
+
 def test_help_lists_the_datasets(capsys):
     with pytest.raises(SystemExit):
         preprocess.main(["--help"])

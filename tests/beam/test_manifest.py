@@ -249,3 +249,29 @@ def test_missing_inputs(root, tmp_path):
     (tmp_path / "m.txt").write_text("x")
     with pytest.raises(ValueError, match="m.txt: expected a file that ends in .csv or .jsonl"):
         manifest.from_manifest(tmp_path / "m.txt", root)
+
+
+def test_a_folder_that_is_not_entered_is_counted(tmp_path, monkeypatch):
+    (tmp_path / "root/locked").mkdir(parents=True)
+    (tmp_path / "root/a.mp4").touch()
+    (tmp_path / "root/linked").symlink_to(tmp_path / "root")
+    scandir = os.scandir
+
+    def refusing(path):  # permissions do not stop root, as whom tests may run
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    inputs = manifest.from_folder(tmp_path / "root")
+    assert [source.path for source in inputs.sources] == ["a.mp4"]
+    assert sorted(rejection[:1] + rejection[2:] for rejection in inputs.rejections) == [
+        ("linked", "missing_file", "a link to a folder is not followed"),
+        ("locked", "missing_file", "the folder cannot be read: Permission denied"),
+    ]
+
+
+def test_a_name_with_no_room_for_a_suffix(tmp_path):
+    name = "n" * 251 + ".mp4"  # x.mp4.srt would be longer than a name may be
+    (tmp_path / name).touch()
+    assert [source.path for source in manifest.from_folder(tmp_path).sources] == [name]
