@@ -31,6 +31,8 @@ tr.baseline { color: var(--soft) }
 .cards { display: grid; gap: 18px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 380px), 1fr)) }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 14px; min-width: 0 }
 .card img { max-width: 100% }
+.card.scroll { margin-top: 14px }
+.examples td { text-align: left; padding-left: 0; padding-right: 14px }
 """
 
 

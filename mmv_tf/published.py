@@ -1,8 +1,4 @@
-"""The published tables that results are shown beside. Values are percent unless the column says otherwise.
-
-Sources: the tables of Alayrac et al., Self-Supervised MultiModal Versatile Networks (NeurIPS 2020), and the zero-shot
-table of Akbari et al., VATT (NeurIPS 2021). A dash: the paper gives none.
-"""
+"""The published tables that results are shown beside. Values are percent unless the column says otherwise."""
 
 from typing import NamedTuple
 
@@ -23,6 +19,12 @@ class Table(NamedTuple):
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, tuple[float | None, ...]], ...]
 
+
+SOURCES = (
+    "Published: the tables of Alayrac et al., Self-Supervised MultiModal Versatile Networks (NeurIPS 2020, arXiv "
+    "2006.16228), in %; that of zero-shot retrieval from Akbari et al., VATT (NeurIPS 2021, arXiv 2104.11178). A dash: "
+    "not published, or not measured here."
+)
 
 _UCF = Column("UCF101 linear", "ucf101", "top1")
 _HMDB = Column("HMDB51 linear", "hmdb51", "top1")
@@ -55,7 +57,7 @@ TABLES = (
     ),
     Table(
         "Downstream: video and sound",
-        "32 frames, batch 4096 (TSM-50x2: 2048). AS: AudioSet, HT: HowTo100M.",
+        "32 frames, batch 4096 (as VATT says of MMV). AS: AudioSet, HT: HowTo100M.",
         (_UCF, _UCF_TUNED, _HMDB, _HMDB_TUNED, _ESC)
         + (Column("AudioSet mAP", "audioset", "mAP"), Column("Kinetics-600 linear", "kinetics600", "top1")),
         (

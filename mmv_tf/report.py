@@ -52,8 +52,8 @@ def main(argv=None):
     except (ValueError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
-    networks = {(r["network"].get("workdir") or r["network"].get("module")) for r in found}
-    print(f"{os.path.abspath(args.output)}: {len(found)} results of {len(networks)} networks")
+    networks = len(report_page.network_names(found))
+    print(f"{os.path.abspath(args.output)}: {len(found)} results of {networks} networks")
     return 0
 
 

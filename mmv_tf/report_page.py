@@ -31,13 +31,14 @@ def network_names(found: list[dict]) -> dict[str, str]:
     """{where a network lies: a short name for it}: as few of its last folders as tell all networks apart."""
     places = sorted({_place(result) for result in found})
     for last in itertools.count(1):
-        names = {place: "/".join(pathlib.PurePath(place).parts[-last:]) for place in places}
+        names = {place: "/".join(pathlib.PurePath(place).parts[-last:]) or place for place in places}
         if len(set(names.values())) == len(places):
             return names
 
 
 def _place(result):
-    return result["network"].get("workdir") or result["network"].get("module") or result["path"]
+    """Where the network lies; `runs/fac/` and `runs/fac` are one place."""
+    return str(pathlib.PurePath(result["network"].get("workdir") or result["network"].get("module") or result["path"]))
 
 
 def _variant(result):
@@ -55,27 +56,36 @@ def _cell(measured: dict) -> str:
     return f"{measured['value']:.1f}{around}"
 
 
+def _number(published: float | None) -> str:
+    """A rank is a whole number, a share has one decimal."""
+    return _DASH if published is None else f"{published:.1f}" if isinstance(published, float) else str(published)
+
+
 def _published(found, names) -> str:
-    parts = []
+    about = f"{published.SOURCES} In brackets: the interval that each result states below."
+    parts = [f'<p class="soft">{html.escape(about)}</p>']
     for table in published.TABLES:
         rows, classes = [["", *(column.name for column in table.columns)]], []
         for name, values in table.rows:
-            rows.append([f"published: {name}", *(_DASH if value is None else f"{value:g}" for value in values)])
+            rows.append([f"published: {name}", *map(_number, values)])
             classes.append("")
-        for (place, variant), row in _rows_of(table, found).items():
+        ours = _rows_of(table, found)
+        for (place, variant), row in ours.items():
             name = names[place] + (f" {_VARIANTS.get(variant, variant)}" if variant else "")
             for kind, title, css in (("network", name, "ours"), ("untrained", f"{name}, untrained", "baseline")):
                 cells = [row.get(column, {}).get(kind) for column in table.columns]
                 if any(cells):
                     rows.append([title, *(_cell(cell) if cell else _DASH for cell in cells)])
                     classes.append(css)
-        if "ours" not in classes:
-            wanted = ", ".join(sorted({f"gin/evals/{column.protocol}.gin" for column in table.columns}))
-            ours = f'<p class="soft">No result of ours yet: <code>python -m mmv_tf.evaluate</code> with {wanted}.</p>'
+        if absent := sorted(
+            {column.protocol for column in table.columns if not any(column in r for r in ours.values())}
+        ):
+            files = ", ".join(f"gin/evals/{name}.gin" for name in absent)
+            missing = f'<p class="soft">Not measured yet: <code>python -m mmv_tf.evaluate</code> with {files}.</p>'
         else:
-            ours = ""
+            missing = ""
         note = f'<p class="soft">{html.escape(table.note)}</p>'
-        parts.append(f"<h3>{html.escape(table.title)}</h3>{note}{pages.table(rows, classes)}{ours}")
+        parts.append(f"<h3>{html.escape(table.title)}</h3>{note}{pages.table(rows, classes)}{missing}")
     return "".join(parts)
 
 
@@ -92,22 +102,20 @@ def _rows_of(table, found):
 
 
 def _result(result, names) -> str:
-    """One result: the network above its baselines, what was done, and how to do it again."""
-    measures = list(result["measures"])
-    rows, classes = [["", *measures]], []
-    listed = [(names[_place(result)], result["network"], "ours")]
-    listed += [(name, row, "baseline") for name, row in result["baselines"].items()]
-    for name, row, css in listed:
-        known = "measures" in row
-        rows.append([name, *(_cell(row["measures"][m]) if known else _DASH for m in measures)])
-        classes.append(css)
+    """One result: the network beside its baselines, what was done, and how to do it again."""
+    sides = {"network": result["network"], **result["baselines"]}
+    rows = [["", *sides]]
+    for measure in result["measures"]:
+        cells = (_cell(row["measures"][measure]) if "measures" in row else _DASH for row in sides.values())
+        rows.append([measure, *cells])
+    classes = ["ours" if measure == result["metric"] else "" for measure in result["measures"]]
     notes = [f"interval: {result['interval']['of']}", *result.get("notes", [])]
     notes += [f"{name}: {row['not_possible']}" for name, row in result["baselines"].items() if "not_possible" in row]
     if difference := result["network"].get("against_untrained"):
         notes.append(f"network - untrained: {_difference(difference)}")
     listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     command = f"<p><code>{html.escape(result['command'])}</code></p>" if result["command"] else ""
-    title = html.escape(f"{result['dataset']}, {result['protocol']}")
+    title = html.escape(f"{names[_place(result)]}: {result['dataset']}, {result['protocol']}")
     return f'<h3>{title}</h3>{pages.table(rows, classes)}<ul class="soft">{listed}</ul>{command}'
 
 
@@ -119,7 +127,7 @@ def _difference(difference):
 
 def _differences(found, names) -> str:
     """Every two networks that were measured by one protocol on the same clips."""
-    rows = [["protocol", "from", "to", "measure", "difference", "interval", "outside noise"]]
+    rows = [["protocol", "from", "to", "measure", "difference", "interval", "outside noise", "settings that differ"]]
     for first, second in itertools.combinations(found, 2):
         same = first["n"]["items"] == second["n"]["items"]
         if _protocol(first) != _protocol(second) or first["metric"] != second["metric"] or not same:
@@ -130,13 +138,24 @@ def _differences(found, names) -> str:
         span = f"{difference['low']:+.1f} to {difference['high']:+.1f}"
         verdict = "yes" if difference["outside_noise"] else "no"
         rows.append([_protocol(first), *shown, first["metric"], f"{difference['difference']:+.1f}", span, verdict])
-    return pages.table(rows) if len(rows) > 1 else ""
+        rows[-1].append(", ".join(_settings_apart(first["settings"], second["settings"])) or "none")
+    about = (
+        "Paired bootstrap over the test clips: how far other clips would have given another difference, not how far "
+        "another training run would."
+    )
+    return f'<p class="soft">{about}</p>{pages.table(rows)}' if len(rows) > 1 else ""
+
+
+def _settings_apart(first: dict, second: dict) -> list[str]:
+    """Names of the settings of a protocol that two results do not share, but for where things lie."""
+    names = sorted((first.keys() | second.keys()) - {"records", "prepare", "variant", "evaluation"})
+    return [name for name in names if first.get(name) != second.get(name)]
 
 
 def _curves(found, names) -> str:
     cards = []
-    for workdir in sorted({r["network"]["workdir"] for r in found if r["network"].get("workdir")}):
-        for title, series in curves.by_chart(curves.read(workdir)).items():
-            label = html.escape(f"{names[workdir]}: {title}")
+    for place in sorted({_place(r) for r in found if r["network"].get("workdir")}):
+        for title, series in curves.by_chart(curves.read(place)).items():
+            label = html.escape(f"{names[place]}: {title}")
             cards.append(f'<div class="card"><p>{label}</p>{charts.lines(series)}</div>')
     return f'<div class="cards">{"".join(cards)}</div>' if cards else ""

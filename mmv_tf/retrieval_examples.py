@@ -26,7 +26,7 @@ def section(result: dict, network: str) -> str:
     for example in examples:
         query, target = example["pair"].split("->")
         found = "".join(
-            f"<td>{_item(item, target, stored)}<p>{'right' if item['right'] else 'wrong'}</p></td>"
+            f"<td>{_item(item, target, stored)}<p>{'<b>right</b>' if item['right'] else 'wrong'}</p></td>"
             for item in example["found"]
         )
         title = f"{query} \u2192 {target}, right one at place {example['rank']}"

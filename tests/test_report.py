@@ -69,12 +69,27 @@ def test_our_rows_stand_in_the_published_tables_with_their_baselines(tmp_path, c
     assert _cells(page, "ucf101")[:3] == ["fac", "va", "top1"] and _cells(page, "ucf101")[3] == "-25.0"
     assert _cells(page, "ucf101")[5] == "yes"
     assert "&lt;x&gt;" in page and "<x>" not in page and "<script" not in page
-    assert _cells(page, "chance") == ["10.0"]
+    assert [cell.split(" ")[0] for cell in _cells(page, "top1")] == ["75.0", "10.0", "25.0", "25.0"]
+    assert _cells(page, "published: VA") == ["75.5", "51.6", "–", "–", "79.0"] and "arXiv 2006.16228" in page
+    assert "Not measured yet: <code>python -m mmv_tf.evaluate</code> with gin/evals/esc50.gin, gin/evals/hmdb51" in page
+    assert _cells(page, "ucf101")[6] == "none"
 
 
 def test_networks_of_one_name_are_told_apart():
     found = [{"network": {"workdir": place}, "path": ""} for place in ("/a/fac", "/b/fac", "/b/va")]
     assert report_page.network_names(found) == {"/a/fac": "a/fac", "/b/fac": "b/fac", "/b/va": "b/va"}
+
+
+def test_one_network_written_in_two_ways_is_one():
+    found = [{"network": {"workdir": place}, "path": ""} for place in ("runs/fac", "runs/fac/", "./runs/fac", ".")]
+    assert report_page.network_names(found) == {"runs/fac": "fac", ".": "."}
+
+
+def test_settings_that_differ_are_named_beside_a_difference(tmp_path):
+    first = write_result(tmp_path / "fac/results")
+    second = write_result(tmp_path / "va/results", right=0.5)
+    second["settings"]["classifier"] = {"C": 1.0}
+    assert _cells(report_page.render([first, second]), "ucf101")[6] == "classifier"
 
 
 def test_a_result_without_a_baseline_is_refused(tmp_path, capsys):
