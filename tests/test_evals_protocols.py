@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics, preprocessing, svm
 
 from mmv_tf.evals import protocol
-from mmv_tf.evals.classifiers import LinearSVM
+from mmv_tf.evals.classifiers import MLP, LinearSVM
 from mmv_tf.evals.features import Features
 from mmv_tf.evals.linear import LinearAudio, LinearVideo
 from mmv_tf.evals.networks import Network
@@ -289,3 +289,18 @@ def test_one_pair_alone_is_no_retrieval():
     texts.present[1:] = False
     with pytest.raises(ValueError, match="1 of 30 clips have both; at least 2"):
         _retrieve(clips, texts)
+
+
+@pytest.mark.parametrize("classifier", [LinearSVM(), MLP(hidden=2, steps=1)])
+@pytest.mark.parametrize("broken", ["train", "test"])
+def test_nan_features_are_an_error_for_every_classifier(classifier, broken):
+    sides = {"train": _clips(["a", "b"] * 3, 0), "test": _clips(["a", "b"] * 3, 1)}
+    sides[broken].values[2, 1] = np.nan
+    with pytest.raises(ValueError, match="clip 'clip2.*': its features hold NaN or Inf"):
+        _run(**sides, classifier=classifier)
+
+
+def test_an_empty_split_is_told():
+    clips = _clips(["a", "b"], 0)
+    with pytest.raises(ValueError, match="none of the 0 test clips has video and a label"):
+        _run(clips, clips.take(np.zeros(2, bool)))

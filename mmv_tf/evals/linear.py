@@ -98,7 +98,7 @@ class _Classification(protocol.Protocol):
         for title, side in (("train", train), ("test", test)):
             any_side = next(iter(side.values()))
             wanted = [self._labels(key, labels) for key, labels in zip(any_side.keys, any_side.labels, strict=True)]
-            seen, labelled = any_side.present.any(axis=1), np.array([bool(labels) for labels in wanted])
+            seen, labelled = any_side.present.any(axis=1), np.array([bool(labels) for labels in wanted], bool)
             left_out[f"{title}: no {self.modalities[0]}"] = int((~seen).sum())
             left_out[f"{title}: no label"] = 0 if self.several_labels else int((seen & ~labelled).sum())
             # With several labels a clip can have none, such as a picture of VOC with difficult objects alone.
@@ -203,7 +203,11 @@ def _keys(side: dict[str, Features], rows) -> list[str]:
 def _flat(features: Features):
     """Features of all present windows as examples [N, d], and the clip of each."""
     clips, windows = np.nonzero(features.present)
-    return features.values[clips, windows], clips
+    found = features.values[clips, windows]
+    # Not every classifier would notice: a rectifier makes 0 of NaN.
+    if (bad := ~np.isfinite(found).all(axis=1)).any():
+        raise ValueError(f"clip {features.keys[clips[bad.argmax()]]!r}: its features hold NaN or Inf")
+    return found, clips
 
 
 def _mean_scores(scores, features: Features) -> np.ndarray:
