@@ -19,8 +19,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Two processes: most tests keep one core busy. A file stays in one of them, for its fixtures.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # make demo VIDEOS=/some/folder runs the same path on your own files.
 demo: $(READY)
