@@ -83,7 +83,12 @@ def _sources_of_folder(root, places, inputs):
             inputs.rejections.append(why)
         else:
             sidecar = next((file for place in places if (file := _sidecar(place, path))), None)
-            captions = tuple(captions_lib.read(sidecar, inputs.counts)) if sidecar else ()
+            captions = ()
+            if sidecar:
+                try:
+                    captions = tuple(captions_lib.read(sidecar, inputs.counts))
+                except OSError as error:
+                    skipped(path, f"its narrations {sidecar.name}, not the video: {error.strerror}")
             yield Source(path, (ClipSpec(captions=captions),))
 
 

@@ -275,3 +275,17 @@ def test_a_name_with_no_room_for_a_suffix(tmp_path):
     name = "n" * 251 + ".mp4"  # x.mp4.srt would be longer than a name may be
     (tmp_path / name).touch()
     assert [source.path for source in manifest.from_folder(tmp_path).sources] == [name]
+
+
+def test_narrations_that_cannot_be_read_are_told_and_cost_the_video_nothing(tmp_path, monkeypatch):
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "a.srt").touch()
+
+    def denied(path, counts):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(manifest.captions_lib, "read", denied)
+    inputs = manifest.from_folder(tmp_path)
+    assert list(inputs.sources) == [Source("a.mp4", (ClipSpec(),))]
+    assert [(r.path, r.reason) for r in inputs.rejections] == [("a.mp4", "missing_file")]
+    assert inputs.rejections[0].detail == "its narrations a.srt, not the video: Permission denied"
