@@ -19,9 +19,8 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Two processes: most tests keep one core busy. A file stays in one of them, for its fixtures.
 test: lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest
 
 # make demo VIDEOS=/some/folder runs the same path on your own files.
 demo: $(READY)

