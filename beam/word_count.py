@@ -8,7 +8,7 @@ import re
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 
-from mmv_tf import dataset_card, record_reader, tfrecord, vocabulary
+from mmv_tf import dataset_card, record_reader, vocabulary
 from mmv_tf.beam import shards
 
 COVERAGE_OF = (1024, 4096, 16384)
@@ -21,12 +21,7 @@ class ReadNarrations(beam.DoFn):
 
     def process(self, path):
         with FileSystems.open(path, compression_type="uncompressed") as file:
-            for number, (content, problem) in enumerate(tfrecord.read(file, shards.size(path))):
-                if content is not None:
-                    try:
-                        record = record_reader.parse(content)
-                    except ValueError as error:
-                        problem = f"record {number}: {error}"
+            for _, record, _, problem in record_reader.read(file, shards.size(path)):
                 if problem:
                     yield (_DAMAGED, f"{path}: {problem}".encode()), ""
                     continue

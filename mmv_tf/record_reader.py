@@ -6,9 +6,11 @@ keys are those of `mmv_tf.records`. Content is bounded by the size of the messag
 
 import dataclasses
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 
+from mmv_tf import tfrecord
 from mmv_tf.records import DEFAULT_FRAME_RATE, DEFAULT_SAMPLE_RATE
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protobuf
@@ -90,6 +92,21 @@ def parse(data: bytes) -> Stored:
             *(values(key, _BYTES_LIST) for key in ("clip/label/text", "clip/label/string", "label/text"))
         ),
     )
+
+
+def read(file: BinaryIO, size: int) -> Iterator[tuple[int, Stored | None, int, str | None]]:
+    """The records of an open shard of `size` bytes: (number, record, bytes of its content, None).
+
+    Of one that cannot be read it is (number, None, 0, what is wrong); see `tfrecord.read`.
+    """
+    for number, (content, problem) in enumerate(tfrecord.read(file, size)):
+        if content is not None:
+            try:
+                yield number, parse(content), len(content), None
+                continue
+            except ValueError as error:
+                problem = f"record {number}: {error}"
+        yield number, None, 0, problem
 
 
 def sequence_example(data: bytes) -> tuple[dict, dict]:

@@ -1,11 +1,10 @@
 """Examples of retrieval as pictures: a query and what it found, from the result and the records it was measured on."""
 
 import html
-import os
 
 import numpy as np
 
-from mmv_tf import media, record_reader, tfrecord
+from mmv_tf import media, record_reader
 from mmv_tf.inspection import folder as folders
 from mmv_tf.inspection import jpeg
 
@@ -62,11 +61,9 @@ def _records(settings, keys) -> tuple[dict, str]:
         return {}, str(error)
     found = {}
     for name in wanted:
-        path = folder.join(name)
-        with open(path, "rb") as file:
-            for content, _ in tfrecord.read(file, os.path.getsize(path)):
-                if content is not None:
-                    record = record_reader.parse(content)
-                    if (key := record.key.decode("utf-8", "replace")) in keys:
-                        found[key] = record
+        file, size = folders.open_file(folder.join(name))
+        with file:
+            for _, record, _, _ in record_reader.read(file, size):
+                if record and (key := record.key.decode("utf-8", "replace")) in keys:
+                    found[key] = record
     return found, ""

@@ -121,18 +121,7 @@ class FineTune(protocol.Protocol):
         return os.path.join(cache, f"tuned-{made_of[0]}-{digest[:16]}.npy") if cache else ""
 
     def _windows(self, random: bool) -> Windows:
-        return Windows(
-            "video",
-            1 if random else self.test_windows,
-            random,
-            num_frames=self.num_frames,
-            frame_rate=self.frame_rate,
-            min_side=self.min_side,
-            crop_size=self.crop_size,
-            flip_probability=self.flip_probability,
-            scale_jitter=self.scale_jitter,
-            colour_probability=self.colour_probability,
-        )
+        return Windows.as_in(self, "video", 1 if random else self.test_windows, random)
 
     def _train(self, tuner: Tuner, train: Labelled, seed: int, title: str, stop) -> None:
         """A run of fine-tuning. FloatingPointError names the step where the loss is NaN or Inf."""

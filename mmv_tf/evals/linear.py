@@ -12,6 +12,7 @@ import numpy as np
 from mmv_tf.evals import measures, protocol
 from mmv_tf.evals.classifiers import MLP, LinearSVM
 from mmv_tf.evals.features import Extractor, Features
+from mmv_tf.evals.labelled import one_label
 from mmv_tf.evals.measures import Measure
 from mmv_tf.evals.networks import BEFORE_HEAD, LAST_CONV
 from mmv_tf.evals.windows import Windows
@@ -53,7 +54,9 @@ class _Classification(protocol.Protocol):
     seed: int = 0
 
     def windows(self, training: bool, sample_rate: int) -> Windows:
-        raise NotImplementedError
+        count = self.train_windows if training else self.test_windows
+        heard = {"sample_rate": sample_rate} if self.modalities[0] == "audio" else {}
+        return Windows.as_in(self, self.modalities[0], count, training and self.random_windows, **heard)
 
     def run(self, compared: protocol.Comparison, extractor: Extractor) -> protocol.Measured:
         networks = compared.trained_and_not()
@@ -151,13 +154,10 @@ class _Classification(protocol.Protocol):
 
     def _labels(self, key, labels) -> tuple[str, ...]:
         """The labels of a clip that count."""
-        found = tuple(dict.fromkeys(label for label in labels if label.startswith(self.label_prefix)))
-        if len(found) > 1 and not self.several_labels:
-            raise ValueError(
-                f"clip {key!r} has {len(found)} labels, {found[0]!r} and {found[1]!r} among them: say with "
-                f"{type(self).__name__}.label_prefix which sort counts"
-            )
-        return found
+        if self.several_labels:
+            return tuple(dict.fromkeys(label for label in labels if label.startswith(self.label_prefix)))
+        label = one_label(key, labels, self.label_prefix, f"{type(self).__name__}.label_prefix")
+        return () if label is None else (label,)
 
     def _check_classes(self, classes, kept):
         if len(classes) < 2 and not self.several_labels:
@@ -233,21 +233,6 @@ class LinearVideo(_Classification):
     colour_probability: float = 0.0
     modalities = ("video",)
 
-    def windows(self, training, sample_rate):
-        return Windows(
-            "video",
-            self.train_windows if training else self.test_windows,
-            training and self.random_windows,
-            num_frames=self.num_frames,
-            frame_rate=self.frame_rate,
-            min_side=self.min_side,
-            crop_size=self.crop_size,
-            flip_probability=self.flip_probability,
-            scale_jitter=self.scale_jitter,
-            colour_probability=self.colour_probability,
-            seed=self.seed,
-        )
-
 
 @gin.configurable
 @dataclasses.dataclass
@@ -257,16 +242,6 @@ class LinearAudio(_Classification):
     output: str = LAST_CONV
     seconds: float = 2.0
     modalities = ("audio",)
-
-    def windows(self, training, sample_rate):
-        return Windows(
-            "audio",
-            self.train_windows if training else self.test_windows,
-            training and self.random_windows,
-            seconds=self.seconds,
-            sample_rate=sample_rate,
-            seed=self.seed,
-        )
 
 
 @gin.configurable
@@ -299,16 +274,3 @@ class LinearImages(_Classification):
     scale_jitter: float = 0.0
     colour_probability: float = 0.0
     modalities = ("image",)
-
-    def windows(self, training, sample_rate):
-        return Windows(
-            "image",
-            self.train_windows if training else self.test_windows,
-            training and self.random_windows,
-            min_side=self.min_side,
-            crop_size=self.crop_size,
-            flip_probability=self.flip_probability,
-            scale_jitter=self.scale_jitter,
-            colour_probability=self.colour_probability,
-            seed=self.seed,
-        )

@@ -70,6 +70,13 @@ class Windows:
         if self.modality == "audio" and not round(self.seconds * _SOUND_RATE):
             raise ValueError(f"a window of sound of {self.seconds} seconds is too short: give at least 0.01")
 
+    @classmethod
+    def as_in(cls, protocol, modality: str, count: int, random: bool = False, **more) -> "Windows":
+        """The windows of a protocol: all that it has under the names of the attributes above."""
+        names = {field.name for field in dataclasses.fields(cls)} - {"modality", "count", "random"} - set(more)
+        own = {name: getattr(protocol, name) for name in names if hasattr(protocol, name)}
+        return cls(modality, count, random, **own, **more)
+
     def dataset(self, ranges) -> tf.data.Dataset:
         """The windows of some records, in the order of the records, `count` for each.
 

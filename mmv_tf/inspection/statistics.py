@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmv_tf import record_reader, tfrecord, vocabulary
+from mmv_tf import record_reader, vocabulary
 from mmv_tf.inspection import jpeg
 from mmv_tf.inspection.folder import open_file, shown
 
@@ -63,17 +63,12 @@ def of_shard(task: Task) -> tuple[Statistics, list[Place]]:
     statistics, wanted, sample = Statistics(), [], []
     file, size = open_file(task.path)
     with file:
-        for number, (content, problem) in enumerate(tfrecord.read(file, size)):
-            if content is not None:
-                try:
-                    record = record_reader.parse(content)
-                except ValueError as error:
-                    problem = f"record {number}: {error}"
+        for number, record, num_bytes, problem in record_reader.read(file, size):
             if problem:
                 statistics.has["damaged"] += 1
                 statistics.damaged = [*statistics.damaged, f"{task.name}: {problem}"][:_MOST_DAMAGED]
                 continue
-            _count(statistics, record, len(content))
+            _count(statistics, record, num_bytes)
             place = Place(hashlib.sha256(record.key).digest()[8:], task.name, number, record.key)
             (wanted if record.key in task.keys else sample).append(place)
             if len(sample) > 2 * task.sample + 100:
