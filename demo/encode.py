@@ -26,8 +26,15 @@ def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
         partial.unlink(missing_ok=True)
 
 
-def write_mp4(path: pathlib.Path, frames: Sequence[np.ndarray], samples: np.ndarray, fps: int, comment: str) -> None:
-    """Writes frames uint8 [H, W, 3] (H, W even) at `fps` and mono samples float32 [S] at SOUND_RATE.
+def write_mp4(
+    path: pathlib.Path,
+    frames: Sequence[np.ndarray],
+    samples: np.ndarray,
+    fps: int,
+    comment: str,
+    rate: int = SOUND_RATE,
+) -> None:
+    """Writes frames uint8 [H, W, 3] (H, W even) at `fps` and mono samples float32 [S] at `rate`.
 
     One thread, bit-exact flags and no macroblock tree, so that the same input gives the same bytes: the tree's code for
     this processor reads memory that nobody wrote (about half of the files differed).
@@ -51,7 +58,7 @@ def write_mp4(path: pathlib.Path, frames: Sequence[np.ndarray], samples: np.ndar
         container.mux(video.encode())
         resampler = av.AudioResampler(format="fltp", layout="mono", rate=_AAC_RATE, frame_size=_AAC_FRAME)
         whole = av.AudioFrame.from_ndarray(samples[None, :], format="fltp", layout="mono")
-        whole.sample_rate, whole.pts, whole.time_base = SOUND_RATE, 0, fractions.Fraction(1, SOUND_RATE)
+        whole.sample_rate, whole.pts, whole.time_base = rate, 0, fractions.Fraction(1, rate)
         for frame in [*resampler.resample(whole), *resampler.resample(None)]:
             container.mux(audio.encode(frame))
         container.mux(audio.encode())

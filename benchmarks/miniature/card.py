@@ -5,26 +5,14 @@ import hashlib
 import json
 import pathlib
 
-import numpy as np
-
 from demo.encode import whole_file
 
-LABELS = ("action", "camera", "scored", "lost", "left_out")
+LABELS = ("event", "material", "camera", "tempo")
+CHECKED = ("impacts", "brightness", "level")  # statistics of each shot, of the pictures and samples before encoding
 
 
-def digest_of_play(fingerprints: pathlib.Path) -> str:
-    """Of what was played: thumbnails and loudness of every episode; how the videos are encoded does not matter."""
-    digest = hashlib.sha256()
-    for path in sorted(fingerprints.rglob("*.npz")):
-        with np.load(path) as arrays:
-            digest.update(path.relative_to(fingerprints).as_posix().encode())
-            digest.update(arrays["video"].tobytes())
-            digest.update(np.round(arrays["level"], 3).astype("<f4").tobytes())
-    return digest.hexdigest()
-
-
-def sha256(path: pathlib.Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def statistics(output: pathlib.Path) -> dict:
@@ -37,34 +25,33 @@ def statistics(output: pathlib.Path) -> dict:
         splits[split] = {
             "clips": len(manifest),
             "episodes": len({row["video_path"] for row in of_split}),
-            "games": len({row["game"] for row in of_split}),
             "with text": sum(bool(line["captions"]) for line in manifest),
-            **{name: dict(sorted(collections.Counter(str(r[name]) for r in of_split if name in r).items()))
-               for name in LABELS},
-        }  # fmt: skip
-    checksums = {f"manifests/{path.name}": sha256(path) for path in sorted((output / "manifests").glob("*.jsonl"))}
-    checksums |= {name: sha256(output / name) for name in ("clips.jsonl", "vocabulary.txt")}
-    return {"splits": splits, "checksums": checksums | {"play": digest_of_play(output / "fingerprints")}}
+            "impacts": sum(row["impacts"] for row in of_split) / len(of_split),
+            **{name: dict(sorted(collections.Counter(row[name] for row in of_split).items())) for name in LABELS},
+        }
+    said = [(output / "manifests" / f"{split}.jsonl").read_bytes() for split in splits]
+    return {
+        "splits": splits,
+        "checksums": {
+            "what is said and labelled": sha256(b"".join(said)),
+            "impacts, brightness and level of each shot": sha256(
+                json.dumps([[row[name] for name in CHECKED] for row in rows]).encode()
+            ),
+            "vocabulary.txt": sha256((output / "vocabulary.txt").read_bytes()),
+        },
+    }
 
 
 def render(found: dict) -> str:
     """Markdown of `statistics`."""
     lines = [
-        "| split | episodes | games | clips | with text | scored | life lost | left out |",
-        "|---|---|---|---|---|---|---|---|",
+        "| split | episodes | clips | with text | impacts a shot | clips of an event |",
+        "|---|---|---|---|---|---|",
     ]
     for split, n in found["splits"].items():
-        out = ", ".join(f"{count} {why}" for why, count in n["left_out"].items() if why) or "-"
-        lines.append(
-            f"| {split} | {n['episodes']} | {n['games']} | {n['clips']} | {n['with text']} | "
-            f"{n['scored'].get('True', 0)} | {n['lost'].get('True', 0)} | {out} |"
-        )
-    lines += [
-        "",
-        "| sha256 of | |",
-        "|---|---|",
-        *(f"| {name} | {value} |" for name, value in found["checksums"].items()),
-    ]
+        events = f"{min(n['event'].values())} to {max(n['event'].values())}"
+        lines.append(f"| {split} | {n['episodes']} | {n['clips']} | {n['with text']} | {n['impacts']:.0f} | {events} |")
+    lines += ["", "| sha256 of | |", "|---|---|", *(f"| {k} | {v} |" for k, v in found["checksums"].items())]
     return "\n".join(lines) + "\n"
 
 

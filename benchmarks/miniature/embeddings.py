@@ -6,8 +6,7 @@ import pathlib
 
 import numpy as np
 
-SPLITS = {"train": ("narrated", "plain"), "val": ("val",), "test": ("test",), "new_train": ("new_train",),
-          "new_test": ("new_test",)}  # fmt: skip
+SPLITS = ("narrated", "val", "test", "new_train", "new_test")
 RAW_SIDE = 16  # pixels of the frames that the raw baseline sees
 
 
@@ -19,9 +18,7 @@ class Part:
     embeddings: dict[tuple[str, str], np.ndarray]
 
     def labels(self, name: str) -> np.ndarray:
-        """A label of each clip as text; 'firing' is a part of 'action'."""
-        if name == "firing":
-            return np.array([str(row["action"].endswith("fire")) for row in self.rows])
+        """A label of each clip as text."""
         return np.array([row[name] for row in self.rows])
 
     def where(self, keep: np.ndarray) -> "Part":
@@ -50,14 +47,13 @@ class Embedder:
         self._rows = read_rows(data)
         self._embed = tf.function(lambda inputs: self._model.embed(inputs, training=False), autograph=False)
 
-    def part(self, name: str, embed=None) -> Part:
-        """The part `name` of SPLITS. `embed`: batch as numpy -> {(modality, space): [B, d]}; the model's if None."""
+    def part(self, split: str, embed=None) -> Part:
+        """The clips of a split. `embed`: batch as numpy -> {(modality, space): [B, d]}; the model's if None."""
         embed, rows, found = embed or self.of_batch, [], []
-        for split in SPLITS[name]:
-            for batch in self._pipeline.evaluation_dataset(str(self._data / "records" / f"{split}-*"), 64):
-                batch = {key: value.numpy() for key, value in batch.items()}
-                rows += [self._rows[key.decode()] for key in batch["key"]]
-                found.append(embed(batch))
+        for batch in self._pipeline.evaluation_dataset(str(self._data / "records" / f"{split}-*"), 64):
+            batch = {key: value.numpy() for key, value in batch.items()}
+            rows += [self._rows[key.decode()] for key in batch["key"]]
+            found.append(embed(batch))
         return Part(rows, {name: np.concatenate([one[name] for one in found]) for name in found[0]})
 
     def of_batch(self, batch: dict) -> dict[tuple[str, str], np.ndarray]:

@@ -8,6 +8,7 @@ untrained network and raw frames and sound, and README.md there. `--report` only
 """
 
 import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -25,6 +26,10 @@ RESULTS = ROOT / "benchmarks" / "results"
 UNTRAINED = "untrained"
 
 
+def folder(name: str, seed: int, data: pathlib.Path) -> pathlib.Path:
+    return data / "runs" / f"{name}-{seed}"
+
+
 def gin(name: str, data: pathlib.Path) -> list[str]:
     """Arguments for a training command: the gin file, and where the data is if not where the file says."""
     given = [f"--gin_file=gin/miniature/{name}.gin"]
@@ -34,28 +39,29 @@ def gin(name: str, data: pathlib.Path) -> list[str]:
     return given
 
 
-def train_stages(name: str, seed: int, data: pathlib.Path) -> tuple[pathlib.Path, list[Stage]]:
-    """The folder of a run, and the stages that train it and measure it."""
-    run = data / "runs" / f"{name}-{seed}"
+def train_stage(name: str, seed: int, data: pathlib.Path) -> Stage:
+    run = folder(name, seed, data)
     source = "fac" if name == UNTRAINED else name
     files = [ROOT / file for file in with_includes(pathlib.Path(f"gin/miniature/{source}.gin"), ROOT) if file.is_file()]
     mode = ["--mode=init"] if name == UNTRAINED else []
-    train = python("mmv_tf.train", *gin(source, data), f"--gin_param=train.seed = {seed}", f"--workdir={run}", *mode)
-    measure = python("benchmarks.miniature.measure", "--workdir", run, "--data", data)
-    if name == UNTRAINED:
-        measure.append("--baselines")
+    command = python("mmv_tf.train", *gin(source, data), f"--gin_param=train.seed = {seed}", f"--workdir={run}", *mode)
+    return Stage("train", f"{run.name}", command, outputs=[run], inputs=files, goes_on=not mode,
+                 facts=[(data / "statistics.json").read_text("utf-8")])  # fmt: skip
+
+
+def measure_stage(run: pathlib.Path, data: pathlib.Path) -> Stage:
+    command = python("benchmarks.miniature.measure", "--workdir", run, "--data", data)
+    if run.name.startswith(UNTRAINED):
+        command.append("--baselines")
     code = [HERE / file for file in ("measure.py", "embeddings.py", "words.py", "scenes.py")]
-    return run, [
-        Stage("train", f"{run.name}", train, outputs=[run], inputs=files, goes_on=not mode,
-              facts=[(data / "statistics.json").read_text("utf-8")]),
-        Stage("measure", f"{run.name}", measure, outputs=[run / "miniature.json"], inputs=code),
-    ]  # fmt: skip
+    return Stage("measure", f"{run.name}", command, outputs=[run / "miniature.json"], inputs=code)
 
 
 def image_stages(run: pathlib.Path, data: pathlib.Path) -> list[Stage]:
     """What table (c) needs of a run."""
+    code = [HERE / file for file in ("images.py", "measure.py", "embeddings.py")]
     measured = Stage("images", f"{run.name}", python("benchmarks.miniature.images", "--workdir", run, "--data", data),
-                     outputs=[run / "images.json"], inputs=[HERE / "images.py"])  # fmt: skip
+                     outputs=[run / "images.json"], inputs=code)  # fmt: skip
     if run.name.startswith(UNTRAINED):
         measured.command.append("--untrained")
         return [measured]
@@ -76,31 +82,54 @@ def few_label_stages(run: pathlib.Path, seed: int, data: pathlib.Path) -> list[S
     return stages
 
 
-def needed(table: str, seeds, data: pathlib.Path) -> dict[pathlib.Path, list[Stage]]:
-    """{folder of a run: its stages} for a table, seed by seed, baselines first."""
+def branches(table: str, seeds, data: pathlib.Path) -> list[tuple[pathlib.Path, list[Stage]]]:
+    """[(folder of a run, stages)] that a table needs, seed by seed, baselines first; each starts with the training."""
     names = [UNTRAINED, "fac"] if table in "ce" else [UNTRAINED, *dict.fromkeys(TABLES[table].rows.values())]
-    found = {}
+    found = []
     for seed in seeds:
         for name in names:
-            run, stages = train_stages(name, seed, data)
+            run, train = folder(name, seed, data), train_stage(name, seed, data)
             if table == "c":
-                stages += image_stages(run, data)
-            if table == "e" and name != UNTRAINED:
-                stages += few_label_stages(run, seed, data)
-            found[run] = stages
+                found.append((run, [train, *image_stages(run, data)]))
+            elif table == "e":
+                found += [(run, [train, *few_label_stages(run, seed, data)])] * (name != UNTRAINED)
+            else:
+                found.append((run, [train, measure_stage(run, data)]))
     return found
+
+
+def run_all(wanted: list[tuple[pathlib.Path, list[Stage]]], jobs: int) -> None:
+    """Runs all branches, those of one run one after the other, `jobs` runs at the same time."""
+    by_run: dict[pathlib.Path, dict[tuple, list[Stage]]] = {}
+    for run, stages in wanted:
+        by_run.setdefault(run, {})[tuple(stage.name for stage in stages)] = stages
+
+    def one(run):
+        for stages in by_run[run].values():
+            runner = Runner(run / ".stages", len(stages))
+            for stage in stages:
+                runner.run(stage)
+
+    if jobs > 1:  # each with its share of the cores
+        threads = str(max(1, (os.cpu_count() or 1) // jobs))
+        os.environ |= {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads, "OMP_NUM_THREADS": threads}
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        try:
+            for done in concurrent.futures.as_completed([pool.submit(one, run) for run in by_run]):
+                done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def main(arguments: argparse.Namespace) -> None:
     data = pathlib.Path(arguments.data)
     if not (data / "statistics.json").is_file():
         raise StageError(f"{data} is not complete: run python -m benchmarks.miniature.make --output {data}")
-    for table in sorted(arguments.tables or ORDER, key=ORDER.index):
-        for run, stages in needed(table, arguments.seeds, data).items():
-            # One state a run and a stage: what another table made of it stays.
-            runner = Runner(run / ".stages", len(stages))
-            for stage in [] if arguments.report else stages:
-                runner.run(stage)
+    names = sorted(arguments.tables or ORDER, key=ORDER.index)
+    if not arguments.report:
+        run_all([branch for table in names for branch in branches(table, arguments.seeds, data)], arguments.jobs)
+    for table in names:
         command = f"python -m benchmarks.miniature.run {table} --seeds {' '.join(map(str, arguments.seeds))}"
         path = RESULTS / f"miniature_{table}.json"
         tables.write(path, tables.collect(table, data, arguments.seeds, command))
@@ -113,6 +142,7 @@ def cli() -> None:
     parser.add_argument("tables", nargs="*", metavar="TABLE", choices=[[], *TABLES], help=f"of {' '.join(TABLES)}; all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--data", default=str(DATA))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at the same time")
     parser.add_argument("--report", action="store_true", help="run nothing, write the tables of what is measured")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
