@@ -59,6 +59,7 @@ def test_it_learns_and_leaves_the_network_as_it_was(records, compared):
         assert [fold["top1"].mean() for fold in _by_fold(found, row)] == [1.0, 1.0]
     assert [fold["top1"].mean() for fold in _by_fold(found, "chance")] == [0.5, 0.5]
     assert found.folds == [{"name": f"test, seed {s}", "train": 16, "test": 8} for s in (0, 1)]
+    assert found.seeds == 2 and found.n["test"] == len(found.items) == len(set(found.items)) == 8
     after = [variable.numpy() for variable in compared.network.trainable["video"].variables]
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -152,3 +152,35 @@ def test_paired_bootstrap_sees_what_an_unpaired_one_does_not():
     assert wide[0][1] > wide[1][0]
     with pytest.raises(ValueError, match="same items"):
         statistics.paired_difference(TOP1, [first], [second[:-1]])
+
+
+def _runs(shares, size=200):
+    """A run for each share of right ones, and what it is right on."""
+    return {"top1": [np.arange(size) < share * size for share in shares]}
+
+
+def test_seeds_of_a_fold_are_averaged_before_the_interval_over_folds():
+    found = results.make_row([TOP1], _runs([0.5, 0.7, 0.6, 0.6, 0.7, 0.9]), seeds=2, **FAST)["measures"]["top1"]
+    assert found["values"] == pytest.approx([50, 70, 60, 60, 70, 90]) and found["value"] == pytest.approx(200 / 3)
+    expected = scipy.stats.ttest_1samp([60, 60, 80], 0).confidence_interval(0.95)
+    assert found["interval"]["low"] == pytest.approx(expected.low)
+    assert found["interval"]["high"] == pytest.approx(expected.high)
+    assert found["interval"]["of"] == "95% t over 3 folds, each the mean of 2 seeds"
+    assert found["intervals"][1]["of"] == "95% bootstrap over 600 items"
+
+
+def test_of_one_fold_the_interval_is_over_seeds():
+    found = results.make_row([TOP1], _runs([0.5, 0.7, 0.75]), seeds=3, **FAST)["measures"]["top1"]
+    expected = scipy.stats.ttest_1samp([50, 70, 75], 0).confidence_interval(0.95)
+    assert (found["interval"]["low"], found["interval"]["high"]) == pytest.approx((expected.low, expected.high))
+    assert found["interval"]["of"] == "95% t over 3 seeds"
+    once = results.make_row([TOP1], _runs([0.5]), **FAST)["measures"]["top1"]["intervals"]
+    assert [interval["of"] for interval in once] == ["95% bootstrap over 200 items"]
+
+
+def test_clips_are_drawn_together_for_all_seeds():
+    # Four times the same run tells no more about other clips than one run.
+    one, four = (results.make_row([TOP1], _runs([0.5] * n), seeds=n, **FAST) for n in (1, 4))
+    assert one["measures"]["top1"]["intervals"][-1] == four["measures"]["top1"]["intervals"][-1]
+    better = results.make_row([TOP1], _runs([0.6]), **FAST)
+    assert results.compare_rows(one, better, TOP1, **FAST) == results.compare_rows(four, better, TOP1, **FAST)

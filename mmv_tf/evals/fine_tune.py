@@ -70,7 +70,7 @@ class FineTune(protocol.Protocol):
     modalities = ("video",)
 
     def run(self, compared: protocol.Comparison, extractor: Extractor) -> protocol.Measured:
-        networks, found, tuners = compared.trained_and_not(), [], {}
+        networks, found, tests, tuners = compared.trained_and_not(), [], [], {}
         for name, network in networks.items():
             if "video" not in network.trainable:
                 raise ValueError(f"the {name} network cannot be fine-tuned: its module has no variables to train")
@@ -78,6 +78,7 @@ class FineTune(protocol.Protocol):
         for pair, (_, test_name) in zip(patterns, self.folds, strict=True):
             train, test = (Labelled.read(p, "video", self.label_prefix, "FineTune.label_prefix") for p in pair)
             train.check_classes(test)
+            tests.append(test)
             targets = np.array([train.classes.index(label) for label in test.labels])
             for seed in self.seeds:
                 chosen = train.draw(self.clips_per_class, seed)
@@ -99,19 +100,20 @@ class FineTune(protocol.Protocol):
                         _write(path, scores)
                     outcomes[name] = measures.top_k(scores, targets)
                 counts = {"train": len(chosen.keys), "test": len(test.keys)}
-                found.append((f"{protocol.named(test_name)}, seed {seed}", counts, outcomes, test))
+                found.append((f"{protocol.named(test_name)}, seed {seed}", counts, outcomes))
         reported = found[0][2]["chance"]
         return protocol.Measured(
             measures=[measures.Measure(name, name, "mean") for name in reported],
             outcomes={
-                name: {key: [outcomes[name][key] for _, _, outcomes, _ in found] for key in reported}
+                name: {key: [outcomes[name][key] for *_, outcomes in found] for key in reported}
                 for name in (*networks, "chance")
             },
-            items=[key for _, _, _, test in found for key in test.keys],
-            folds=[{"name": name, **counts} for name, counts, _, _ in found],
-            n={"test": sum(counts["test"] for _, counts, _, _ in found), "classes": len(train.classes)},
-            left_out={key: sum(test.left_out[key] for *_, test in found) for key in test.left_out},
+            items=[key for test in tests for key in test.keys],
+            folds=[{"name": name, **counts} for name, counts, _ in found],
+            n={"test": sum(len(test.keys) for test in tests), "classes": len(train.classes)},
+            left_out={key: sum(test.left_out[key] for test in tests) for key in test.left_out},
             notes=["untrained: the same network trained from scratch with the same recipe"],
+            seeds=len(self.seeds),
         )
 
     def _path(self, cache, made_of) -> str:

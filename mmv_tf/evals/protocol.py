@@ -52,13 +52,15 @@ class Measured:
 
     Attributes:
       measures: what is reported, the main one first.
-      outcomes: {'network', 'untrained', 'raw', 'chance': {outcome: [array, one a fold or seed]}}.
+      outcomes: {'network', 'untrained', 'raw', 'chance': {outcome: [array, one a run]}}; runs: fold after fold, in each
+        seed after seed.
       items: keys of what was measured on, fold after fold.
-      folds: [{'name': ..., 'train': number of clips, 'test': number of clips}].
+      folds: of each run {'name': ..., 'train': number of clips, 'test': number of clips}.
       n: further numbers: 'test', 'classes', ...
       left_out: {reason: number of clips}.
       notes: sentences for the reader of the result.
       examples: of retrieval: [{'pair', 'query': {'key', 'text'}, 'found': [{'key', 'text', 'right'}], 'rank'}].
+      seeds: runs of each fold, on the same items.
     """
 
     measures: list[Measure]
@@ -69,6 +71,7 @@ class Measured:
     left_out: dict[str, int] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
     examples: list[dict] = dataclasses.field(default_factory=list)
+    seeds: int = 1
 
 
 def split_pattern(folder: str, splits, prepare: str) -> list[str]:

@@ -23,31 +23,37 @@ MOST_BASELINES = ("chance", "untrained", "raw")
 NOT_POSSIBLE = "not_possible"
 
 
-def make_row(measures, outcomes, about="", **options) -> dict:
+def make_row(measures, outcomes, about="", seeds=1, **options) -> dict:
     """One network or baseline: its measures with intervals, and its outcomes.
 
     Args:
       measures: list of Measure.
-      outcomes: {name: [array [N], one a fold]}.
+      outcomes: {name: [array [N], one a fold; of several seeds those of a fold one after another]}.
+      seeds: how many runs each fold has, on the same items.
       options: of `statistics.bootstrap`.
     """
     found = {}
     for measure in measures:
-        folds = outcomes[measure.outcome]
-        values = [measure.value(fold) for fold in folds]
+        folds = by_fold(outcomes[measure.outcome], seeds)
+        values = [measure.value(run) for run in outcomes[measure.outcome]]
         items = sum(map(len, folds))
         confidence = options.get("confidence", 0.95)
         drawn = statistics.bootstrap(measure, folds, **options)
         intervals = [{"low": drawn[0], "high": drawn[1], "of": f"{confidence:.0%} bootstrap over {items} items"}]
-        if len(values) > 1:
-            low, high = statistics.over_folds(values, confidence)
+        if over := statistics.t_interval(measure, folds, confidence):
+            low, high, of = over
             if measure.unit == "%":
                 low, high = max(low, 0.0), min(high, 100.0)
-            intervals.insert(0, {"low": low, "high": high, "of": f"{confidence:.0%} t over {len(values)} folds"})
+            intervals.insert(0, {"low": low, "high": high, "of": of})
         value = statistics.mean_of_folds(measure, folds)
         found[measure.name] = {"value": value, "values": values, "interval": intervals[0], "intervals": intervals}
     packed = {name: [pack(fold) for fold in folds] for name, folds in outcomes.items()}
-    return {"measures": found, "outcomes": packed} | ({"about": about} if about else {})
+    return {"measures": found, "outcomes": packed, "seeds": seeds} | ({"about": about} if about else {})
+
+
+def by_fold(runs: list, seeds: int) -> list[np.ndarray]:
+    """Outcomes [N] of runs, fold after fold and in each seed after seed, as an array [N, seeds] a fold."""
+    return [np.stack(runs[i : i + seeds], axis=1) for i in range(0, len(runs), seeds)]
 
 
 def make_chance(measures, outcomes, about: str) -> dict:
@@ -134,8 +140,8 @@ def read(path: str) -> dict:
 
 
 def outcomes(row: dict, measure: Measure) -> list[np.ndarray]:
-    """The outcomes of a network or baseline, fold by fold."""
-    return [unpack(text) for text in row["outcomes"][measure.outcome]]
+    """The outcomes of a network or baseline, as `by_fold` gives them."""
+    return by_fold([unpack(text) for text in row["outcomes"][measure.outcome]], row.get("seeds", 1))
 
 
 def compare(first: dict, second: dict, measure: str = "", **options) -> dict:
