@@ -6,7 +6,8 @@
 
 The network is a run of ours, or any SavedModel with the published signatures (video, audio, text, one input each).
 In the same run the same protocol measures chance, the same network with fresh weights, and raw pixels or sound. The
-result is WORKDIR/results/NAME.json, NAME being that of the gin file; features are kept in WORKDIR/results/features, so
+result is WORKDIR/results/NAME.json, NAME being that of the gin file (NAME_changed.json where a setting is not that of
+gin/evals/NAME.gin: the result says which); features are kept in WORKDIR/results/features, so
 that a run that was stopped goes on. docs/evaluation.md says more.
 """
 
@@ -63,12 +64,15 @@ def evaluate(
         raise ValueError("give --gin_file=gin/evals/NAME.gin: which protocol")
     if module and not output:
         raise ValueError("a module needs --output: where the result is to go")
+    name = os.path.splitext(os.path.basename(gin_files[-1]))[0] if gin_files else ""
+    standard = _standard(name)
     loaded, folder = _load(workdir, module, gin_files, gin_params)
     settings = Evaluation()
     protocol = settings.protocol
-    name = os.path.splitext(os.path.basename(gin_files[-1]))[0] if gin_files else type(protocol).__name__
-    shown = f"{name}_{protocol.variant}" if protocol.variant else name
-    output = output or os.path.join(workdir, FOLDER, f"{shown}.json")
+    name = name or type(protocol).__name__
+    changed = results.settings_apart(standard, _settings(settings)) if standard else {}
+    parts = [name, *[protocol.variant] * bool(protocol.variant), *["changed"] * bool(changed)]
+    output = output or os.path.join(workdir, FOLDER, f"{'_'.join(parts)}.json")
     compared, impossible = _networks(workdir, module, loaded, folder, settings)
     cache = cache or os.path.join(os.path.dirname(output), FEATURES)
     with Preemption(tf.distribute.get_strategy()) as stop:
@@ -107,6 +111,7 @@ def evaluate(
         "notes": measured.notes,
         "examples": measured.examples,
         "settings": _settings(settings),
+        "changed": changed,
         "gin": gin.operative_config_str(),
         "versions": _versions(),
         "command": command,
@@ -115,6 +120,18 @@ def evaluate(
         tf.io.gfile.makedirs(folder)
     results.write(output, result)
     return result
+
+
+def _standard(name) -> dict:
+    """The settings of gin/evals/NAME.gin as it is shipped; {} if there is none."""
+    from mmv_tf import config
+    from mmv_tf.evals.protocol import Evaluation
+
+    path = config.gin_folder() / "evals" / f"{name}.gin"
+    if not path.is_file():
+        return {}
+    config.parse([path])
+    return _settings(Evaluation())
 
 
 def _load(workdir, module, gin_files, gin_params):

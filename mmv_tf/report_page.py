@@ -3,6 +3,7 @@
 import html
 import itertools
 import pathlib
+import textwrap
 
 from mmv_tf import charts, curves, pages, published, retrieval_examples
 from mmv_tf.evals import results
@@ -69,9 +70,8 @@ def _published(found, names) -> str:
         for name, values in table.rows:
             rows.append([f"published: {name}", *map(_number, values)])
             classes.append("")
-        ours = _rows_of(table, found)
-        for (place, variant), row in ours.items():
-            name = names[place] + (f" {_VARIANTS.get(variant, variant)}" if variant else "")
+        ours = _rows_of(table, found, names)
+        for name, row in ours.items():
             for kind, title, css in (("network", name, "ours"), ("untrained", f"{name}, untrained", "baseline")):
                 cells = [row.get(column, {}).get(kind) for column in table.columns]
                 if any(cells):
@@ -89,15 +89,25 @@ def _published(found, names) -> str:
     return "".join(parts)
 
 
-def _rows_of(table, found):
-    """{(network, variant): {column: {'network' or 'untrained': measured}}} of the results that fit a table."""
+def _title(result, names) -> str:
+    """The name of a network, with the variant of its image network and the settings that are not the protocol's."""
+    variant = _variant(result)
+    changed = ", ".join(
+        f"{name} = {textwrap.shorten(str(used), 30)}" for name, (_, used) in result.get("changed", {}).items()
+    )
+    name = f"{names[_place(result)]} {_VARIANTS.get(variant, variant)}".strip()
+    return name + (f" (changed: {changed})" if changed else "")
+
+
+def _rows_of(table, found, names):
+    """{title of a row: {column: {'network' or 'untrained': measured}}} of the results that fit a table."""
     rows = {}
     for result, column in itertools.product(found, table.columns):
         if _protocol(result) != column.protocol or column.metric not in result["measures"]:
             continue
         cells = {"network": result["network"], "untrained": result["baselines"].get("untrained", {})}
         cells = {kind: row["measures"][column.metric] for kind, row in cells.items() if "measures" in row}
-        rows.setdefault((_place(result), _variant(result)), {})[column] = cells
+        rows.setdefault(_title(result, names), {})[column] = cells
     return rows
 
 
@@ -109,7 +119,11 @@ def _result(result, names) -> str:
         cells = (_cell(row["measures"][measure]) if "measures" in row else _DASH for row in sides.values())
         rows.append([measure, *cells])
     classes = ["ours" if measure == result["metric"] else "" for measure in result["measures"]]
-    notes = [f"interval: {result['interval']['of']}", *result.get("notes", [])]
+    notes = [
+        *filter(None, [results.changes(result)]),
+        f"interval: {result['interval']['of']}",
+        *result.get("notes", []),
+    ]
     notes += [f"{name}: {row['not_possible']}" for name, row in result["baselines"].items() if "not_possible" in row]
     if difference := result["network"].get("against_untrained"):
         notes.append(f"network - untrained: {_difference(difference)}")
@@ -134,22 +148,16 @@ def _differences(found, names) -> str:
             continue
         first_named = dict(first, protocol=_protocol(first))
         difference = results.compare(first_named, dict(second, protocol=_protocol(second)))
-        shown = [f"{names[_place(r)]} {_VARIANTS.get(_variant(r), '')}".strip() for r in (first, second)]
+        shown = [_title(result, names) for result in (first, second)]
         span = f"{difference['low']:+.1f} to {difference['high']:+.1f}"
         verdict = "yes" if difference["outside_noise"] else "no"
         rows.append([_protocol(first), *shown, first["metric"], f"{difference['difference']:+.1f}", span, verdict])
-        rows[-1].append(", ".join(_settings_apart(first["settings"], second["settings"])) or "none")
+        rows[-1].append(", ".join(results.settings_apart(first["settings"], second["settings"])) or "none")
     about = (
         "Paired bootstrap over the test clips: how far other clips would have given another difference, not how far "
         "another training run would."
     )
     return f'<p class="soft">{about}</p>{pages.table(rows)}' if len(rows) > 1 else ""
-
-
-def _settings_apart(first: dict, second: dict) -> list[str]:
-    """Names of the settings of a protocol that two results do not share, but for where things lie."""
-    names = sorted((first.keys() | second.keys()) - {"records", "prepare", "variant", "evaluation"})
-    return [name for name in names if first.get(name) != second.get(name)]
 
 
 def _curves(found, names) -> str:

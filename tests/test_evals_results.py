@@ -97,6 +97,16 @@ def test_a_table_shows_value_interval_and_baselines():
     assert "outside noise" in lines[-2] and lines[-1] == "left out: test: no video 3"
 
 
+def test_settings_that_are_not_those_of_the_protocol_are_told():
+    usual = {"class": "A", "records": "x", "variant": "", "classifier": {"class": "LinearSVM", "C": 0.1}, "seed": 0}
+    used = {**usual, "records": "y", "variant": "naive", "classifier": {"class": "LinearSVM", "C": 1.0}, "seed": 2}
+    changed = results.settings_apart(usual, used)
+    assert changed == {"classifier.C": [0.1, 1.0], "seed": [0, 2]}
+    last = results.table(_result() | {"changed": changed}).splitlines()[-1]
+    assert last == "not the protocol of gin/evals/ucf101.gin: classifier.C = 1.0 (not 0.1), seed = 2 (not 0)"
+    assert "not the protocol" not in results.table(_result() | {"changed": {}})
+
+
 @pytest.mark.parametrize(
     "outcomes", [np.array([True, False, True] * 7), np.array([1, 70_000, 3], np.uint32), np.array([0.5, 0.25])]
 )

@@ -77,8 +77,22 @@ def _evaluate(folder, params, records="records", **options):
 
 
 def test_video_over_two_folds_with_all_baselines(run):
-    result = _evaluate(run, VIDEO)
-    assert results.read(str(run / "run" / "results" / "LinearVideo.json")) == json.loads(json.dumps(result))
+    result = _evaluate(run, VIDEO, gin_files=["gin/evals/ucf101.gin"])
+    # Under another name than a result of the protocol as its file has it.
+    assert results.read(str(run / "run" / "results" / "ucf101_changed.json")) == json.loads(json.dumps(result))
+    assert result["changed"] == {
+        "crop_size": [224, 32],
+        "folds": [
+            tuple((f"fold{i}/train", f"fold{i}/test") for i in (1, 2, 3)),
+            (("train", "test"), ("test", "train")),
+        ],
+        "frame_rate": [12.5, 10.0],
+        "min_side": [224, 36],
+        "num_frames": [32, 4],
+        "test_windows": [10, 3],
+        "train_windows": [10, 2],
+    }
+    assert "not the protocol of gin/evals/ucf101.gin: crop_size = 32 (not 224)" in results.table(result)
     assert result["folds"] == [{"name": n, "train": 12, "test": 12, "classes": 2} for n in ("test", "train")]
     # Red and green squares: whatever sees the colour tells them apart.
     assert result["value"] == 100 and result["baselines"]["raw"]["measures"]["top1"]["value"] == 100

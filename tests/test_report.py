@@ -89,7 +89,17 @@ def test_settings_that_differ_are_named_beside_a_difference(tmp_path):
     first = write_result(tmp_path / "fac/results")
     second = write_result(tmp_path / "va/results", right=0.5)
     second["settings"]["classifier"] = {"C": 1.0}
-    assert _cells(report_page.render([first, second]), "ucf101")[6] == "classifier"
+    assert _cells(report_page.render([first, second]), "ucf101")[6] == "classifier.C"
+
+
+def test_changed_settings_stand_in_a_row_of_their_own_and_are_named(tmp_path):
+    usual = write_result(tmp_path / "fac/results")
+    changed = write_result(tmp_path / "fac/results", right=0.5) | {"changed": {"classifier.C": [0.001, 1.0]}}
+    page = report_page.render([usual, changed])
+    assert _cells(page, "fac")[0].startswith("75.0 (")
+    assert _cells(page, "fac (changed: classifier.C = 1.0)")[0].startswith("50.0 (")
+    assert "<li>not the protocol of gin/evals/ucf101.gin: classifier.C = 1.0 (not 0.001)</li>" in page
+    assert _cells(page, "ucf101")[:3] == ["fac", "fac (changed: classifier.C = 1.0)", "top1"]
 
 
 def test_a_result_without_a_baseline_is_refused(tmp_path, capsys):

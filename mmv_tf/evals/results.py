@@ -180,6 +180,32 @@ def compare_rows(first: dict, second: dict, measure: Measure, **options) -> dict
     }
 
 
+def settings_apart(first: dict, second: dict) -> dict[str, list]:
+    """{setting: [of the first, of the second]} where two protocols differ, but for where things lie.
+
+    The variant of an image network is left out, too: it is part of a result's name.
+    """
+    sides = [_flat({k: v for k, v in side.items() if k not in _NOT_COMPARED}) for side in (first, second)]
+    names = sorted(set().union(*sides))
+    return {name: [side.get(name) for side in sides] for name in names if sides[0].get(name) != sides[1].get(name)}
+
+
+_NOT_COMPARED = ("records", "prepare", "variant", "evaluation")
+
+
+def _flat(settings):
+    """Settings of a classifier as 'classifier.C'."""
+    nested = {k: v for k, v in settings.items() if isinstance(v, dict)}
+    flat = {f"{name}.{inner}": value for name, values in nested.items() for inner, value in values.items()}
+    return flat | {k: v for k, v in settings.items() if k not in nested}
+
+
+def changes(result: dict) -> str:
+    """A sentence on the settings that are not those of the protocol's file; '' if all are."""
+    listed = ", ".join(f"{name} = {used} (not {usual})" for name, (usual, used) in result.get("changed", {}).items())
+    return f"not the protocol of gin/evals/{result['protocol']}.gin: {listed}" if listed else ""
+
+
 def table(result: dict) -> str:
     """A result for a console. Raises ValueError where `validate` does."""
     validate(result)
@@ -206,7 +232,7 @@ def table(result: dict) -> str:
     left_out = [f"{reason} {count}" for reason, count in result.get("left_out", {}).items() if count]
     if left_out:
         lines.append(f"left out: {', '.join(left_out)}")
-    return "\n".join([*lines, *result.get("notes", [])])
+    return "\n".join([*lines, *result.get("notes", []), *filter(None, [changes(result)])])
 
 
 def _cell(found: dict) -> str:
