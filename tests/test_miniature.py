@@ -1,136 +1,222 @@
-"""The miniature benchmark without the emulator: plans, film, narrations, splits, manifests, measures and tables."""
+"""The miniature benchmark: plans, physics, film, sound, narrations, splits, manifests, measures and tables."""
 
 import json
 
 import numpy as np
 import pytest
 
-from benchmarks.miniature import card, experiments, make, measure, scenes, tables, words
+from benchmarks.miniature import card, experiments, film, make, measure, physics, run, scenes, sound, tables, words
 from benchmarks.miniature.embeddings import Part
+from demo import encode
+
+SHARE = 0.002  # an episode of each split
 
 
-def rendered(folder, names=("gopher", "krull")):
-    """What rendering leaves that manifests are made of: an event file and a fingerprint an episode."""
-    for game in names:
-        for episode in scenes.episodes(game):
-            path = folder / "videos" / episode.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            events = [{"scored": i == 0, "lost": i == 1} for i in range(scenes.SHOTS)]
-            path.with_suffix(".json").write_text(json.dumps(events))
-    return make.plan(folder, names)
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """An episode of each split, rendered, with its manifests."""
+    output = tmp_path_factory.mktemp("miniature")
+    for episode in scenes.episodes(SHARE):
+        make.render(episode, output)
+    make.write_manifests(output, SHARE)
+    return output
 
 
-def test_an_episode_shows_each_action_once_and_is_in_one_split():
-    paths = {}
-    for game in ("gopher", "krull"):
-        for episode in scenes.episodes(game):
-            assert sorted(shot.action for shot in episode.shots) == sorted(scenes.ACTIONS)
-            assert episode.shots == scenes.Episode(game, episode.split, episode.number).shots
-            paths.setdefault(episode.path, set()).add(episode.split)
-    assert all(len(splits) == 1 for splits in paths.values())
-    assert not set(scenes.GAMES) & set(scenes.NEW_GAMES)
+def lines(path):
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-def test_buttons_follow_the_action():
-    assert {scenes.buttons("wait", frame) for frame in range(96)} == {""}
-    assert [scenes.buttons("rock", frame) for frame in (0, 11, 12, 23, 24)] == [
-        "LEFT",
-        "LEFT",
-        "RIGHT",
-        "RIGHT",
-        "LEFT",
-    ]
-    assert [scenes.buttons("sway", frame) for frame in (0, 47, 48)] == ["LEFT", "LEFT", "RIGHT"]
-    assert [scenes.buttons("fire", frame) for frame in (0, 5, 6, 11, 12)] == ["", "", "FIRE", "FIRE", ""]
-    assert [scenes.buttons("sway_fire", frame) for frame in (0, 6, 54)] == ["LEFT", "LEFTFIRE", "RIGHTFIRE"]
+def test_an_episode_is_in_one_split_and_a_share_is_a_part_of_the_whole():
+    everything = scenes.episodes()
+    assert [episode.number for episode in everything] == list(range(sum(scenes.EPISODES.values())))
+    assert len({episode.path for episode in everything}) == len(everything)
+    assert set(scenes.episodes(0.1)) <= set(everything)
+    shown = {split: set() for split in scenes.EPISODES}
+    for episode in everything:
+        shown[episode.split] |= {shot.event for shot in episode.shots}
+    assert {split for split, events in shown.items() if events & set(scenes.NEW_EVENTS)} == {"new_train", "new_test"}
+    assert shown["test"] == set(scenes.EVENTS) and shown["new_test"] == set(scenes.NEW_EVENTS)
+    seeds = [shot.seed for episode in everything for shot in episode.shots]
+    assert len(set(seeds)) == len(seeds)
 
 
-def test_the_camera_moves_a_still_screen_and_only_it_does():
-    screen = np.zeros((210, 160, 3), np.uint8)
-    screen[60:150, 40:120] = np.arange(80, dtype=np.uint8)[None, :, None] * 3
-    motion = {}
+@pytest.mark.parametrize("event", [*scenes.EVENTS, *scenes.NEW_EVENTS])
+def test_every_event_is_heard_stays_in_sight_and_is_the_same_again(event):
+    motion, again = (physics.simulate(event, "fast", 4.0, np.random.default_rng(3)) for _ in range(2))
+    np.testing.assert_array_equal(motion.places, again.places)
+    assert motion.impacts == again.impacts and motion.places.shape == (40, 3, 2)
+    assert 5 <= len(motion.impacts) <= 1000
+    assert all(
+        0 <= first[0] <= second[0] < 4 for first, second in zip(motion.impacts, motion.impacts[1:], strict=False)
+    )
+    sight = ((motion.places > -0.1) & (motion.places < 1.1)).all(axis=2)
+    assert sight.mean() > 0.7
+    assert np.abs(np.diff(motion.places, axis=0)).max() > 0.02
+
+
+def test_balls_fall_as_galileo_says():
+    """A body dropped from rest over h meets the ground after sqrt(2 h / g)."""
+    motion = physics.simulate("bounce", "slow", 4.0, np.random.default_rng(11))
+    heights = 0.95 - 0.01 - motion.radius - motion.places[0, :, 1]  # the ground is 0.01 thick to each side
+    heard = np.array([second for second, _ in motion.impacts])
+    expected = heard[0] * np.sqrt(heights / heights.min())
+    assert np.abs(heard[:, None] - expected).min(axis=0).max() < 0.01
+
+
+def test_what_whirls_strikes_the_clapper_at_the_top():
+    motion = physics.simulate("whirl", "slow", 4.0, np.random.default_rng(2))
+    out = motion.places - 0.5
+    angles = np.unwrap(np.arctan2(out[..., 1], out[..., 0]), axis=0)
+    rounds = np.abs(angles[-1] - angles[0]).sum() / (2 * np.pi)
+    assert rounds - 3 <= len(motion.impacts) <= 3 * rounds
+    for second, _ in motion.impacts:
+        shown = motion.places[min(round(second * scenes.FPS), len(motion.places) - 1)]
+        nearest = np.hypot(*(shown - np.array([0.5, 0.5 - np.hypot(*out[0].T).mean()])).T).min()
+        assert nearest < 3 * motion.radius
+
+
+def still(places):
+    """A motion in which the three balls stay where they are."""
+    return physics.Motion(np.repeat(np.array(places)[None], 12, axis=0), 0.08, [], np.zeros(10))
+
+
+def test_a_ball_is_drawn_where_it_is():
+    def picture(places):
+        return np.stack(film.frames(still(places), "rubber", "still", np.random.default_rng(4))).astype(int)
+
+    with_it, without = picture([(0.5, 0.6), (9, 9), (9, 9)]), picture([(9, 9)] * 3)
+    rows, columns = np.nonzero(np.abs(with_it - without).sum(axis=3)[0])
+    elsewhere = picture([(0.5, 0.7), (9, 9), (9, 9)])
+    lower, _ = np.nonzero(np.abs(elsewhere - without).sum(axis=3)[0])
+    assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=2)
+    # A tenth of the world is at least an eighth of a ball's width of 0.16: it moved by that much, downwards.
+    assert lower.mean() - rows.mean() == pytest.approx(np.ptp(rows) * 0.1 / 0.16, abs=2)
+
+
+def test_the_camera_moves_what_is_still_and_only_it_does():
+    places, moved = [(0.3, 0.4), (0.5, 0.6), (0.7, 0.4)], {}
     for camera in scenes.CAMERAS:
-        shot = scenes.Shot(0.0, "wait", camera, 0, (3, 1))
-        frames = scenes.film([screen] * 16, shot)
-        assert frames[0].shape == (scenes.SIZE, scenes.SIZE, 3)
-        np.testing.assert_array_equal(frames, scenes.film([screen] * 16, shot))
-        motion[camera] = np.abs(np.diff(np.stack(frames).astype(int), axis=0)).mean()
-    assert motion.pop("still") == 0
-    assert min(motion.values()) > 0.5
+        shown = film.frames(still(places), "glass", camera, np.random.default_rng(1))
+        assert shown[0].shape == (scenes.SIZE, scenes.SIZE, 3) and shown[0].dtype == np.uint8
+        moved[camera] = np.abs(np.diff(np.stack(shown).astype(int), axis=0)).mean()
+    assert moved.pop("still") == 0
+    assert min(moved.values()) > 0.3
 
 
-def test_sound_is_heard_at_another_level_but_in_step():
-    samples = np.sin(np.arange(30720 * 6) / 20).astype(np.float32) * 0.5
-    heard = scenes.recorded(samples, scenes.Episode("gopher", "test", 10))
-    assert heard.shape == samples.shape and heard.dtype == np.float32
-    for one, other in zip(np.array_split(heard, scenes.SHOTS), np.array_split(samples, scenes.SHOTS), strict=True):
-        assert np.corrcoef(one, other)[0, 1] > 0.9
+def test_materials_differ_and_impacts_are_heard_when_they_happen():
+    knocks, times = {}, [0.5, 1.5, 2.0]
+    motion = physics.Motion(np.zeros((40, 3, 2)), 0.085, [(time, 1.0) for time in times], np.zeros(2000))
+    for material in scenes.MATERIALS:
+        heard = sound.samples(motion, material, 3.0, np.random.default_rng(0))
+        assert heard.shape == (48000,) and heard.dtype == np.float32 and np.abs(heard).max() <= 1
+        energy = np.square(heard).reshape(300, 160).sum(axis=1)  # hundredths of a second
+        quiet = np.median(energy)
+        for time in times:
+            assert energy[int(time * 100) : int(time * 100) + 3].max() > 3 * quiet, material
+        power = np.abs(np.fft.rfft(heard)) ** 2
+        knocks[material] = np.fft.rfftfreq(48000, 1 / 16000)[power.argmax()]
+    assert knocks["rubber"] < knocks["wood"] < knocks["metal"] < knocks["glass"]
 
 
-def test_manifests_are_the_same_each_time_and_keep_episodes_apart(tmp_path):
-    made, again = rendered(tmp_path / "a"), rendered(tmp_path / "b")
-    assert json.dumps(made) == json.dumps(again)
-    videos = {split: {row["video_path"] for row, _ in pairs} for split, pairs in made.items()}
-    assert sum(map(len, videos.values())) == len(set().union(*videos.values()))
-    assert {split: len(pairs) for split, pairs in made.items()} == {
-        split: count * scenes.SHOTS for split, count in (scenes.EPISODES | scenes.NEW_EPISODES).items()
-    }
-    row, line = made["narrated"][0]
-    assert row["key"] == f"{row['video_path']}:0.5-4.5" and (row["scored"], row["lost"]) == (True, False)
-    assert line["label"] == [f"action: {row['action']}", f"camera: {row['camera']}", "game: gopher"]
+def test_rendering_leaves_ordinary_videos_and_does_not_repeat_itself(rendered):
+    import av
+
+    episode = scenes.episodes(SHARE)[0]
+    path = rendered / "videos" / episode.path
+    with av.open(str(path)) as container:
+        video, audio = container.streams.video[0], container.streams.audio[0]
+        assert (video.width, video.height, float(video.average_rate)) == (scenes.SIZE, scenes.SIZE, scenes.FPS)
+        assert sum(1 for _ in container.decode(video)) == scenes.SHOTS * scenes.SHOT_SECONDS * scenes.FPS
+        assert audio.duration * audio.time_base == pytest.approx(scenes.SHOTS * scenes.SHOT_SECONDS, abs=0.1)
+    before = path.stat().st_mtime_ns
+    make.render(episode, rendered)
+    assert path.stat().st_mtime_ns == before
+    content = path.read_bytes()
+    path.unlink()
+    make.render(episode, rendered)
+    assert path.read_bytes() == content
 
 
-def test_narrations_are_loose_and_only_where_they_belong(tmp_path):
-    made = rendered(tmp_path)
-    assert all(line["captions"] for _, line in made["narrated"])
-    assert not any(line["captions"] for split in ("plain", "new_train") for _, line in made[split])
-    said = {caption["text"] for _, line in made["narrated"] for caption in line["captions"]}
-    clean = {row["caption"] for row, _ in made["test"]}
-    assert not said & clean
-    # Held-out wordings are new, of words that are not.
-    for wordings in (*words.ACTIONS.values(), *words.CAMERAS.values()):
-        heard = {word for options in (words.ACTIONS | words.CAMERAS).values() for text in options[:-1]
-                 for word in text.replace(",", "").split()}  # fmt: skip
-        assert set(wordings[-1].replace(",", "").split()) <= heard
+def test_manifests_keep_episodes_apart_and_say_what_is_shown(rendered):
+    rows = lines(rendered / "clips.jsonl")
+    assert len(rows) == len(scenes.EPISODES) * scenes.SHOTS
+    episode = next(one for one in scenes.episodes(SHARE) if one.split == "test")
+    row, shot = next(row for row in rows if row["split"] == "test"), episode.shots[0]
+    assert row["key"] == f"{episode.path}:0.5-3.5" and row["event"] == shot.event and row["impacts"] > 0
+    manifest = lines(rendered / "manifests" / "test.jsonl")
+    assert manifest[0]["label"] == [f"{name}: {row[name]}" for name in make.LABELS]
+    assert [one["text"] for one in manifest[0]["captions"]] == [words.caption(shot.event, shot.material)]
 
 
-def test_share_of_wrong_sentences():
-    rng = np.random.default_rng(0)
-    shot = scenes.Shot(0.0, "rock", "zoom", 0, (0,))
-    said = [words.sentence("camera", shot, "gopher", "", rng) for _ in range(2000)]
-    right = np.mean([text in words.CAMERAS["zoom"] for text in said])
-    assert right == pytest.approx(1 - words.WRONG * 4 / 5, abs=0.03)
+def test_narrations_are_loose_and_only_where_they_belong(rendered):
+    texts = {split: [one["captions"] for one in lines(rendered / "manifests" / f"{split}.jsonl")]
+             for split in scenes.EPISODES}  # fmt: skip
+    assert {split for split, of_clips in texts.items() if any(of_clips)} == {"narrated", "val", "test"}
+    # Some captions are given to two clips: they lie between them.
+    said = [json.dumps(one) for captions in texts["narrated"] for one in captions]
+    assert len(set(said)) < len(said)
+    heard = {one["text"] for captions in texts["narrated"] for one in captions}
+    assert not heard & {measure.sentences()[n]["text"] for n in range(len(measure.sentences()))}
 
 
-def part(seed, games=("assault", "gopher"), shots=12):
-    """Clips whose embeddings hold the camera in 'video', and nothing in 'audio'."""
+def test_held_out_wordings_are_new_but_their_words_are_not():
+    known = {word for options in (words.EVENTS | words.MATERIALS).values() for text in options[:-1]
+             for word in text.replace(",", "").split()}  # fmt: skip
+    for what, wordings in (("event", words.EVENTS), ("material", words.MATERIALS)):
+        for value, options in wordings.items():
+            assert options[-1] not in options[:-1]
+            assert set(words.clean(what, value).removeprefix("the balls ").split()) <= known
+
+
+def test_share_of_wrong_and_of_misheard_words():
+    rng, shot = np.random.default_rng(0), scenes.episodes()[0].shots[0]
+    told = [words.sentence("material", shot, rng) for _ in range(4000)]
+    right = np.mean([any(one in text for one in words.MATERIALS[shot.material][:-1]) for text in told])
+    assert right == pytest.approx(1 - words.WRONG * 3 / 4, abs=0.02)
+    text = "one two three four"
+    kept = np.mean([len(words.misheard(text, rng).split()) for _ in range(4000)]) / 4
+    assert kept == pytest.approx(1 - words.DROPPED, abs=0.01)
+    assert all(words.misheard("one", rng) == "one" for _ in range(200))
+
+
+def part(seed, repeats=2):
+    """Clips whose embeddings hold the event in 'video', and nothing in the 'repr' of 'audio'."""
     rng = np.random.default_rng(seed)
     rows, video = [], []
-    for game in games:
-        for index in range(shots):
-            camera, action = index % len(scenes.CAMERAS), index % len(scenes.ACTIONS)
-            rows.append({"game": game, "episode": index // 6, "action": scenes.ACTIONS[action],
-                         "camera": scenes.CAMERAS[camera], "left_out": ""})  # fmt: skip
-            video.append(np.eye(8)[camera] + 0.1 * rng.normal(size=8))
+    for index in range(repeats * len(scenes.EVENTS) * len(scenes.MATERIALS)):
+        event, material = scenes.EVENTS[index % 6], scenes.MATERIALS[index // 6 % 4]
+        rows.append({"event": event, "material": material, "video_path": f"{index // 4}.mp4"})
+        video.append(np.eye(10)[index % 6] + np.eye(10)[6 + index // 6 % 4] + 0.01 * rng.normal(size=10))
     audio = rng.normal(size=(len(rows), 8))
     return Part(rows, {("video", "repr"): np.array(video), ("audio", "repr"): audio, ("video", "va"): np.array(video),
-                       ("audio", "va"): np.array(video)})  # fmt: skip
+                       ("audio", "va"): np.array(video), ("video", "vt"): np.array(video)})  # fmt: skip
 
 
 def test_probes_find_what_is_there_and_nothing_else():
-    parts = [part(seed) for seed in range(3)]
-    assert measure.probe(*parts, "video", "camera") == 100
-    assert measure.probe(*parts, "audio", "camera") < 50
-    assert measure.chance_of(parts[0], parts[2], "game") == 50
+    parts = [part(seed, repeats=6) for seed in range(3)]
+    assert measure.probe(*parts, "video", "event") == 100
+    assert measure.probe(*parts, "audio", "event") < 40
+    assert measure.chance_of(parts[0], parts[2], "material") == 25
+    first, second = measure.halves(parts[0])
+    episodes = [{row["video_path"] for row in half.rows} for half in (first, second)]
+    assert not episodes[0] & episodes[1] and len(second.rows) * 2 == len(first.rows)
 
 
-def test_retrieval_within_a_game_and_chance_where_nothing_can_be_compared():
+def test_retrieval_of_a_perfect_network_and_chance_where_nothing_can_be_compared():
     test = part(0)
-    found = measure.retrievals(test, {})
-    assert found["retrieval/video->audio R@10"] == 100 and found["retrieval/video->audio within R@1"] == 100
+    told = np.stack([
+        sum(np.eye(10)[n] for n, name in enumerate((*scenes.EVENTS, *scenes.MATERIALS)) if name in one["is"].split())
+        for one in measure.sentences()
+    ])  # fmt: skip
+    found = measure.retrievals(test, {("text", "vt"): told})
+    assert found["retrieval/video->audio R@10"] == found["retrieval/video->audio within event R@10"] == 100
+    assert found["retrieval/video->text event"] == found["retrieval/video->text material"] == 100
+    assert found["retrieval/text->video mAP"] == 100
+    assert found["retrieval/audio->text event"] == pytest.approx(100 / 6)
+    assert found["retrieval/text->audio mAP"] == pytest.approx(100 / 24)
     bare = measure.retrievals(Part(test.rows, {}), {})
-    assert bare["retrieval/video->audio within R@1"] == pytest.approx(100 / 12)
-    assert found["retrieval/text->video game R@1"] == bare["retrieval/text->video game R@1"] == pytest.approx(50)
+    assert bare["retrieval/video->audio R@10"] == pytest.approx(1000 / 48)
+    assert bare["retrieval/video->audio within event R@10"] == 100  # of eight clips ten are all
     assert measure.incomparable(test.embeddings) == ["video, text", "audio, text"]
 
 
@@ -158,7 +244,7 @@ def test_a_table_without_its_baselines_is_neither_written_nor_shown(tmp_path):
     whole = result()
     tables.write(tmp_path / "miniature_e.json", whole)
     tables.write_page(tmp_path)
-    assert "| 4 clips a camera movement | 16.7 | 81.0 (80-82) | 51.3 (50-53) |" in (tmp_path / "README.md").read_text()
+    assert "| 4 clips an event | 16.7 | 81.0 (80-82) | 51.3 (50-53) |" in (tmp_path / "README.md").read_text()
     for broken in ({**whole, "baselines": {}}, {**whole, "baselines": {"chance": {experiments.FEW[0]: [1.0] * 3}}}):
         with pytest.raises(ValueError, match="baseline 'chance'"):
             tables.write(tmp_path / "other.json", broken)
@@ -169,14 +255,39 @@ def test_a_table_without_its_baselines_is_neither_written_nor_shown(tmp_path):
     assert not (tmp_path / "other.json").exists()
 
 
-def test_digest_of_play_tells_one_level_of_one_pixel(tmp_path):
-    path = tmp_path / "train" / "gopher" / "00.npz"
-    path.parent.mkdir(parents=True)
-    video, level = np.zeros((5, 192), np.uint8), np.zeros(5, np.float32)
-    np.savez(path, video=video, level=level)
-    first = card.digest_of_play(tmp_path)
-    np.savez(path, video=video, level=level)
-    assert card.digest_of_play(tmp_path) == first
-    video[3, 7] = 1
-    np.savez(path, video=video, level=level)
-    assert card.digest_of_play(tmp_path) != first
+def test_the_card_counts_and_notices_one_changed_shot(rendered):
+    (rendered / "vocabulary.txt").write_text("balls\n")
+    first = card.statistics(rendered)
+    assert first["splits"]["narrated"]["clips"] == scenes.SHOTS and first["splits"]["plain"]["with text"] == 0
+    assert f"| test | 1 | {scenes.SHOTS} | {scenes.SHOTS} |" in card.render(first)
+    assert card.statistics(rendered) == first
+    rows = lines(rendered / "clips.jsonl")
+    rows[-1]["brightness"] += 0.1
+    with encode.whole_file(rendered / "clips.jsonl") as partial:
+        partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    changed = [name for name, value in card.statistics(rendered)["checksums"].items()
+               if value != first["checksums"][name]]  # fmt: skip
+    assert changed == ["impacts, brightness and level of each shot"]
+
+
+def test_runs_share_what_they_have_in_common(tmp_path):
+    """A run that two tables need is trained by the same stage, and each of its branches starts with it."""
+    (tmp_path / "statistics.json").write_text("{}")
+    wanted = [branch for table in "abcde" for branch in run.branches(table, [0, 1], tmp_path)]
+    assert {folder.name for folder, _ in wanted} == {
+        f"{name}-{seed}" for seed in (0, 1) for name in
+        ("untrained", "vt", "va", "fac", "shared", "disjoint", "batch16", "batch16_steps", "batch128", "candidates1",
+         "candidates3")}  # fmt: skip
+    assert {stages[0].name for _, stages in wanted} == {"train"}
+    trained = {(folder, tuple(stages[0].command)) for folder, stages in wanted}
+    assert len(trained) == len({folder for folder, _ in trained})
+    assert [stage.name for stage in run.branches("c", [0], tmp_path)[1][1]] == ["train", "deflate", "images"]
+
+
+def test_every_experiment_is_a_gin_file():
+    for table in experiments.TABLES.values():
+        for name in table.rows.values():
+            file = "fac" if name in ("untrained", "naive", "trained", "inflated") else name
+            assert (run.ROOT / "gin" / "miniature" / f"{file}.gin").is_file()
+        assert {measure for claim in table.claims for measure in claim.measures} <= set(table.columns)
+        assert {side for claim in table.claims for side in (claim.better, claim.worse)} <= set(table.rows)

@@ -10,6 +10,7 @@ splits, vocabulary.txt the words of the training narrations, and CARD.md sizes a
 import argparse
 import concurrent.futures
 import functools
+import importlib.util
 import json
 import os
 import pathlib
@@ -26,7 +27,7 @@ from mmv_tf.beam.specs import clip_key
 HERE = pathlib.Path(__file__).resolve().parent
 RECORD = ["--short_side", "52", "--sample_rate", str(scenes.SAMPLE_RATE), "--num_shards", "4"]
 LABELS = ("event", "material", "camera", "tempo")
-CAPTION_REACH = 2.0  # seconds around a clip, so that some captions are of the shot before or after
+CAPTION_REACH = 1.0  # seconds around a clip, so that some captions are of the shot before or after
 
 
 def render(episode: scenes.Episode, output: pathlib.Path) -> None:
@@ -142,6 +143,8 @@ def stages(output: pathlib.Path, share: float, jobs: int) -> list[Stage]:
 
 
 def main(arguments: argparse.Namespace) -> None:
+    if importlib.util.find_spec("pymunk") is None:
+        raise StageError("the physics of the benchmark needs pymunk: pip install '.[miniature]'")
     output = pathlib.Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
     if arguments.only == "render":

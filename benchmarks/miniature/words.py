@@ -46,8 +46,8 @@ SHARES = {"event": 0.4, "material": 0.3, "camera": 0.15, "aside": 0.15}
 TWO_THINGS = 0.5  # of the narrations speak of two things, one after the other
 WRONG = 0.1  # of the sentences are about something that this shot does not show
 DROPPED = 0.05  # of the words, as by a recogniser of speech
-PER_SHOT = 2
-DELAY = 0.8  # seconds, standard deviation
+PER_SHOT = 3
+DELAY = 0.7  # seconds, standard deviation
 LENGTH = 1.5  # seconds of a caption
 
 
