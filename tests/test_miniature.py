@@ -5,7 +5,20 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.miniature import card, experiments, film, make, measure, physics, run, scenes, sound, tables, words
+from benchmarks.miniature import (
+    card,
+    experiments,
+    film,
+    make,
+    measure,
+    page,
+    physics,
+    run,
+    scenes,
+    sound,
+    tables,
+    words,
+)
 from benchmarks.miniature.embeddings import Part
 from demo import encode
 
@@ -291,3 +304,13 @@ def test_every_experiment_is_a_gin_file():
             assert (run.ROOT / "gin" / "miniature" / f"{file}.gin").is_file()
         assert {measure for claim in table.claims for measure in claim.measures} <= set(table.columns)
         assert {side for claim in table.claims for side in (claim.better, claim.worse)} <= set(table.rows)
+
+
+def test_the_page_shows_every_event_and_what_holds():
+    shown = page.render([result()])
+    assert all(f"<h3>{event}, " in shown for event in (*scenes.EVENTS, *scenes.NEW_EVENTS))
+    assert shown.count("<audio") == 10
+    assert "<td>81.0 (80-82)</td>" in shown and "<td>holds</td>" in shown
+    _, shot = page.examples()[0]
+    frames, samples = page.film_and_sound(shot)
+    assert frames.shape == (30, scenes.SIZE, scenes.SIZE, 3) and samples.shape == (48000,)

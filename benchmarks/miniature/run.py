@@ -2,9 +2,10 @@
 
     python -m benchmarks.miniature.run a b --seeds 0 1 2
 
-trains what the tables need (OUTPUT/runs/NAME-SEED; a run that ended with the same settings and data is not repeated,
+trains what the tables need (DATA/runs/NAME-SEED; a run that ended with the same settings and data is not repeated,
 an interrupted one goes on), measures it, and writes benchmarks/results/miniature_TABLE.json, each beside chance, the
-untrained network and raw frames and sound, and README.md there. `--report` only writes what is measured already.
+untrained network and raw frames and sound, README.md there, and DATA/index.html. `--report` only writes what is
+measured already.
 """
 
 import argparse
@@ -14,8 +15,9 @@ import os
 import pathlib
 import sys
 
-from benchmarks.miniature import tables
+from benchmarks.miniature import page, tables
 from benchmarks.miniature.experiments import ORDER, SHOTS, TABLES
+from demo.encode import whole_file
 from demo.run import python
 from demo.stages import Runner, Stage, StageError, with_includes
 
@@ -135,6 +137,9 @@ def main(arguments: argparse.Namespace) -> None:
         tables.write(path, tables.collect(table, data, arguments.seeds, command))
         tables.write_page(RESULTS)
         print(tables.markdown(json.loads(path.read_text("utf-8"))), flush=True)
+    with whole_file(data / "index.html") as partial:
+        partial.write_text(page.render(tables.read_all(RESULTS)), "utf-8")
+    print(f"the tables, and what is in them: {data / 'index.html'}")
 
 
 def cli() -> None:

@@ -140,35 +140,51 @@ def _short(measure: str) -> str:
     return measure.removeprefix("probe/").removeprefix("retrieval/").removeprefix("fine-tuned/")
 
 
-def markdown(result: dict) -> str:
-    """A table and what of the paper's order holds. Raises ValueError where `validate` does."""
+def value_rows(result: dict) -> list[list[str]]:
+    """A measure a row; the columns are baselines, then the runs. Raises ValueError where `validate` does."""
     validate(result)
     table = TABLES[result["table"]]
     names = {**{name: result["baselines"][name] for name in table.baselines}, **result["rows"]}
-    lines = [f"## ({result['table']}) {result['title']}", "", f"`{result['command']}`", "",
-             "| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]  # fmt: skip
-    for column in table.columns:
-        lines.append(f"| {_short(column)} | " + " | ".join(_cell(row.get(column)) for row in names.values()) + " |")
-    lines += ["", *(f"{note}." for note in result["notes"]), ""]
-    lines += ["| the paper's order | by | difference | 95 % over seeds | |", "|---|---|---|---|---|"]
+    return [["", *names]] + [
+        [_short(column), *(_cell(row.get(column)) for row in names.values())] for column in table.columns
+    ]
+
+
+def ordering_rows(result: dict) -> list[list[str]]:
+    """What of the paper's order holds, a measure a row."""
+    found = [["the paper's order", "by", "difference", "95 % over seeds", ""]]
     for one in result["orderings"]:
         interval = "-" if one["low"] is None else f"{one['low']:+.1f} to {one['high']:+.1f}"
-        lines.append(
-            f"| {one['better']} > {one['worse']} ({one['paper']}) | {_short(one['measure'])} | "
-            f"{one['difference']:+.1f} | {interval} | {one['verdict']} |"
-        )
-    return "\n".join(lines) + "\n"
+        claim = f"{one['better']} > {one['worse']} ({one['paper']})"
+        found.append([claim, _short(one["measure"]), f"{one['difference']:+.1f}", interval, one["verdict"]])
+    return found
+
+
+def _markdown(rows: list[list[str]]) -> list[str]:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]
+
+
+def markdown(result: dict) -> str:
+    """A table and what of the paper's order holds. Raises ValueError where `validate` does."""
+    lines = [f"## ({result['table']}) {result['title']}", "", f"`{result['command']}`", ""]
+    lines += [*_markdown(value_rows(result)), "", *(f"{note}." for note in result["notes"]), ""]
+    return "\n".join(lines + _markdown(ordering_rows(result))) + "\n"
+
+
+def read_all(results: pathlib.Path) -> list[dict]:
+    """All results of the miniature benchmark that are there, by the name of their table."""
+    return [json.loads(path.read_text("utf-8")) for path in sorted(results.glob("miniature_*.json"))]
 
 
 def write_page(results: pathlib.Path) -> None:
-    """Writes RESULTS/README.md from all results of the miniature benchmark that are there."""
-    parts = [markdown(json.loads(path.read_text("utf-8"))) for path in sorted(results.glob("miniature_*.json"))]
+    """Writes RESULTS/README.md."""
     head = (
         "# The paper's tables in miniature\n\n"
-        "Made by `python -m benchmarks.miniature.run`; the data is described in benchmarks/miniature/CARD.md. "
-        "Per cent: the mean over seeds, in brackets the least and the greatest. 'within': among the clips of one "
-        "game. Raw frames and sound have no space in common, so they are baselines of probes only. 'holds' and "
+        "Made by `python -m benchmarks.miniature.run`; the data is described in benchmarks/miniature/CARD.md, the "
+        "measures in benchmarks/miniature/measure.py. Per cent: the mean over seeds, in brackets the least and the "
+        "greatest. Raw frames and sound have no space in common, so they are baselines of probes only. 'holds' and "
         "'reversed' are outside the noise of the seeds, by a paired t interval.\n\n"
     )
     with whole_file(results / "README.md") as partial:
-        partial.write_text(head + "\n".join(parts), "utf-8")
+        partial.write_text(head + "\n".join(map(markdown, read_all(results))), "utf-8")

@@ -1,0 +1,102 @@
+"""One page to look at: what the benchmark shows and sounds like, and the tables.
+
+python -m benchmarks.miniature.page --output build/miniature/index.html --picture build/miniature/events.jpg
+"""
+
+import argparse
+import html
+import pathlib
+
+import numpy as np
+
+from benchmarks.miniature import film, physics, scenes, sound, tables, words
+from demo.encode import whole_file
+from mmv_tf import media, pages
+
+RESULTS = pathlib.Path(__file__).resolve().parents[1] / "results"
+_FRAMES = 8
+_VERDICTS = {"holds": "ours", "reversed": "baseline"}
+
+
+def examples() -> list[tuple[scenes.Episode, scenes.Shot]]:
+    """The first shot of each event in the held-out episodes."""
+    found: dict[str, tuple[scenes.Episode, scenes.Shot]] = {}
+    for episode in scenes.episodes():
+        if episode.split in ("test", "new_test"):
+            for shot in episode.shots:
+                found.setdefault(shot.event, (episode, shot))
+    return [found[event] for event in (*scenes.EVENTS, *scenes.NEW_EVENTS)]
+
+
+def film_and_sound(shot: scenes.Shot) -> tuple[np.ndarray, np.ndarray]:
+    """The clip of a shot as it was rendered: frames uint8 [T, SIZE, SIZE, 3], samples float32 [S]."""
+    rng = np.random.default_rng(shot.seed)
+    motion = physics.simulate(shot.event, shot.tempo, scenes.SHOT_SECONDS, rng)
+    frames = np.stack(film.frames(motion, shot.material, shot.camera, rng))
+    samples = sound.samples(motion, shot.material, scenes.SHOT_SECONDS, rng)
+    first, last = (time - shot.start for time in shot.span)
+    return (
+        frames[round(first * scenes.FPS) : round(last * scenes.FPS)],
+        samples[round(first * scenes.SAMPLE_RATE) : round(last * scenes.SAMPLE_RATE)],
+    )
+
+
+def picture(height: int = 96) -> bytes:
+    """JPEG for the README: a row of frames an event of pretraining."""
+    import cv2
+
+    shots = [shot for _, shot in examples() if shot.event in scenes.EVENTS]
+    rows = [media.strip(film_and_sound(shot)[0], _FRAMES, height) for shot in shots]
+    decoded = [cv2.imdecode(np.frombuffer(row, np.uint8), cv2.IMREAD_COLOR) for row in rows]
+    done, content = cv2.imencode(".jpg", np.concatenate(decoded), [cv2.IMWRITE_JPEG_QUALITY, 80])
+    if not done:
+        raise ValueError("OpenCV could not encode the picture of the events")
+    return content.tobytes()
+
+
+def _card(episode: scenes.Episode, shot: scenes.Shot) -> str:
+    frames, samples = film_and_sound(shot)
+    heard = media.spectrogram(samples, scenes.SAMPLE_RATE, width=480)
+    told = words.caption(shot.event, shot.material) if shot.event in scenes.EVENTS else "in no pretraining"
+    return (
+        f'<div class="card"><h3>{shot.event}, {shot.material}</h3>'
+        f'<img alt="frames" src="{media.data_uri("image/jpeg", media.strip(frames, _FRAMES, 96))}">'
+        f'<img alt="spectrogram" src="{media.data_uri("image/jpeg", heard)}">'
+        f'<audio controls src="{media.data_uri("audio/wav", media.wav(samples, scenes.SAMPLE_RATE))}"></audio>'
+        f'<p class="soft">{html.escape(told)} ({shot.tempo}; camera: {shot.camera}; {episode.path})</p></div>'
+    )
+
+
+def render(results: list[dict]) -> str:
+    """HTML of the whole page."""
+    body = (
+        "<p>Three balls, moved by a physics engine; what holds them is not drawn. Below is the first held-out clip of "
+        "each event; the last four are in no pretraining.</p>"
+        f'<div class="cards">{"".join(_card(*one) for one in examples())}</div>'
+    )
+    about = "<p class='soft'>Per cent: the mean over seeds, in brackets the least and the greatest.</p>"
+    for result in results:
+        verdicts = [_VERDICTS.get(one["verdict"], "") for one in result["orderings"]]
+        title, command = html.escape(f"({result['table']}) {result['title']}"), html.escape(result["command"])
+        body += f"<h2>{title}</h2><p><code>{command}</code></p>{about}{pages.table(tables.value_rows(result))}"
+        body += f"<h3>What of the paper's order holds</h3>{pages.table(tables.ordering_rows(result), verdicts)}"
+    return pages.document("The miniature benchmark", body)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.miniature.page", description=__doc__.split("\n")[0])
+    parser.add_argument("--output", default="build/miniature/index.html", type=pathlib.Path)
+    parser.add_argument("--picture", type=pathlib.Path, help="a JPEG of the events, too")
+    arguments = parser.parse_args()
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(arguments.output) as partial:
+        partial.write_text(render(tables.read_all(RESULTS)), "utf-8")
+    print(f"wrote {arguments.output}")
+    if arguments.picture:
+        with whole_file(arguments.picture) as partial:
+            partial.write_bytes(picture())
+        print(f"wrote {arguments.picture}")
+
+
+if __name__ == "__main__":
+    main()
