@@ -1,5 +1,6 @@
 """Training curves, from the TensorBoard files of a run."""
 
+import math
 import pathlib
 
 
@@ -17,6 +18,19 @@ def read(workdir: str) -> dict[str, list[tuple[int, float]]]:
                 if np.ndim(number) == 0 and np.issubdtype(np.asarray(number).dtype, np.number):
                     curves.setdefault(value.tag, {})[event.step] = float(number)
     return {tag: sorted(points.items()) for tag, points in sorted(curves.items())}
+
+
+def finite(scalars: dict[str, list[tuple[int, float]]]) -> tuple[dict[str, list[tuple[int, float]]], list[str]]:
+    """(the curves up to their first NaN or Inf, without those that begin so; a sentence on each that was cut)."""
+    kept, notes = {}, []
+    for tag, curve in scalars.items():
+        bad = next((place for place, (_, value) in enumerate(curve) if not math.isfinite(value)), None)
+        if bad is not None:
+            step, value = curve[bad]
+            notes.append(f"{tag} is {value} at step {step}" + (": shown up to there" if bad else ": not shown"))
+        if curve[:bad]:
+            kept[tag] = curve[:bad]
+    return kept, notes
 
 
 def by_chart(scalars: dict[str, list]) -> dict[str, dict[str, list]]:

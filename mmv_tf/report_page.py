@@ -3,6 +3,7 @@
 import html
 import itertools
 import pathlib
+import sys
 import textwrap
 
 from mmv_tf import charts, curves, pages, published, retrieval_examples
@@ -161,9 +162,18 @@ def _differences(found, names) -> str:
 
 
 def _curves(found, names) -> str:
-    cards = []
+    """Curves of the workdirs; what they lack is told here and on stderr."""
+    cards, notes = [], []
     for place in sorted({_place(r) for r in found if r["network"].get("workdir")}):
-        for title, series in curves.by_chart(curves.read(place)).items():
+        scalars, cut = curves.finite(curves.read(place))
+        notes += [f"{names[place]}: {note}" for note in cut]
+        if not scalars and not cut:
+            why = "has no TensorBoard scalars" if pathlib.Path(place).is_dir() else "is no folder (any more)"
+            notes.append(f"{names[place]}: no curves, as {place} {why}")
+        for title, series in curves.by_chart(scalars).items():
             label = html.escape(f"{names[place]}: {title}")
             cards.append(f'<div class="card"><p>{label}</p>{charts.lines(series)}</div>')
-    return f'<div class="cards">{"".join(cards)}</div>' if cards else ""
+    for note in notes:
+        print(f"training curves: {note}", file=sys.stderr)
+    told = "".join(f"<p><b>{html.escape(note)}</b></p>" for note in notes)
+    return told + (f'<div class="cards">{"".join(cards)}</div>' if cards else "")

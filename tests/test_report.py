@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mmv_tf import report, report_page
 from mmv_tf.evals import results
@@ -115,3 +116,26 @@ def test_a_result_without_a_baseline_is_refused(tmp_path, capsys):
 def test_places_without_results_are_named(tmp_path, capsys, place, message):
     assert report.main([f"--results={tmp_path}/{place}"]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_curves_that_are_missing_or_end_in_nan_are_told(tmp_path, capsys):
+    for name in ("nan", "empty", "whole"):
+        write_result(tmp_path / name / "results")
+    moved = write_result(tmp_path / "here/results", name=str(tmp_path / "moved"))
+    for name, last in (("nan", float("nan")), ("whole", 1.0)):
+        with tf.summary.create_file_writer(str(tmp_path / name)).as_default():
+            for step, value in ((0, 3.0), (10, 2.0), (20, last)):
+                tf.summary.scalar("loss/total", value, step=step)
+    assert moved["network"]["workdir"].endswith("moved")
+    places = [f"--results={tmp_path}/{name}" for name in ("nan", "empty", "whole", "here")]
+    assert report.main([*places, f"--output={tmp_path}/page.html"]) == 0
+    page, error = (tmp_path / "page.html").read_text(), capsys.readouterr().err
+    for note in (
+        "nan: loss/total is nan at step 20: shown up to there",
+        f"empty: no curves, as {tmp_path}/empty has no TensorBoard scalars",
+        f"moved: no curves, as {tmp_path}/moved is no folder (any more)",
+    ):
+        assert f"<b>{note}</b>" in page and f"training curves: {note}" in error
+    assert "whole: no" not in page and error.count("\n") == 3
+    points = [len(line.split()) for line in re.findall(r'<polyline points="([^"]*)"', page)]
+    assert points == [2, 3]  # of nan and whole
