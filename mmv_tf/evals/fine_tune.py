@@ -127,6 +127,7 @@ class FineTune(protocol.Protocol):
 
     def _train(self, tuner: Tuner, train: Labelled, seed: int, title: str, stop) -> None:
         """A run of fine-tuning. FloatingPointError names the step where the loss is NaN or Inf."""
+        tf.random.set_seed(seed)  # on which the order of tf.data depends beside its own
         epochs = self.warm_up_epochs + self.epochs
         steps = -(-len(train.keys) // self.batch_size)  # an epoch
         with tqdm.tqdm(total=steps * epochs, unit="step", desc=title, dynamic_ncols=True) as bar:
