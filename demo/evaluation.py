@@ -113,13 +113,13 @@ class Evaluation:
         """
         query, _ = pair.split("->")
         queries, targets = self._sides(pair, model)
-        ranks = retrieval.ranks(queries, targets, self.relevance(pair))
+        relevance = self.relevance(pair)
+        ranks = retrieval.ranks(queries, targets, relevance)
         order = np.random.default_rng(seed).permutation(len(queries))
         groups = [self.side(query)[index].group for index in order]
         fresh = [index for place, index in enumerate(order) if groups[place] not in groups[:place]]
         chosen = (fresh + [index for index in order if index not in fresh])[:count]
-        scores = retrieval.similarity(queries[chosen], targets)
-        found = np.argsort(-scores, axis=1, kind="stable")[:, :top]
+        found = [retrieval.nearest(queries[i], targets, relevance.rows(i, i + 1)[0])[:top] for i in chosen]
         return [
             (int(index), [int(hit) for hit in hits], float(ranks[index]))
             for index, hits in zip(chosen, found, strict=True)

@@ -57,6 +57,20 @@ def test_a_collapsed_network_finds_nothing():
     np.testing.assert_array_equal(r.ranks(same, same, ties="mean"), np.full(7, 4.0))
 
 
+def test_the_nearest_are_in_the_order_that_the_ranks_count():
+    # Targets 0 (right), 1 and 2 are alike; 3 is nearer, 4 (right) is opposite. Lengths say nothing.
+    targets = np.array([[1, 1], [2, 2], [3, 3], [4, 1], [-1, 0.0]])
+    right = np.array([True, False, False, False, True])
+    assert r.nearest([1.0, 0.0], targets, right).tolist() == [3, 1, 2, 0, 4]
+    assert r.nearest([1.0, 0.0], targets, right, "dot").tolist() == [3, 2, 1, 0, 4]
+    rng = np.random.default_rng(0)
+    queries, targets = rng.integers(-1, 2, (30, 3)), rng.integers(-1, 2, (40, 3))  # many are alike, some are zero
+    relevance = r.Relevance.same_group(np.arange(30) % 4, np.arange(40) % 4)
+    for index, rank in enumerate(r.ranks(queries, targets, relevance)):
+        right = relevance.rows(index, index + 1)[0]
+        assert np.flatnonzero(right[r.nearest(queries[index], targets, right)])[0] + 1 == rank
+
+
 def test_several_relevant_targets_count_by_the_best():
     relevance = r.Relevance.same_group(["pong", "tetris"], ["tetris", "pong", "pong"])
     queries, targets = [[3, 2, 1], [1, 2, 3]], AXES

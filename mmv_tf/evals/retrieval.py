@@ -145,6 +145,16 @@ def ranks(
     return result
 
 
+def nearest(query, targets, right, measure: str = "cosine") -> np.ndarray:
+    """All targets [N, d] by their similarity to one query [d], the most similar first: indices [N].
+
+    Of the same similarity those that are right (bool [N]) come last, as in pessimistic `ranks`, then the later ones.
+    """
+    scores = similarity([query], targets, measure)[0]
+    rounded = np.round(scores / (np.abs(scores).max() or 1.0) / TIE_TOLERANCE)
+    return np.lexsort((right, -rounded))
+
+
 def metrics(query_ranks: np.ndarray, recalls: Sequence[int] = RECALLS) -> dict[str, float]:
     """{'R@1': share in [0, 1], ..., 'MedR': median rank} of ranks [Q] that start at 1."""
     query_ranks = np.asarray(query_ranks, dtype=np.float64)

@@ -187,12 +187,8 @@ class ZeroShotRetrieval(protocol.Protocol):
             rows = pools[drawn.integers(len(pools))]
             (asked, among), relevance = self._relevance(queries, targets, rows)
             one = int(drawn.integers(len(asked)))
-            query, answers = self._embedded(queries, asked[one : one + 1]), self._embedded(targets, among)
-            similarities = retrieval.similarity(query, answers, self._measure)[0]
-            right = relevance.rows(one, one + 1)[0]
-            # As in the ranks, a right one is behind the wrong ones of the same similarity.
-            rounded = np.round(similarities / (np.abs(similarities).max() or 1.0), 9)
-            order = np.lexsort((right, -rounded))
+            query, right = self._embedding(queries, *asked[one]), relevance.rows(one, one + 1)[0]
+            order = retrieval.nearest(query, self._embedded(targets, among), right, self._measure)
             best = [_shown(targets, *among[i]) | {"right": bool(right[i])} for i in order[:_FOUND]]
             rank = int(np.flatnonzero(right[order])[0]) + 1
             found.append({"pair": pair, "query": _shown(queries, *asked[one]), "found": best, "rank": rank})
