@@ -1,6 +1,7 @@
 """Measures and classifiers against independent ones, and on degenerate input."""
 
 import itertools
+import statistics
 
 import numpy as np
 import pytest
@@ -9,6 +10,18 @@ from sklearn import metrics, preprocessing, svm
 
 from mmv_tf.evals import classifiers, measures
 from mmv_tf.evals.measures import Measure
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_top_k_by_counting(ties):
+    rs = np.random.default_rng(3)
+    scores, targets = rs.normal(size=(60, 9)), rs.integers(0, 9, 60)
+    scores = np.round(scores) if ties else scores
+    found = measures.top_k(scores, targets)
+    for row, target, *hits in zip(scores, targets, found["top1"], found["top5"], strict=True):
+        others = [score for i, score in enumerate(row) if i != target]
+        place = 1 + sum(score >= row[target] for score in others)  # behind all that are no worse
+        assert hits == [place <= 1, place <= 5]
 
 
 def test_top_k_is_that_of_scikit_learn():
@@ -56,6 +69,30 @@ def test_average_precision_by_counting(ties):
         eleven.append(np.mean([max(p for r, p in points[1:] if r >= level - 1e-9) for level in levels]))
     np.testing.assert_allclose(measures.average_precision(scores, targets), area)
     np.testing.assert_allclose(measures.average_precision(scores, targets, "11_point"), eleven)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_area_under_roc_by_comparing_all_pairs(ties):
+    rs = np.random.default_rng(4)
+    targets, scores = rs.random((50, 3)) < 0.3, rs.normal(size=(50, 3))
+    scores = np.round(scores) if ties else scores
+    expected = []
+    for truth, score in zip(targets.T, scores.T, strict=True):
+        pairs = list(itertools.product(score[truth], score[~truth]))
+        expected.append(sum((a > b) + 0.5 * (a == b) for a, b in pairs) / len(pairs))
+    found = measures.area_under_roc(scores, targets)
+    np.testing.assert_allclose(found, expected)
+    value = Measure("d_prime", "area", "d_prime").value(found)
+    assert value == pytest.approx(2**0.5 * statistics.NormalDist().inv_cdf(sum(expected) / 3))
+
+
+def test_nan_scores_have_neither_precision_nor_area():
+    targets = np.arange(6)[:, None] % 2 == 0
+    for measure in (measures.average_precision, measures.area_under_roc):
+        with pytest.raises(ValueError, match="NaN"):
+            measure(np.full((6, 1), np.nan), targets)
+    with pytest.raises(ValueError, match="NaN"):
+        measures.average_precision(np.full((6, 1), np.nan), targets, "11_point")
 
 
 def test_constant_scores_have_the_precision_of_the_class():

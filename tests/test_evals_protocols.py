@@ -231,6 +231,14 @@ def test_chance_of_retrieval_is_exact():
     assert values["text->video MedR"] == 15.5
 
 
+def test_a_pool_smaller_than_k_is_found_whole_as_chance_says_too():
+    found = _retrieve(*_pairs(count=4, noise=9.0))
+    for row in ("network", "chance"):
+        values = {m.name: m.value(found.outcomes[row][m.outcome][0]) for m in found.measures}
+        assert values["text->video R@10"] == values["text->video R@5"] == 100 and 1 <= values["text->video MedR"] <= 4
+    assert "pool: 4 clips" in found.notes
+
+
 def test_everything_in_one_point_finds_nothing():
     clips, texts = _pairs()
     clips.values[:] = 1.0

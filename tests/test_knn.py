@@ -1,5 +1,7 @@
 """k-NN by cosine: 1 where classes lie apart, chance where they do not, clear words for sets that cannot work."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,30 @@ def test_the_vote_is_among_k():
     train, labels = np.array([[1, 0.0], [1, 0.1], [1, 0.2], [0, 1]]), [7, 8, 8, 9]
     assert knn.accuracy(train, labels, [[1, 0.0]], [7], num_neighbours=1)[0] == 1.0
     assert knn.accuracy(train, labels, [[1, 0.0]], [8], num_neighbours=3)[0] == 1.0
+
+
+@pytest.mark.parametrize("k", [1, 5, 8])
+def test_neighbours_by_loops(k):
+    """Angles by hand and votes by counting; of classes with as many votes the first one wins, as in scikit-learn."""
+    (train, labels), (test, wanted) = _classes(60, noise=0.6), _classes(40, seed=1, noise=0.6)
+    right = 0
+    for point, label in zip(test, wanted, strict=True):
+        angles = [math.acos(np.dot(point, x) / math.dist(point, 0 * point) / math.dist(x, 0 * x)) for x in train]
+        near = [labels[i] for i in sorted(range(60), key=angles.__getitem__)[:k]]
+        votes = [near.count(name) for name in range(3)]
+        right += votes.index(max(votes)) == label
+    assert 10 < right < 40
+    assert knn.accuracy(train, labels, test, wanted, num_neighbours=k)[0] == right / 40
+
+
+def test_embeddings_that_are_all_the_same_find_one_class_alone():
+    found, majority = knn.accuracy(np.ones((9, 2)), [0, 1, 2] * 3, np.ones((6, 2)), [0, 1, 2] * 2)
+    assert found == majority == pytest.approx(1 / 3)
+
+
+def test_nan_in_what_is_classified_is_an_error():
+    with pytest.raises(ValueError, match="the embeddings to test hold NaN or Inf"):
+        knn.accuracy(np.ones((9, 2)), [0, 1, 2] * 3, [[np.nan, 1.0]], [0])
 
 
 @pytest.mark.parametrize(
