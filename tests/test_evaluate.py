@@ -59,13 +59,23 @@ def _records_in_two_splits(folder):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A folder with records in two splits, and the workdir and module of an untrained network."""
+    """A folder with records in two splits, and the workdir and module of an untrained network.
+
+    The network was loaded once, when the module was made: loading it again parses the settings and builds nothing.
+    """
     folder = tmp_path_factory.mktemp("evaluate")
     _records_in_two_splits(folder / "records")
     export = exports.tiny_export(tmp_path_factory.getbasetemp())
     (folder / "run").symlink_to(export.workdir)
     (folder / "module").symlink_to(export.module)
-    yield folder
+
+    def load(*args):
+        workdirs.parse_config(*args)
+        return export.loaded
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workdirs, "load", load)
+        yield folder
     shutil.rmtree(export.workdir / "results", ignore_errors=True)
 
 
@@ -228,19 +238,6 @@ def test_our_module_is_the_run_and_has_fresh_weights_to_compare_with(run, sound,
     assert results.compare(result, sound)["difference"] == 0
 
 
-@pytest.fixture
-def built(tmp_path_factory, monkeypatch):
-    """Loading and fresh weights give the one network that is there: settings are still parsed, nothing is built."""
-    loaded = exports.tiny_export(tmp_path_factory.getbasetemp()).loaded
-
-    def load(*args):
-        workdirs.parse_config(*args)
-        return loaded
-
-    monkeypatch.setattr(workdirs, "load", load)
-    monkeypatch.setattr(evaluate, "_fresh", lambda seed, found: (found.model, found.pipeline))
-
-
 @pytest.mark.parametrize(
     ("params", "message"),
     [
@@ -252,7 +249,8 @@ def built(tmp_path_factory, monkeypatch):
         (["LinearVideo.windowz = 3"], "windowz"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(run, built, params, message, capsys):
+def test_what_is_wrong_is_said_in_one_line(run, params, message, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate, "_fresh", lambda seed, loaded: (loaded.model, loaded.pipeline))  # takes a second
     records = f"LinearVideo.records = '{run / 'records'}'"
     given = [*VIDEO, records, "LinearVideo.prepare = 'make some'", *params]
     with pytest.raises(SystemExit) as stop:
