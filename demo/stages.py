@@ -80,6 +80,10 @@ def _missing(stage: Stage) -> list[str]:
     return [str(path) for path in [*stage.outputs, *stage.expected] if not path.exists()]
 
 
+def _complete(stage: Stage, state: dict) -> bool:
+    return bool(state.get("done")) and not _missing(stage)
+
+
 class Runner:
     """Runs stages in order. `state` is the folder of their state files; `total` is for the printed numbers."""
 
@@ -88,18 +92,27 @@ class Runner:
         self._digest = hashlib.sha256()  # of everything so far: a stage depends on all before it
         self.seconds: dict[str, float] = {}
 
-    def run(self, stage: Stage) -> bool:
-        """Runs a stage unless it is complete; True if it was run. Raises StageError if its command fails."""
+    def _next(self, stage: Stage) -> tuple[str, pathlib.Path, dict]:
+        """The digest up to and with a stage, its state file, and what that says."""
         self._number += 1
         self._digest.update(json.dumps([stage.name, stage.command[1:], stage.facts]).encode())
         for path in stage.inputs:
             content = path.read_bytes() if path.is_file() else b"missing"
             self._digest.update(hashlib.sha256(content).digest())
-        digest, file = self._digest.hexdigest(), self._state / f"{stage.name}.json"
-        state = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        file = self._state / f"{stage.name}.json"
+        return self._digest.hexdigest(), file, json.loads(file.read_text("utf-8")) if file.is_file() else {}
+
+    def check(self, stage: Stage) -> None:
+        """Takes a stage as done. Raises StageError if it is not, or was with other settings or inputs."""
+        digest, _, state = self._next(stage)
+        if not (_complete(stage, state) and state["digest"] == digest):
+            raise StageError(f"{stage.name} of {stage.purpose} is not done, or was done with other settings or inputs")
+
+    def run(self, stage: Stage) -> bool:
+        """Runs a stage unless it is complete; True if it was run. Raises StageError if its command fails."""
+        digest, file, state = self._next(stage)
         title = f"[{self._number}/{self._total}] {stage.name}: {stage.purpose}"
-        complete = state.get("done") and not _missing(stage)
-        if state.get("digest") == digest and complete:
+        if state.get("digest") == digest and _complete(stage, state):
             self.seconds[stage.name] = state["seconds"]
             print(f"{title}\n  done before, in {state['seconds']:.0f} s", flush=True)
             return False

@@ -1,5 +1,6 @@
 """Stages: what is run, what is not run again, what an interruption leaves."""
 
+import dataclasses
 import json
 import sys
 
@@ -90,3 +91,19 @@ def test_commands_are_shown_as_they_are_typed():
     assert (
         shown(["python", "--gin_param=A='b c'", "x y", "a$'b"]) == """python "--gin_param=A='b c'" 'x y' 'a$'"'"'b'"""
     )
+
+
+def test_a_check_runs_nothing_and_wants_the_same_settings(job):
+    stage = Stage("a", "does a thing", [sys.executable, "-c", "pass"], outputs=[job.folder / "a"], facts=["1"])
+    state = job.folder / "state"
+    with pytest.raises(StageError, match="a of does a thing is not done"):
+        Runner(state, 1).check(stage)
+    (job.folder / "a").write_text("made")
+    stage = dataclasses.replace(stage, outputs=[], expected=[job.folder / "a"])
+    Runner(state, 1).run(stage)
+    Runner(state, 1).check(stage)
+    with pytest.raises(StageError, match="other settings"):
+        Runner(state, 1).check(dataclasses.replace(stage, facts=["2"]))
+    (job.folder / "a").unlink()
+    with pytest.raises(StageError, match="not done"):
+        Runner(state, 1).check(stage)

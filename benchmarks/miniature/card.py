@@ -5,9 +5,9 @@ import hashlib
 import json
 import pathlib
 
+from benchmarks.miniature import scenes
 from demo.encode import whole_file
 
-LABELS = ("event", "material", "camera", "tempo")
 CHECKED = ("impacts", "brightness", "level")  # statistics of each shot, of the pictures and samples before encoding
 
 
@@ -27,7 +27,9 @@ def statistics(output: pathlib.Path) -> dict:
             "episodes": len({row["video_path"] for row in of_split}),
             "with text": sum(bool(line["captions"]) for line in manifest),
             "impacts": sum(row["impacts"] for row in of_split) / len(of_split),
-            **{name: dict(sorted(collections.Counter(row[name] for row in of_split).items())) for name in LABELS},
+            **{
+                name: dict(sorted(collections.Counter(row[name] for row in of_split).items())) for name in scenes.LABELS
+            },
         }
     said = [(output / "manifests" / f"{split}.jsonl").read_bytes() for split in splits]
     return {

@@ -52,7 +52,13 @@ class Embedder:
         embed, rows, found = embed or self.of_batch, [], []
         for batch in self._pipeline.evaluation_dataset(str(self._data / "records" / f"{split}-*"), 64):
             batch = {key: value.numpy() for key, value in batch.items()}
-            rows += [self._rows[key.decode()] for key in batch["key"]]
+            try:
+                rows += [self._rows[key.decode()] for key in batch["key"]]
+            except KeyError as error:
+                raise ValueError(
+                    f"the records of {split!r} hold the clip {error}, which {self._data}/clips.jsonl does not know: "
+                    f"run python -m benchmarks.miniature.make --output {self._data}"
+                ) from None
             found.append(embed(batch))
         return Part(rows, {name: np.concatenate([one[name] for one in found]) for name in found[0]})
 

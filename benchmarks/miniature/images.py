@@ -25,8 +25,8 @@ def named(values: dict[str, float]) -> dict[str, float]:
     }
 
 
-def measure_variants(workdir: pathlib.Path, data: pathlib.Path, variants=VARIANTS) -> dict:
-    """{variant: {measure: per cent}}, and 'raw' and 'chance' alike."""
+def measure_variants(workdir: pathlib.Path, data: pathlib.Path, variants=VARIANTS, baselines: bool = False) -> dict:
+    """{variant: {measure: per cent}}, and with `baselines` 'raw' and 'chance' alike."""
     import tensorflow as tf
 
     from mmv_tf import workdir as workdirs
@@ -53,6 +53,9 @@ def measure_variants(workdir: pathlib.Path, data: pathlib.Path, variants=VARIANT
         parts = {name: embedder.part(name, of_batch) for name in embeddings.SPLITS}
         found[variant] = named(measure.probes(parts, PROBES) | measure.retrievals(parts["test"], texts))
 
+    if not baselines:
+        return found
+
     def raw(batch):
         return embeddings.raw({**batch, "video": middle(batch)[:, None]})
 
@@ -63,20 +66,24 @@ def measure_variants(workdir: pathlib.Path, data: pathlib.Path, variants=VARIANT
     return found
 
 
-def main() -> None:
+def cli(argv=None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.miniature.images", description=__doc__.split("\n")[0])
     parser.add_argument("--workdir", required=True, type=pathlib.Path)
     parser.add_argument("--data", default="build/miniature", type=pathlib.Path)
     parser.add_argument(
-        "--untrained", action="store_true", help="a run of train --mode=init: nothing is deflated in it"
+        "--untrained",
+        action="store_true",
+        help="a run of train --mode=init: nothing is deflated in it; raw frames and chance, too",
     )
-    arguments = parser.parse_args()
-    variants = ("naive", "inflated") if arguments.untrained else VARIANTS
-    result = measure_variants(arguments.workdir, arguments.data, variants)
+    arguments = parser.parse_args(argv)
+    variants = ("inflated",) if arguments.untrained else VARIANTS
+    result = measure_variants(arguments.workdir, arguments.data, variants, baselines=arguments.untrained)
     with whole_file(arguments.workdir / "images.json") as partial:
         partial.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":
-    main()
+    from mmv_tf import config
+
+    config.run(cli)

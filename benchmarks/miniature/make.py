@@ -26,8 +26,15 @@ from mmv_tf.beam.specs import clip_key
 
 HERE = pathlib.Path(__file__).resolve().parent
 RECORD = ["--short_side", "52", "--sample_rate", str(scenes.SAMPLE_RATE), "--num_shards", "4"]
-LABELS = ("event", "material", "camera", "tempo")
 CAPTION_REACH = 1.0  # seconds around a clip, so that some captions are of the shot before or after
+
+
+def show(shot: scenes.Shot) -> tuple[physics.Motion, list[np.ndarray], np.ndarray]:
+    """What happens in a shot, its frames uint8 [SIZE, SIZE, 3] and its samples float32 [S]."""
+    rng = np.random.default_rng(shot.seed)
+    motion = physics.simulate(shot.event, shot.tempo, scenes.SHOT_SECONDS, rng)
+    frames = film.frames(motion, shot.material, shot.camera, rng)
+    return motion, frames, sound.samples(motion, shot.material, scenes.SHOT_SECONDS, rng)
 
 
 def render(episode: scenes.Episode, output: pathlib.Path) -> None:
@@ -39,10 +46,7 @@ def render(episode: scenes.Episode, output: pathlib.Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     frames, heard, rows = [], [], []
     for shot in episode.shots:
-        rng = np.random.default_rng(shot.seed)
-        motion = physics.simulate(shot.event, shot.tempo, scenes.SHOT_SECONDS, rng)
-        pictures = film.frames(motion, shot.material, shot.camera, rng)
-        samples = sound.samples(motion, shot.material, scenes.SHOT_SECONDS, rng)
+        motion, pictures, samples = show(shot)
         frames += pictures
         heard.append(samples)
         rows.append(
@@ -80,14 +84,14 @@ def clip_row(episode: scenes.Episode, shot: scenes.Shot, facts: dict) -> dict:
     """A line of clips.jsonl: key of the record, split, labels, statistics of the whole shot."""
     start, end = shot.span
     row = {"key": clip_key(episode.path, start, end), "video_path": episode.path, "start": start, "end": end}
-    return row | {"split": episode.split, **{name: getattr(shot, name) for name in LABELS}, **facts}
+    return row | {"split": episode.split, **{name: getattr(shot, name) for name in scenes.LABELS}, **facts}
 
 
 def manifest_row(row: dict, captions: list[dict]) -> dict:
     """A line of a manifest. Labels are texts such as 'event: roll'."""
     near = [c for c in captions if c["end"] > row["start"] - CAPTION_REACH and c["start"] < row["end"] + CAPTION_REACH]
     place = {name: row[name] for name in ("video_path", "start", "end")}
-    return place | {"captions": near, "label": [f"{name}: {row[name]}" for name in LABELS]}
+    return place | {"captions": near, "label": [f"{name}: {row[name]}" for name in scenes.LABELS]}
 
 
 def plan(output: pathlib.Path, share: float = 1.0) -> dict[str, list[tuple[dict, dict]]]:
@@ -137,14 +141,19 @@ def stages(output: pathlib.Path, share: float, jobs: int) -> list[Stage]:
         if split == "plain":  # before the captions of held-out clips join the records
             command = python("mmv_tf.vocabulary", "--records", records, "--output", output / "vocabulary.txt")
             made.append(Stage("vocabulary", "lists the words", command, outputs=[output / "vocabulary.txt"]))
-    made.append(Stage("card", "counts and checksums", [*this, "--only", "card"], outputs=[output / "CARD.md"],
-                      inputs=[HERE / "card.py"]))  # fmt: skip
+    made.append(Stage("card", "counts and checksums", [*this, "--only", "card"], inputs=[HERE / "card.py"],
+                      outputs=[output / "CARD.md", output / "statistics.json"]))  # fmt: skip
     return made
 
 
-def main(arguments: argparse.Namespace) -> None:
+def check_physics() -> None:
+    """Raises StageError where the engine is not installed."""
     if importlib.util.find_spec("pymunk") is None:
         raise StageError("the physics of the benchmark needs pymunk: pip install '.[miniature]'")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    check_physics()
     output = pathlib.Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
     if arguments.only == "render":
@@ -173,9 +182,11 @@ def cli() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         main(parser.parse_args())
-    except StageError as error:
+    except (StageError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted; the same command goes on from here") from None
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pathlib
 
 import numpy as np
 
-from benchmarks.miniature import film, physics, scenes, sound, tables, words
+from benchmarks.miniature import make, scenes, tables, words
 from demo.encode import whole_file
 from mmv_tf import media, pages
 
@@ -30,13 +30,10 @@ def examples() -> list[tuple[scenes.Episode, scenes.Shot]]:
 
 def film_and_sound(shot: scenes.Shot) -> tuple[np.ndarray, np.ndarray]:
     """The clip of a shot as it was rendered: frames uint8 [T, SIZE, SIZE, 3], samples float32 [S]."""
-    rng = np.random.default_rng(shot.seed)
-    motion = physics.simulate(shot.event, shot.tempo, scenes.SHOT_SECONDS, rng)
-    frames = np.stack(film.frames(motion, shot.material, shot.camera, rng))
-    samples = sound.samples(motion, shot.material, scenes.SHOT_SECONDS, rng)
+    _, frames, samples = make.show(shot)
     first, last = (time - shot.start for time in shot.span)
     return (
-        frames[round(first * scenes.FPS) : round(last * scenes.FPS)],
+        np.stack(frames[round(first * scenes.FPS) : round(last * scenes.FPS)]),
         samples[round(first * scenes.SAMPLE_RATE) : round(last * scenes.SAMPLE_RATE)],
     )
 
@@ -74,12 +71,14 @@ def render(results: list[dict]) -> str:
         "each event; the last four are in no pretraining.</p>"
         f'<div class="cards">{"".join(_card(*one) for one in examples())}</div>'
     )
-    about = "<p class='soft'>Per cent: the mean over seeds, in brackets the least and the greatest.</p>"
+    per_cent = "Per cent: the mean over seeds, in brackets the least and the greatest."
+    body += f'<p class="soft">{per_cent} {html.escape(tables.VERDICTS)}</p>' if results else ""
     for result in results:
         verdicts = [_VERDICTS.get(one["verdict"], "") for one in result["orderings"]]
+        notes = "".join(f'<p class="soft">{html.escape(note)}.</p>' for note in result["notes"])
         title, command = html.escape(f"({result['table']}) {result['title']}"), html.escape(result["command"])
-        body += f"<h2>{title}</h2><p><code>{command}</code></p>{about}{pages.table(tables.value_rows(result))}"
-        body += f"<h3>What of the paper's order holds</h3>{pages.table(tables.ordering_rows(result), verdicts)}"
+        body += f"<h2>{title}</h2><p><code>{command}</code></p>{notes}{pages.table(tables.value_rows(result))}"
+        body += f"<h3>Which order holds</h3>{pages.table(tables.ordering_rows(result), verdicts)}"
     return pages.document("The miniature benchmark", body)
 
 
@@ -88,6 +87,7 @@ def main() -> None:
     parser.add_argument("--output", default="build/miniature/index.html", type=pathlib.Path)
     parser.add_argument("--picture", type=pathlib.Path, help="a JPEG of the events, too")
     arguments = parser.parse_args()
+    make.check_physics()
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(arguments.output) as partial:
         partial.write_text(render(tables.read_all(RESULTS)), "utf-8")

@@ -14,8 +14,9 @@ import json
 import os
 import pathlib
 import sys
+import threading
 
-from benchmarks.miniature import page, tables
+from benchmarks.miniature import make, page, tables
 from benchmarks.miniature.experiments import ORDER, SHOTS, TABLES
 from demo.encode import whole_file
 from demo.run import python
@@ -24,6 +25,7 @@ from demo.stages import Runner, Stage, StageError, with_includes
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(__file__).resolve().parent
 DATA = pathlib.Path("build/miniature")
+DEFLATE = pathlib.Path("gin/miniature/deflate.gin")
 RESULTS = ROOT / "benchmarks" / "results"
 UNTRAINED = "untrained"
 
@@ -61,15 +63,15 @@ def measure_stage(run: pathlib.Path, data: pathlib.Path) -> Stage:
 
 def image_stages(run: pathlib.Path, data: pathlib.Path) -> list[Stage]:
     """What table (c) needs of a run."""
-    code = [HERE / file for file in ("images.py", "measure.py", "embeddings.py")]
+    code = [HERE / file for file in ("images.py", "measure.py", "embeddings.py", "words.py", "scenes.py")]
     measured = Stage("images", f"{run.name}", python("benchmarks.miniature.images", "--workdir", run, "--data", data),
                      outputs=[run / "images.json"], inputs=code)  # fmt: skip
     if run.name.startswith(UNTRAINED):
         measured.command.append("--untrained")
         return [measured]
-    command = python("mmv_tf.deflate", f"--workdir={run}", "--gin_file=gin/miniature/deflate.gin", "--retrieval=")
+    command = python("mmv_tf.deflate", f"--workdir={run}", f"--gin_file={DEFLATE}", "--retrieval=")
     return [Stage("deflate", f"{run.name}", command, expected=[run / "deflated" / "report.json"], goes_on=True,
-                  inputs=[ROOT / "gin/miniature/deflate.gin"]), measured]  # fmt: skip
+                  inputs=[ROOT / file for file in with_includes(DEFLATE, ROOT)]), measured]  # fmt: skip
 
 
 def few_label_stages(run: pathlib.Path, seed: int, data: pathlib.Path) -> list[Stage]:
@@ -79,7 +81,8 @@ def few_label_stages(run: pathlib.Path, seed: int, data: pathlib.Path) -> list[S
         output = run / "results" / f"few_labels_{shots}.json"
         command = python("mmv_tf.evaluate", f"--workdir={run}", f"--gin_file={file}", f"--output={output}")
         command += [f"--gin_param=FineTune.clips_per_class = {shots}", f"--gin_param=RECORDS='{data}/records'"]
-        command += [f"--gin_param=FineTune.seeds = ({seed},)"]
+        # The weights that it starts from without pretraining are of this seed, too.
+        command += [f"--gin_param=FineTune.seeds = ({seed},)", f"--gin_param=Evaluation.untrained_seed = {seed}"]
         stages.append(Stage(f"few-labels-{shots}", f"{run.name}", command, outputs=[output], inputs=[ROOT / file]))
     return stages
 
@@ -94,49 +97,87 @@ def branches(table: str, seeds, data: pathlib.Path) -> list[tuple[pathlib.Path, 
             if table == "c":
                 found.append((run, [train, *image_stages(run, data)]))
             elif table == "e":
-                found += [(run, [train, *few_label_stages(run, seed, data)])] * (name != UNTRAINED)
+                if name != UNTRAINED:
+                    found.append((run, [train, *few_label_stages(run, seed, data)]))
             else:
                 found.append((run, [train, measure_stage(run, data)]))
     return found
 
 
-def run_all(wanted: list[tuple[pathlib.Path, list[Stage]]], jobs: int) -> None:
-    """Runs all branches, those of one run one after the other, `jobs` runs at the same time."""
+def run_all(wanted: dict[str, list], jobs: int, done) -> None:
+    """Runs all branches, those of one run one after the other, `jobs` runs at the same time.
+
+    Args:
+      wanted: {table: its branches}.
+      done: called with the name of a table as soon as its runs are complete.
+    """
     by_run: dict[pathlib.Path, dict[tuple, list[Stage]]] = {}
-    for run, stages in wanted:
+    waiting = {table: {run for run, _ in branches} for table, branches in wanted.items()}
+    for run, stages in (branch for branches in wanted.values() for branch in branches):
         by_run.setdefault(run, {})[tuple(stage.name for stage in stages)] = stages
+    stop = threading.Event()
 
     def one(run):
-        for stages in by_run[run].values():
-            runner = Runner(run / ".stages", len(stages))
-            for stage in stages:
-                runner.run(stage)
+        try:
+            for stages in by_run[run].values():
+                runner = Runner(run / ".stages", len(stages))
+                for stage in stages:
+                    if not stop.is_set():
+                        runner.run(stage)
+        except StageError as error:
+            stop.set()  # here, before this thread takes the next run
+            print(f"error: {error}\nwaiting for the stages that run beside it", file=sys.stderr, flush=True)
+            raise
+        return run
 
-    if jobs > 1:  # each with its share of the cores
-        threads = str(max(1, (os.cpu_count() or 1) // jobs))
-        os.environ |= {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads, "OMP_NUM_THREADS": threads}
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         try:
-            for done in concurrent.futures.as_completed([pool.submit(one, run) for run in by_run]):
-                done.result()
+            for future in concurrent.futures.as_completed([pool.submit(one, run) for run in by_run]):
+                run = future.result()
+                for table in [table for table, runs in waiting.items() if run in runs]:
+                    waiting[table].discard(run)
+                    if not waiting[table]:
+                        done(table)
         except BaseException:
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
+def check_all(wanted: dict[str, list]) -> None:
+    """Raises StageError unless every branch is complete, with the settings and code that are there now."""
+    for run, stages in (branch for branches in wanted.values() for branch in branches):
+        runner = Runner(run / ".stages", len(stages))
+        for stage in stages:
+            runner.check(stage)
+
+
 def main(arguments: argparse.Namespace) -> None:
     data = pathlib.Path(arguments.data)
+    if unknown := set(arguments.tables) - set(TABLES):
+        raise ValueError(f"there is no table {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}")
+    make.check_physics()
     if not (data / "statistics.json").is_file():
         raise StageError(f"{data} is not complete: run python -m benchmarks.miniature.make --output {data}")
     names = sorted(arguments.tables or ORDER, key=ORDER.index)
-    if not arguments.report:
-        run_all([branch for table in names for branch in branches(table, arguments.seeds, data)], arguments.jobs)
-    for table in names:
+    wanted = {table: branches(table, arguments.seeds, data) for table in names}
+
+    def write(table):
         command = f"python -m benchmarks.miniature.run {table} --seeds {' '.join(map(str, arguments.seeds))}"
         path = RESULTS / f"miniature_{table}.json"
         tables.write(path, tables.collect(table, data, arguments.seeds, command))
-        tables.write_page(RESULTS)
         print(tables.markdown(json.loads(path.read_text("utf-8"))), flush=True)
+
+    if arguments.report:
+        check_all(wanted)
+        for table in names:
+            write(table)
+    else:
+        jobs = arguments.jobs
+        threads = str(max(1, (os.cpu_count() or 1) // jobs))  # each with its share of the cores
+        os.environ |= {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads, "OMP_NUM_THREADS": threads}
+        run_all(wanted, jobs, write)
+    tables.write_page(RESULTS)
     with whole_file(data / "index.html") as partial:
         partial.write_text(page.render(tables.read_all(RESULTS)), "utf-8")
     print(f"the tables, and what is in them: {data / 'index.html'}")
@@ -144,10 +185,12 @@ def main(arguments: argparse.Namespace) -> None:
 
 def cli() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.miniature.run", description=__doc__.split("\n")[0])
-    parser.add_argument("tables", nargs="*", metavar="TABLE", choices=[[], *TABLES], help=f"of {' '.join(TABLES)}; all")
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"of {' '.join(TABLES)}; all if none")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--data", default=str(DATA))
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at the same time")
+    parser.add_argument(
+        "--jobs", type=int, default=min(os.cpu_count() or 1, 4), help="runs at the same time, of 2.5 GB each"
+    )
     parser.add_argument("--report", action="store_true", help="run nothing, write the tables of what is measured")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:

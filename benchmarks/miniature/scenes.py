@@ -22,6 +22,7 @@ NEW_EVENTS = ("pull", "rain", "stairs", "tumble")
 MATERIALS = ("glass", "metal", "rubber", "wood")
 CAMERAS = ("away", "closer", "pan", "still", "turn")
 TEMPI = ("fast", "slow")
+LABELS = ("event", "material", "camera", "tempo")  # of a shot
 # Episodes of each split, in the order of their seeds.
 EPISODES = {"narrated": 500, "plain": 250, "val": 100, "test": 200, "new_train": 60, "new_test": 100}
 PRETRAINING = ("narrated", "plain")
@@ -78,7 +79,13 @@ class Episode:
 
 
 def episodes(share: float = 1.0) -> list[Episode]:
-    """All episodes; with a `share` below 1 only the first of each split (at least one), the same as in the whole."""
+    """All episodes; with a `share` below 1 only the first of each split (at least one), the same as in the whole.
+
+    Raises:
+      ValueError: a share beyond 1: episodes would be in two splits.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"--share is {share}; it must be above 0 and at most 1")
     found, first = [], 0
     for split, count in EPISODES.items():
         found += [Episode(split, first + index) for index in range(max(1, round(count * share)))]

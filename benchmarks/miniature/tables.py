@@ -10,6 +10,10 @@ from demo.encode import whole_file
 from mmv_tf.evals.statistics import over_folds
 
 SCHEMA = 1
+VERDICTS = (
+    "'holds' and 'reversed' are outside the noise of the seeds, by a paired t interval; it does not tell what other "
+    "test clips would give. Of a hundred comparisons of equals, five are outside it."
+)
 
 
 def read(path: pathlib.Path) -> dict:
@@ -29,7 +33,7 @@ def collect(table: str, data: pathlib.Path, seeds, command: str) -> dict:
             "untrained")}  # fmt: skip
     rows: dict[str, dict[str, list[float]]] = {name: {} for name in made.rows}
     baselines: dict[str, dict[str, list[float]]] = {name: {} for name in made.baselines}
-    notes: list[str] = []
+    notes: list[str] = list(made.notes)
 
     def add(row, values):
         for column in made.columns:
@@ -42,8 +46,8 @@ def collect(table: str, data: pathlib.Path, seeds, command: str) -> dict:
             images, untrained = read(fac / "images.json"), read(bare / "images.json")
             for name in rows:
                 add(rows[name], images[name])
-            for name, values in (("untrained", untrained["inflated"]), ("raw", images["raw"]),
-                                 ("chance", images["chance"])):  # fmt: skip
+            for name, values in (("untrained", untrained["inflated"]), ("raw", untrained["raw"]),
+                                 ("chance", untrained["chance"])):  # fmt: skip
                 add(baselines[name], values)
         elif table == "e":
             for column, shots in zip(FEW, SHOTS, strict=True):
@@ -67,7 +71,7 @@ def collect(table: str, data: pathlib.Path, seeds, command: str) -> dict:
         "title": made.title,
         "command": command,
         "seeds": list(seeds),
-        "data": statistics["checksums"]["clips.jsonl"],
+        "data": statistics["checksums"],
         "rows": rows,
         "baselines": baselines,
         "orderings": [one for claim in made.claims for one in orderings(claim, rows)],
@@ -90,7 +94,7 @@ def orderings(claim: Claim, rows: dict) -> list[dict]:
                 "better": claim.better,
                 "worse": claim.worse,
                 "measure": measure,
-                "paper": claim.paper,
+                "source": claim.source,
                 "difference": round(float(difference.mean()), 2),
                 "low": round(float(low), 2) if np.isfinite(low) else None,
                 "high": round(float(high), 2) if np.isfinite(high) else None,
@@ -108,11 +112,9 @@ def validate(result: dict) -> None:
             raise ValueError(f"table {result['table']} lacks the baseline {name!r}: it is neither written nor shown")
     for column in table.columns:
         if not any(column in row for row in result["rows"].values()):
-            continue
-        wanted = [
-            n for n in table.baselines if n != "raw" or column.startswith("probe/")
-        ]  # raw data has no common space
-        for name in wanted:
+            raise ValueError(f"table {result['table']}: no row has {column!r}")
+        # Raw data has no common space.
+        for name in (one for one in table.baselines if one != "raw" or column.startswith("probe/")):
             values = result["baselines"][name].get(column, [])
             if len(values) != len(result["seeds"]) or not np.isfinite(values).all():
                 raise ValueError(f"table {result['table']}: the baseline {name!r} lacks {column!r}")
@@ -152,10 +154,10 @@ def value_rows(result: dict) -> list[list[str]]:
 
 def ordering_rows(result: dict) -> list[list[str]]:
     """What of the paper's order holds, a measure a row."""
-    found = [["the paper's order", "by", "difference", "95 % over seeds", ""]]
+    found = [["order", "by", "difference", "95 % over seeds", ""]]
     for one in result["orderings"]:
         interval = "-" if one["low"] is None else f"{one['low']:+.1f} to {one['high']:+.1f}"
-        claim = f"{one['better']} > {one['worse']} ({one['paper']})"
+        claim = f"{one['better']} > {one['worse']} ({one['source']})"
         found.append([claim, _short(one["measure"]), f"{one['difference']:+.1f}", interval, one["verdict"]])
     return found
 
@@ -183,8 +185,7 @@ def write_page(results: pathlib.Path) -> None:
         "# The paper's tables in miniature\n\n"
         "Made by `python -m benchmarks.miniature.run`; the data is described in benchmarks/miniature/CARD.md, the "
         "measures in benchmarks/miniature/measure.py. Per cent: the mean over seeds, in brackets the least and the "
-        "greatest. Raw frames and sound have no space in common, so they are baselines of probes only. 'holds' and "
-        "'reversed' are outside the noise of the seeds, by a paired t interval.\n\n"
+        f"greatest. Raw frames and sound have no space in common, so they are baselines of probes only. {VERDICTS}\n\n"
     )
     with whole_file(results / "README.md") as partial:
         partial.write_text(head + "\n".join(map(markdown, read_all(results))), "utf-8")

@@ -119,7 +119,7 @@ class FineTune(protocol.Protocol):
     def _path(self, cache, made_of) -> str:
         """Where the scores of a run are kept; '' for nowhere."""
         settings = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("seeds", "folds", "prepare")}
-        digest = hashlib.sha256(json.dumps([made_of, settings, 1], sort_keys=True).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps([made_of, settings, 2], sort_keys=True).encode()).hexdigest()
         return os.path.join(cache, f"tuned-{made_of[0]}-{digest[:16]}.npy") if cache else ""
 
     def _windows(self, random: bool) -> Windows:
