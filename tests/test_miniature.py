@@ -293,8 +293,8 @@ def test_runs_share_what_they_have_in_common(tmp_path):
     wanted = [branch for table in "abcde" for branch in run.branches(table, [0, 1], tmp_path)]
     assert {folder.name for folder, _ in wanted} == {
         f"{name}-{seed}" for seed in (0, 1) for name in
-        ("untrained", "vt", "va", "fac", "shared", "disjoint", "batch16", "batch16_steps", "batch128", "candidates1",
-         "candidates3")}  # fmt: skip
+        ("untrained", "vt", "va", "fac", "fac10", "shared", "disjoint", "batch16", "batch16_steps", "batch128",
+         "candidates1", "candidates3")}  # fmt: skip
     assert {stages[0].name for _, stages in wanted} == {"train"}
     trained = {(folder, tuple(stages[0].command)) for folder, stages in wanted}
     assert len(trained) == len({folder for folder, _ in trained})
@@ -324,7 +324,7 @@ def measured_runs(data, seeds):
     """Folders as runs leave them: VT cannot compare audio and text, FAC is better by ten, seeds differ by one."""
     (data / "statistics.json").write_text(json.dumps({"checksums": {"vocabulary.txt": "ab"}}))
     for seed in seeds:
-        for name, level in (("untrained", 20.0), ("vt", 40.0), ("va", 30.0), ("fac", 50.0)):
+        for name, level in (("untrained", 20.0), ("vt", 40.0), ("va", 30.0), ("fac", 50.0), ("fac10", 55.0)):
             found = {"measures": {column: level + seed for column in experiments.ALL}, "incomparable": []}
             if name == "vt":
                 found["incomparable"] = ["audio, text"]
@@ -343,8 +343,9 @@ def test_a_table_is_collected_from_its_runs(tmp_path):
     assert "probe/audio/event" not in found["rows"]["VT"] and found["baselines"]["raw"]["probe/video/event"] == [15, 15]
     assert "VT has no common space for audio, text: chance" in found["notes"]
     tables.write(tmp_path / "miniature_a.json", found)
-    assert "| video/event | 10.0 | 20.5 (20-21) | 15.0 | 40.5 (40-41) | 30.5 (30-31) | 50.5 (50-51) |" in (
-        tables.markdown(found)
+    assert (
+        "| video/event | 10.0 | 20.5 (20-21) | 15.0 | 40.5 (40-41) | 30.5 (30-31) | 50.5 (50-51) | 55.5 (55-56) |"
+        in (tables.markdown(found))
     )
     lost = {name: {k: v for k, v in row.items() if "tempo" not in k} for name, row in found["rows"].items()}
     with pytest.raises(ValueError, match="no row has 'probe/video/tempo'"):

@@ -39,6 +39,7 @@ SHOWN = ("probe/video/new event", "probe/video/tempo", "probe/audio/material", "
 ALL = (*VIDEO, *SOUND, *TEXT, *CLIPS, *AUDIO_TEXT, *SHOWN)
 IMAGES = ("probe/image/material", "probe/image/event")
 FOUND_IMAGES = ("retrieval/text->image mAP", "retrieval/image->text material", "retrieval/audio->image R@10")
+TEN = "VAT (FAC, 10 : 1)"
 BASE = "batch 64, 5 candidates"
 NEGATIVES = "MIL-NCE, Miech et al. 2020: more negatives are better"
 CANDIDATES = "MIL-NCE, Miech et al. 2020: several candidates are better than one"
@@ -51,16 +52,20 @@ FEW = tuple(f"fine-tuned/{shots} clips an event" for shots in SHOTS)
 TABLES = {
     "a": Table(
         "Modalities",
-        {"VT": "vt", "VA": "va", "VAT (FAC)": "fac"},
+        {"VT": "vt", "VA": "va", "VAT (FAC)": "fac", TEN: "fac10"},
         ALL,
         (
+            Claim(TEN, "VT", VIDEO, "UCF101 84.7 > 82.7, HMDB51 57.3 > 55.9"),
+            Claim(TEN, "VA", VIDEO, "UCF101 84.7 > 75.5, HMDB51 57.3 > 51.6"),
             Claim("VAT (FAC)", "VT", VIDEO, "UCF101 84.7 > 82.7, HMDB51 57.3 > 55.9"),
             Claim("VAT (FAC)", "VA", VIDEO, "UCF101 84.7 > 75.5, HMDB51 57.3 > 51.6"),
             Claim("VT", "VA", VIDEO, "UCF101 82.7 > 75.5, HMDB51 55.9 > 51.6"),
+            Claim("VA", TEN, SOUND, "ESC-50 79.0 > 78.7"),
             Claim("VA", "VAT (FAC)", SOUND, "ESC-50 79.0 > 78.7"),
         ),
         notes=(
             SAME_DATA,
+            "On HowTo100M alone the paper weights text and sound ten to one; all other runs here weight them alike",
             "Text and video: the paper has no order of VAT and VT (R@10, MSR-VTT 28.6 > 27.5, YouCook2 32.2 < 33.6)",
         ),
     ),
