@@ -5,6 +5,7 @@ stage that ended well with the same digest is not run again. One that was interr
 behind (its command goes on by itself, or starts over); one whose digest changed first loses its outputs.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -13,7 +14,9 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
 
 from demo.encode import whole_file
 
@@ -44,6 +47,18 @@ class Stage:
 
 class StageError(RuntimeError):
     """A stage's command failed; the message is one line."""
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Ends the process with status 2 and one line where a stage fails or a setting is wrong, with one on Ctrl-C."""
+    try:
+        yield
+    except (StageError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted; the same command goes on from here") from None
 
 
 def with_includes(path: pathlib.Path, root: pathlib.Path) -> list[pathlib.Path]:

@@ -1,6 +1,14 @@
 """The tables of the paper in miniature: which runs each needs, and what the paper says of their order."""
 
+import pathlib
 from typing import NamedTuple
+
+DATA = pathlib.Path("build/miniature")
+
+
+def folder(name: str, seed: int, data: pathlib.Path) -> pathlib.Path:
+    """Of a run, below the folder of the data."""
+    return data / "runs" / f"{name}-{seed}"
 
 
 class Claim(NamedTuple):

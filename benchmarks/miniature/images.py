@@ -33,36 +33,38 @@ def measure_variants(workdir: pathlib.Path, data: pathlib.Path, variants=VARIANT
     from mmv_tf.deflate import image_network
 
     loaded = workdirs.load(str(workdir))
-    model, embedder, found = loaded.model, embeddings.Embedder(loaded, data), {}
-    texts = embedder.sentences([s["text"] for s in measure.sentences()])
+    model, embedder = loaded.model, embeddings.Embedder(loaded, data)
+    networks = {name: image_network(model, str(workdir), name, loaded.pipeline.video.num_frames) for name in variants}
 
     def middle(batch):
         return batch["video"][:, batch["video"].shape[1] // 2]
 
+    @tf.function(autograph=False)
+    def embed(images, audio):
+        seen = {name: model.embed_repr("video", network(images)) for name, network in networks.items()}
+        return {**model.embed({"audio": audio}), **seen}
+
+    def of_batch(batch):
+        values = embed(tf.constant(middle(batch)), tf.constant(batch["audio"]))
+        return {(m, space): rows.numpy() for m, spaces in values.items() for space, rows in spaces.items()}
+
+    def as_video(part, variant):
+        kept = {(m, s): rows for (m, s), rows in part.embeddings.items() if m in ("audio", variant)}
+        return embeddings.Part(part.rows, {("video" if m == variant else m, s): rows for (m, s), rows in kept.items()})
+
+    texts = embedder.sentences([s["text"] for s in measure.sentences()])
+    parts, found = {name: embedder.part(name, of_batch) for name in embeddings.SPLITS}, {}
     for variant in variants:
-        network = image_network(model, str(workdir), variant, loaded.pipeline.video.num_frames)
-
-        @tf.function(autograph=False)
-        def embed(images, audio, network=network):
-            return {**model.embed({"audio": audio}), "video": model.embed_repr("video", network(images))}
-
-        def of_batch(batch, embed=embed):
-            values = embed(tf.constant(middle(batch)), tf.constant(batch["audio"]))
-            return {(m, space): rows.numpy() for m, spaces in values.items() for space, rows in spaces.items()}
-
-        parts = {name: embedder.part(name, of_batch) for name in embeddings.SPLITS}
-        found[variant] = named(measure.probes(parts, PROBES) | measure.retrievals(parts["test"], texts))
-
-    if not baselines:
-        return found
-
-    def raw(batch):
-        return embeddings.raw({**batch, "video": middle(batch)[:, None]})
-
-    bare = {name: embedder.part(name, raw) for name in embeddings.SPLITS}
-    nothing = embeddings.Part(bare["test"].rows, {})
-    found["raw"] = named(measure.probes(bare, PROBES))
-    found["chance"] = named(measure.probe_chance(bare) | measure.retrievals(nothing, {}))
+        of_variant = {name: as_video(part, variant) for name, part in parts.items()}
+        found[variant] = named(measure.probes(of_variant, PROBES) | measure.retrievals(of_variant["test"], texts))
+    if baselines:
+        bare = {
+            name: embedder.part(name, lambda batch: embeddings.raw({**batch, "video": middle(batch)[:, None]}))
+            for name in embeddings.SPLITS
+        }
+        found["raw"] = named(measure.probes(bare, PROBES))
+        nothing = embeddings.Part(bare["test"].rows, {})
+        found["chance"] = named(measure.probe_chance(bare) | measure.retrievals(nothing, {}))
     return found
 
 

@@ -14,14 +14,13 @@ import importlib.util
 import json
 import os
 import pathlib
-import sys
 
 import numpy as np
 
 from benchmarks.miniature import film, physics, scenes, sound, words
 from demo import encode
 from demo.run import python
-from demo.stages import Runner, Stage, StageError
+from demo.stages import Runner, Stage, StageError, one_line_errors
 from mmv_tf.beam.specs import clip_key
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -180,13 +179,8 @@ def cli() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="episodes rendered at the same time")
     parser.add_argument("--only", choices=["render", "manifests", "card"], help=argparse.SUPPRESS)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
+    with one_line_errors():
         main(parser.parse_args())
-    except (StageError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        raise SystemExit("interrupted; the same command goes on from here") from None
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """One page to look at: what the benchmark shows and sounds like, and the tables.
 
-python -m benchmarks.miniature.page --output build/miniature/index.html --picture build/miniature/events.jpg
+    python -m benchmarks.miniature.page --output build/miniature/index.html --picture build/miniature/events.jpg
+
+The results are those of benchmarks/results; the clips are simulated anew.
 """
 
 import argparse
@@ -11,9 +13,9 @@ import numpy as np
 
 from benchmarks.miniature import make, scenes, tables, words
 from demo.encode import whole_file
+from demo.stages import one_line_errors
 from mmv_tf import media, pages
 
-RESULTS = pathlib.Path(__file__).resolve().parents[1] / "results"
 _FRAMES = 8
 _VERDICTS = {"holds": "ours", "reversed": "baseline"}
 
@@ -39,16 +41,9 @@ def film_and_sound(shot: scenes.Shot) -> tuple[np.ndarray, np.ndarray]:
 
 
 def picture(height: int = 96) -> bytes:
-    """JPEG for the README: a row of frames an event of pretraining."""
-    import cv2
-
-    shots = [shot for _, shot in examples() if shot.event in scenes.EVENTS]
-    rows = [media.strip(film_and_sound(shot)[0], _FRAMES, height) for shot in shots]
-    decoded = [cv2.imdecode(np.frombuffer(row, np.uint8), cv2.IMREAD_COLOR) for row in rows]
-    done, content = cv2.imencode(".jpg", np.concatenate(decoded), [cv2.IMWRITE_JPEG_QUALITY, 80])
-    if not done:
-        raise ValueError("OpenCV could not encode the picture of the events")
-    return content.tobytes()
+    """JPEG for the README: a row of frames, each `height` pixels high, an event of pretraining."""
+    shown = [film_and_sound(shot)[0] for _, shot in examples() if shot.event in scenes.EVENTS]
+    return media.strip(np.concatenate(shown, axis=1), _FRAMES, height * len(shown))
 
 
 def _card(episode: scenes.Episode, shot: scenes.Shot) -> str:
@@ -82,15 +77,16 @@ def render(results: list[dict]) -> str:
     return pages.document("The miniature benchmark", body)
 
 
-def main() -> None:
+def main(argv=None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.miniature.page", description=__doc__.split("\n")[0])
     parser.add_argument("--output", default="build/miniature/index.html", type=pathlib.Path)
     parser.add_argument("--picture", type=pathlib.Path, help="a JPEG of the events, too")
-    arguments = parser.parse_args()
-    make.check_physics()
+    arguments = parser.parse_args(argv)
+    with one_line_errors():
+        make.check_physics()
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(arguments.output) as partial:
-        partial.write_text(render(tables.read_all(RESULTS)), "utf-8")
+        partial.write_text(render(tables.read_all(tables.RESULTS)), "utf-8")
     print(f"wrote {arguments.output}")
     if arguments.picture:
         with whole_file(arguments.picture) as partial:

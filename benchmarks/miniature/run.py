@@ -10,46 +10,49 @@ measured already.
 
 import argparse
 import concurrent.futures
-import json
 import os
 import pathlib
 import sys
 import threading
 
 from benchmarks.miniature import make, page, tables
-from benchmarks.miniature.experiments import ORDER, SHOTS, TABLES
+from benchmarks.miniature.experiments import DATA, ORDER, SHOTS, TABLES, folder
 from demo.encode import whole_file
 from demo.run import python
-from demo.stages import Runner, Stage, StageError, with_includes
+from demo.stages import Runner, Stage, StageError, one_line_errors, with_includes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(__file__).resolve().parent
-DATA = pathlib.Path("build/miniature")
-DEFLATE = pathlib.Path("gin/miniature/deflate.gin")
-RESULTS = ROOT / "benchmarks" / "results"
 UNTRAINED = "untrained"
+MEASURING = [HERE / f"{name}.py" for name in ("measure", "embeddings", "words", "scenes")]
 
 
-def folder(name: str, seed: int, data: pathlib.Path) -> pathlib.Path:
-    return data / "runs" / f"{name}-{seed}"
+def gin_file(name: str) -> str:
+    """As a command takes it, from the root of the repository."""
+    return f"gin/miniature/{name}.gin"
+
+
+def gin_inputs(name: str) -> list[pathlib.Path]:
+    """The file and what it includes: a stage depends on all of them."""
+    return with_includes(ROOT / gin_file(name), ROOT)
 
 
 def gin(name: str, data: pathlib.Path) -> list[str]:
     """Arguments for a training command: the gin file, and where the data is if not where the file says."""
-    given = [f"--gin_file=gin/miniature/{name}.gin"]
+    given = [f"--gin_file={gin_file(name)}"]
     if data != DATA:
         given += [f"--gin_param={split.upper()}='{data}/records/{split}-*'" for split in ("narrated", "plain")]
-        given += [f"--gin_param=VOCABULARY='{data}/vocabulary.txt'"] * (name != "va")
+        if name != "va":
+            given.append(f"--gin_param=VOCABULARY='{data}/vocabulary.txt'")
     return given
 
 
 def train_stage(name: str, seed: int, data: pathlib.Path) -> Stage:
     run = folder(name, seed, data)
     source = "fac" if name == UNTRAINED else name
-    files = [ROOT / file for file in with_includes(pathlib.Path(f"gin/miniature/{source}.gin"), ROOT) if file.is_file()]
     mode = ["--mode=init"] if name == UNTRAINED else []
     command = python("mmv_tf.train", *gin(source, data), f"--gin_param=train.seed = {seed}", f"--workdir={run}", *mode)
-    return Stage("train", f"{run.name}", command, outputs=[run], inputs=files, goes_on=not mode,
+    return Stage("train", run.name, command, outputs=[run], inputs=gin_inputs(source), goes_on=not mode,
                  facts=[(data / "statistics.json").read_text("utf-8")])  # fmt: skip
 
 
@@ -57,33 +60,31 @@ def measure_stage(run: pathlib.Path, data: pathlib.Path) -> Stage:
     command = python("benchmarks.miniature.measure", "--workdir", run, "--data", data)
     if run.name.startswith(UNTRAINED):
         command.append("--baselines")
-    code = [HERE / file for file in ("measure.py", "embeddings.py", "words.py", "scenes.py")]
-    return Stage("measure", f"{run.name}", command, outputs=[run / "miniature.json"], inputs=code)
+    return Stage("measure", run.name, command, outputs=[run / "miniature.json"], inputs=MEASURING)
 
 
 def image_stages(run: pathlib.Path, data: pathlib.Path) -> list[Stage]:
     """What table (c) needs of a run."""
-    code = [HERE / file for file in ("images.py", "measure.py", "embeddings.py", "words.py", "scenes.py")]
-    measured = Stage("images", f"{run.name}", python("benchmarks.miniature.images", "--workdir", run, "--data", data),
-                     outputs=[run / "images.json"], inputs=code)  # fmt: skip
+    measured = Stage("images", run.name, python("benchmarks.miniature.images", "--workdir", run, "--data", data),
+                     outputs=[run / "images.json"], inputs=[HERE / "images.py", *MEASURING])  # fmt: skip
     if run.name.startswith(UNTRAINED):
         measured.command.append("--untrained")
         return [measured]
-    command = python("mmv_tf.deflate", f"--workdir={run}", f"--gin_file={DEFLATE}", "--retrieval=")
-    return [Stage("deflate", f"{run.name}", command, expected=[run / "deflated" / "report.json"], goes_on=True,
-                  inputs=[ROOT / file for file in with_includes(DEFLATE, ROOT)]), measured]  # fmt: skip
+    command = python("mmv_tf.deflate", f"--workdir={run}", f"--gin_file={gin_file('deflate')}", "--retrieval=")
+    return [Stage("deflate", run.name, command, expected=[run / "deflated" / "report.json"], goes_on=True,
+                  inputs=gin_inputs("deflate")), measured]  # fmt: skip
 
 
 def few_label_stages(run: pathlib.Path, seed: int, data: pathlib.Path) -> list[Stage]:
     """What table (e) needs of a run: fine-tuning of it and of fresh weights, by mmv_tf.evaluate."""
-    stages, file = [], "gin/miniature/few_labels.gin"
+    stages, name = [], "few_labels"
     for shots in SHOTS:
         output = run / "results" / f"few_labels_{shots}.json"
-        command = python("mmv_tf.evaluate", f"--workdir={run}", f"--gin_file={file}", f"--output={output}")
+        command = python("mmv_tf.evaluate", f"--workdir={run}", f"--gin_file={gin_file(name)}", f"--output={output}")
         command += [f"--gin_param=FineTune.clips_per_class = {shots}", f"--gin_param=RECORDS='{data}/records'"]
         # The weights that it starts from without pretraining are of this seed, too.
         command += [f"--gin_param=FineTune.seeds = ({seed},)", f"--gin_param=Evaluation.untrained_seed = {seed}"]
-        stages.append(Stage(f"few-labels-{shots}", f"{run.name}", command, outputs=[output], inputs=[ROOT / file]))
+        stages.append(Stage(f"few-labels-{shots}", run.name, command, outputs=[output], inputs=gin_inputs(name)))
     return stages
 
 
@@ -164,9 +165,9 @@ def main(arguments: argparse.Namespace) -> None:
 
     def write(table):
         command = f"python -m benchmarks.miniature.run {table} --seeds {' '.join(map(str, arguments.seeds))}"
-        path = RESULTS / f"miniature_{table}.json"
-        tables.write(path, tables.collect(table, data, arguments.seeds, command))
-        print(tables.markdown(json.loads(path.read_text("utf-8"))), flush=True)
+        result = tables.collect(table, data, arguments.seeds, command)
+        tables.write(tables.RESULTS / f"miniature_{table}.json", result)
+        print(tables.markdown(result), flush=True)
 
     if arguments.report:
         check_all(wanted)
@@ -177,9 +178,9 @@ def main(arguments: argparse.Namespace) -> None:
         threads = str(max(1, (os.cpu_count() or 1) // jobs))  # each with its share of the cores
         os.environ |= {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads, "OMP_NUM_THREADS": threads}
         run_all(wanted, jobs, write)
-    tables.write_page(RESULTS)
+    tables.write_page(tables.RESULTS)
     with whole_file(data / "index.html") as partial:
-        partial.write_text(page.render(tables.read_all(RESULTS)), "utf-8")
+        partial.write_text(page.render(tables.read_all(tables.RESULTS)), "utf-8")
     print(f"the tables, and what is in them: {data / 'index.html'}")
 
 
@@ -193,13 +194,8 @@ def cli() -> None:
     )
     parser.add_argument("--report", action="store_true", help="run nothing, write the tables of what is measured")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
+    with one_line_errors():
         main(parser.parse_args())
-    except (StageError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        raise SystemExit("interrupted; the same command goes on from here") from None
 
 
 if __name__ == "__main__":

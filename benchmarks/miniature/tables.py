@@ -5,10 +5,11 @@ import pathlib
 
 import numpy as np
 
-from benchmarks.miniature.experiments import FEW, SHOTS, TABLES, Claim
+from benchmarks.miniature.experiments import FEW, SHOTS, TABLES, Claim, folder
 from demo.encode import whole_file
 from mmv_tf.evals.statistics import over_folds
 
+RESULTS = pathlib.Path(__file__).resolve().parents[1] / "results"
 SCHEMA = 1
 VERDICTS = (
     "'holds' and 'reversed' are outside the noise of the seeds, by a paired t interval; it does not tell what other "
@@ -29,8 +30,6 @@ def collect(table: str, data: pathlib.Path, seeds, command: str) -> dict:
       ValueError: a run is not measured; names its file.
     """
     made = TABLES[table]
-    runs = {(name, seed): data / "runs" / f"{name}-{seed}" for seed in seeds for name in (*made.rows.values(), "fac",
-            "untrained")}  # fmt: skip
     rows: dict[str, dict[str, list[float]]] = {name: {} for name in made.rows}
     baselines: dict[str, dict[str, list[float]]] = {name: {} for name in made.baselines}
     notes: list[str] = list(made.notes)
@@ -41,7 +40,7 @@ def collect(table: str, data: pathlib.Path, seeds, command: str) -> dict:
                 row.setdefault(column, []).append(values[column])
 
     for seed in seeds:
-        bare, fac = runs["untrained", seed], runs["fac", seed]
+        bare, fac = (folder(name, seed, data) for name in ("untrained", "fac"))
         if table == "c":
             images, untrained = read(fac / "images.json"), read(bare / "images.json")
             for name in rows:
@@ -58,7 +57,7 @@ def collect(table: str, data: pathlib.Path, seeds, command: str) -> dict:
                     values.setdefault(column, []).append(row["measures"][found["metric"]]["value"])
         else:
             for name, run in made.rows.items():
-                found = read(runs[run, seed] / "miniature.json")
+                found = read(folder(run, seed, data) / "miniature.json")
                 add(rows[name], found["measures"])
                 notes += [f"{name} has no common space for {pair}: chance" for pair in found["incomparable"]]
             found = read(bare / "miniature.json")
