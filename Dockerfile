@@ -13,4 +13,4 @@ RUN grep -oE "^(av|google-crc32c|numpy|opencv-python-headless|tqdm)==[^ ;]+" /tm
 COPY dist/mmv_tf-*.whl /tmp/
 RUN pip install --no-cache-dir --no-deps /tmp/mmv_tf-*.whl \
     && rm /tmp/mmv_tf-*.whl /tmp/requirements.lock /tmp/workers.txt \
-    && python -c "import sys, mmv_tf.beam.pipeline, mmv_tf.beam.decode; assert 'tensorflow' not in sys.modules"
+    && python -c "import sys, mmv_tf.beam.pipeline, mmv_tf.beam.decoding.clips; assert 'tensorflow' not in sys.modules"

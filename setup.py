@@ -1,13 +1,15 @@
 """Packaging of mmv_tf.
 
-Three top-level folders are installed as parts of the package, so that a wheel never claims the import
-names `beam`, `export` or `gin`:  beam/ -> mmv_tf.beam,  export/ -> mmv_tf.export,  gin/ -> mmv_tf.gin (data).
+Three top-level folders are parts of the package, by the links mmv_tf/beam, mmv_tf/export and mmv_tf/gin, so that a
+wheel never claims the import names `beam`, `export` or `gin`.
 
 The bounds below say what is known to work; `requirements.lock` holds the exact versions that the Makefile
 installs. Each bound that is not obvious carries the trap that it avoids.
 """
 
-from setuptools import setup
+import pathlib
+
+from setuptools import find_packages, setup
 
 INSTALL_REQUIRES = [
     # tf-models-official 2.20 requires tensorflow ~= 2.20, tensorflow-text is built per TensorFlow release.
@@ -55,25 +57,21 @@ EXTRAS = {
     "dev": ["pytest>=8", "ruff>=0.12", "build>=1.2", "markdown-it-py>=3"],
 }
 
+# A copy without links (some zip programs, git with core.symlinks=false) holds three small text files in their place.
+for _folder in ("beam", "export", "gin"):
+    if not (pathlib.Path(__file__).parent / "mmv_tf" / _folder).is_dir():
+        raise SystemExit(
+            f"mmv_tf/{_folder} should be a link to ../{_folder}: this copy lost its symbolic links. Clone with git (on "
+            "Windows with core.symlinks=true), or unpack the archive with a program that keeps links."
+        )
+
 setup(
     name="mmv_tf",
     version="0.1.0",
     description="Self-Supervised MultiModal Versatile Networks (MMV) in TensorFlow 2 / Keras",
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
-    packages=[
-        "mmv_tf",
-        "mmv_tf.backbones",
-        "mmv_tf.beam",
-        "mmv_tf.beam.datasets",
-        "mmv_tf.checkpoints",
-        "mmv_tf.deflation",
-        "mmv_tf.evals",
-        "mmv_tf.export",
-        "mmv_tf.gin",
-        "mmv_tf.inspection",
-    ],
-    package_dir={"mmv_tf.beam": "beam", "mmv_tf.export": "export", "mmv_tf.gin": "gin"},
+    packages=[*find_packages(include=["mmv_tf", "mmv_tf.*"]), "mmv_tf.gin"],
     package_data={"mmv_tf.gin": ["**/*.gin"]},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,

@@ -5,7 +5,7 @@ import os
 import pathlib
 import re
 
-from mmv_tf.records import Caption
+from mmv_tf.records.schema import Caption
 
 SUFFIXES = (".srt", ".vtt")
 

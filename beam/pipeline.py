@@ -17,8 +17,8 @@ import json
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 
-from mmv_tf.beam import shards, spool
-from mmv_tf.beam.decode_source import DecodeSource
+from mmv_tf.beam import spool, storage
+from mmv_tf.beam.decoding.decode_source import DecodeSource
 
 
 def staging_folder(output, split):
@@ -36,7 +36,7 @@ class WriteShard(beam.DoFn):
     def process(self, element):
         shard, items = element
         items = list(items)  # references only
-        name = shards.shard_name(self._split, shard, self._num_shards)
+        name = storage.shard_name(self._split, shard, self._num_shards)
         references = sorted(item[1:] for item in items if item[0] == "record")
         for before, after in zip(references, references[1:], strict=False):
             if before[0] == after[0]:
@@ -45,7 +45,7 @@ class WriteShard(beam.DoFn):
         report["references"] = hashlib.sha256(json.dumps(references).encode()).hexdigest()
         report |= self._written(name, report["references"]) or self._write(name, references)
         report |= _sum([json.loads(item[1]) for item in items if item[0] == "report"])
-        with shards.WholeFile(self._staging, self._report(name)) as stream:
+        with storage.WholeFile(self._staging, self._report(name)) as stream:
             stream.write(json.dumps(report).encode())
         yield name
 
@@ -56,18 +56,18 @@ class WriteShard(beam.DoFn):
         """Size and checksum of the shard if an earlier run has written it from the same references, else None."""
         if not FileSystems.exists(self._report(name)):
             return None
-        report = json.loads(shards.read_text(self._report(name)))
-        size = shards.size(FileSystems.join(self._output, name))
+        report = json.loads(storage.read_text(self._report(name)))
+        size = storage.size(FileSystems.join(self._output, name))
         if report["references"] == digest and report["bytes"] == size:
             return {"bytes": size, "sha256": report["sha256"]}
-        shards.delete(self._report(name))  # before there is a shard that it does not speak of
+        storage.delete(self._report(name))  # before there is a shard that it does not speak of
         return None
 
     def _write(self, name, references):
-        with shards.WholeFile(self._staging, FileSystems.join(self._output, name)) as out:
+        with storage.WholeFile(self._staging, FileSystems.join(self._output, name)) as out:
             for _, file, offset, length in references:
-                frame = shards.read_range(file, offset, length)
-                if not shards.check_framed(frame):
+                frame = storage.read_range(file, offset, length)
+                if not storage.check_framed(frame):
                     raise OSError(
                         f"{file}: the staged record at byte {offset} is damaged; delete the file and run again"
                     )
@@ -119,10 +119,10 @@ def build(pipeline, files, root, output, split, settings, label_map, num_shards)
 def read_reports(output, split, num_shards):
     """Yields the reports of all shards of a finished run, in order. Raises ValueError for a missing one."""
     for index in range(num_shards):
-        name = shards.shard_name(split, index, num_shards)
+        name = storage.shard_name(split, index, num_shards)
         path = FileSystems.join(staging_folder(output, split), f"{name}.report")
         try:
-            yield json.loads(shards.read_text(path))
+            yield json.loads(storage.read_text(path))
         except FileNotFoundError:
             raise ValueError(
                 f"{path}: not found, though the run ended: shard {name} was not written; run again"

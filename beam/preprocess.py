@@ -4,7 +4,7 @@
     python -m mmv_tf.beam.preprocess --manifest FILE.csv --video_root FOLDER --output RECORDS
     python -m mmv_tf.beam.preprocess --dataset ucf101 --videos FOLDER --annotations FILE --output RECORDS
 
-Writes RECORDS/train-00000-of-00008 ... (TFRecords of tf.train.SequenceExample, keys in mmv_tf/records.py),
+Writes RECORDS/train-00000-of-00008 ... (TFRecords of tf.train.SequenceExample, keys in mmv_tf/records/schema.py),
 dataset.json (counts, label map, settings) and dead_letters.jsonl (every clip that was rejected, and why).
 """
 
@@ -13,7 +13,7 @@ import dataclasses
 import logging
 import sys
 
-from mmv_tf.beam import pipeline_options
+from mmv_tf.beam import options as pipeline_options
 from mmv_tf.beam.datasets import catalog
 from mmv_tf.beam.datasets.entries import Request
 from mmv_tf.beam.specs import Settings
@@ -172,13 +172,13 @@ def main(argv=None):
     settings, splits = _settings(parser, args), _splits(parser, args)
     logging.getLogger().setLevel(logging.ERROR)  # Beam's imports warn of Google Cloud packages that we do not need
     options = pipeline_options.parse(parser, flags)
-    from mmv_tf.beam import run
+    from mmv_tf.beam import job
 
     status = 0
     try:
         for split in splits:
             inputs, root = _inputs(args, split, settings), args.videos or args.video_root
-            status |= run.preprocess(inputs, root, args.output, split, args.num_shards, settings, options)
+            status |= job.preprocess(inputs, root, args.output, split, args.num_shards, settings, options)
     except ValueError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2

@@ -7,7 +7,7 @@ import time
 
 from apache_beam.io.filesystems import FileSystems
 
-from mmv_tf.beam import shards
+from mmv_tf.beam import storage
 
 _LAST_LOOK_SECONDS = 5.0
 
@@ -53,9 +53,9 @@ class Progress:
     def _look(self):
         """Number of sources finished since the last look."""
         new = 0
-        for name in shards.names(self._staging):
+        for name in storage.names(self._staging):
             if name.endswith(".json") and name not in self._seen:
-                index = json.loads(shards.read_text(FileSystems.join(self._staging, name)))
+                index = json.loads(storage.read_text(FileSystems.join(self._staging, name)))
                 self._seen.add(name)
                 self._clips += len(index["records"])
                 self._rejected += len(index["rejections"])

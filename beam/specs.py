@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from mmv_tf.beam.captions import Counts
-from mmv_tf.records import SCHEMA_VERSION, Caption
+from mmv_tf.records.schema import SCHEMA_VERSION, Caption
 
 
 class Reason(enum.Enum):

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from apache_beam.io.filesystems import FileSystems
 
-from mmv_tf.beam import shards
+from mmv_tf.beam import storage
 from mmv_tf.beam.specs import ClipSpec, Source
-from mmv_tf.records import Caption
+from mmv_tf.records.schema import Caption
 
 SOURCES_PER_FILE = 256
 _BYTES_PER_FILE = 1 << 20  # about; a bucket is read in large pieces, even for a line
@@ -43,7 +43,7 @@ def write(sources, staging):
 
     def flush():
         files.append(FileSystems.join(staging, f"sources-{len(files):05d}.jsonl"))
-        with shards.WholeFile(staging, files[-1]) as file:
+        with storage.WholeFile(staging, files[-1]) as file:
             file.write(b"".join(lines))
         lines.clear()
 
@@ -76,7 +76,7 @@ def references(file):
 
 def read(file, offset, length):
     """The Source that a reference means."""
-    path, clips, kind = json.loads(shards.read_range(file, offset, length))
+    path, clips, kind = json.loads(storage.read_range(file, offset, length))
     return Source(path, tuple(map(_clip, clips)), kind)
 
 

@@ -19,9 +19,9 @@ import sys
 
 from mmv_tf.beam import captions as captions_lib
 from mmv_tf.beam import manifest
-from mmv_tf.beam.decode_client import DecodeClient, Failure
+from mmv_tf.beam.decoding.client import DecodeClient, Failure
 from mmv_tf.beam.specs import Reason, Settings
-from mmv_tf.records import Caption
+from mmv_tf.records.schema import Caption
 
 SAMPLE_RATE = 16000  # Hz; what recognisers of speech take
 FAILURES = "failures.jsonl"

@@ -5,9 +5,9 @@
         --vectors GoogleNews-vectors-negative300.bin --embeddings embeddings.npy
 
 A narration counts once, however many clips have it among their candidates: narrations are told apart by the path of
-the source, their start and their text. Words are those of `mmv_tf.vocabulary.words`; stop words are left out; the most
-frequent come first, of equally frequent ones the first in the alphabet. Beside the vocabulary, OUTPUT.json says how
-much of the narrations it covers.
+the source, their start and their text. Words are those of `records.vocabulary.words`; stop words are left out; the
+most frequent come first, of equally frequent ones the first in the alphabet. Beside the vocabulary, OUTPUT.json says
+how much of the narrations it covers.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import logging
 import os
 import sys
 
-from mmv_tf.beam import pipeline_options
+from mmv_tf.beam import options as pipeline_options
 
 SIZE = 65535  # with the padding 2^16 ids: MMV's, and the default of TextNetwork.vocabulary_size
 
@@ -52,18 +52,18 @@ def main(argv=None):
     options = pipeline_options.parse(parser, flags)
     import apache_beam as beam
 
-    from mmv_tf import word_vectors
-    from mmv_tf.beam import shards, word_count
+    from mmv_tf.beam import storage, word_count
+    from mmv_tf.records import word_vectors
 
-    output = args.output if shards.is_remote(args.output) else os.path.abspath(args.output)
+    output = args.output if storage.is_remote(args.output) else os.path.abspath(args.output)
     try:
         if args.vectors:
             word_vectors.check(args.vectors, args.vector_words)  # before the long part
         paths = word_count.find(args.records, args.split)
-        shards.make_folder(os.path.dirname(output))
+        storage.make_folder(os.path.dirname(output))
         with beam.Pipeline(options=options) as pipeline:
             word_count.build(pipeline, paths, output, args.size, args.min_count)
-        report = json.loads(shards.read_text(f"{output}.json"))
+        report = json.loads(storage.read_text(f"{output}.json"))
         if report["damaged"]:
             lines = "\n  ".join(report["damaged"])
             raise ValueError(f"no vocabulary: there are records that cannot be read\n  {lines}")
@@ -71,7 +71,7 @@ def main(argv=None):
             raise ValueError(f"{report['narrations']} narrations in {len(paths)} shards, and no word for a vocabulary")
         print(summary(args.output, report))
         if args.vectors:
-            words = shards.read_text(output).splitlines()
+            words = storage.read_text(output).splitlines()
             found = word_vectors.write_matrix(words, args.vectors, args.vector_words, args.embeddings)
             print(_with_vectors(args, found, len(words)))
     except (ValueError, OSError) as error:

@@ -8,8 +8,8 @@ import re
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 
-from mmv_tf import dataset_card, record_reader, vocabulary
-from mmv_tf.beam import shards
+from mmv_tf.beam import storage
+from mmv_tf.records import card, reader, vocabulary
 
 COVERAGE_OF = (1024, 4096, 16384)
 _DAMAGED, _NARRATION = "damaged", "narration"
@@ -21,7 +21,7 @@ class ReadNarrations(beam.DoFn):
 
     def process(self, path):
         with FileSystems.open(path, compression_type="uncompressed") as file:
-            for _, record, _, problem in record_reader.read(file, shards.size(path)):
+            for _, record, _, problem in reader.read(file, storage.size(path)):
                 if problem:
                     yield (_DAMAGED, f"{path}: {problem}".encode()), ""
                     continue
@@ -106,9 +106,9 @@ def _write(output, top, totals, number, damaged):
     }
     scratch = os.path.dirname(output)
     if top and not damaged:
-        with shards.WholeFile(scratch, output) as file:
+        with storage.WholeFile(scratch, output) as file:
             file.write("".join(f"{word}\n" for word, _ in top).encode())
-    with shards.WholeFile(scratch, f"{output}.json") as file:
+    with storage.WholeFile(scratch, f"{output}.json") as file:
         file.write(json.dumps(report, indent=2).encode() + b"\n")
 
 
@@ -122,12 +122,12 @@ def find(folders, split):
     """Paths of the shards of a split in folders of records. Raises ValueError for a folder without such shards."""
     paths = []
     for folder in folders:
-        folder = folder if shards.is_remote(folder) else os.path.abspath(folder)
-        if not shards.is_remote(folder) and not os.path.isdir(folder):
+        folder = folder if storage.is_remote(folder) else os.path.abspath(folder)
+        if not storage.is_remote(folder) and not os.path.isdir(folder):
             raise ValueError(f"--records {folder}: no such folder")
-        there = shards.names(folder)
-        if dataset_card.FILE_NAME in there:
-            names = dataset_card.load(folder, shards.read_text).files(split)
+        there = storage.names(folder)
+        if card.FILE_NAME in there:
+            names = card.load(folder, storage.read_text).files(split)
             if missing := sorted(set(names) - set(there)):
                 raise ValueError(f"--records {folder}: {missing[0]} is in dataset.json and not in the folder")
         else:

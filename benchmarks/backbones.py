@@ -63,7 +63,7 @@ def ours(make, x, jit: bool):
     """(multiply-adds of one input, forward, train) of a network of this library."""
     import tensorflow as tf
 
-    from mmv_tf.backbones.cost import multiply_adds
+    from mmv_tf.model.cost import multiply_adds
 
     network = make()
     network(x[:1])

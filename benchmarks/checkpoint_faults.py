@@ -47,7 +47,7 @@ class _Run:
     def __init__(self, folder):
         import tensorflow as tf
 
-        from mmv_tf.checkpointing import Checkpoints
+        from mmv_tf.training.checkpointing import Checkpoints
 
         self.model, self.optimizer = _Model(tf), _Model(tf)
         self.step = tf.Variable(0, dtype=tf.int64)

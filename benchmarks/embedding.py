@@ -22,11 +22,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 def plain_loop(job, settings) -> int:
     """Embeds everything and keeps the vectors; the number of rows."""
-    from mmv_tf.export import clip_cutter, embed_inputs, embed_pipeline
+    from mmv_tf.export.embedding import clip_cutter, pipeline
+    from mmv_tf.export.embedding import inputs as embed_inputs
 
     cutter = clip_cutter.ClipCutter(settings, job.signatures)
-    handlers = {name: embed_pipeline.ModuleHandler(job.module, name, job.batch_size) for name in job.signatures}
-    model, waiting, rows = embed_pipeline.load_module(job.module), {name: [] for name in job.signatures}, []
+    handlers = {name: pipeline.ModuleHandler(job.module, name, job.batch_size) for name in job.signatures}
+    model, waiting, rows = pipeline.load_module(job.module), {name: [] for name in job.signatures}, []
     reader = embed_inputs.RecordReader()
 
     def run(name):
@@ -57,7 +58,8 @@ def main():
     logging.getLogger().setLevel(logging.ERROR)
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from mmv_tf.export import embed_run, module_files
+    from mmv_tf.export import module_files
+    from mmv_tf.export.embedding import job as embed_run
 
     found, names = module_files.signatures(args.module), args.signatures.split(",")
     dims = {(name, space): dim for name in names for space, dim in found[name].spaces.items() if space != "before_head"}

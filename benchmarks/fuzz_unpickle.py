@@ -28,9 +28,9 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     import numpy as np
-    from hostile_pickles import hostile, mutate, reorder
 
-    from mmv_tf.checkpoints import unpickle
+    from helpers.hostile_pickles import hostile, mutate, reorder
+    from mmv_tf.released import unpickle
 
     with np.load(ROOT / "tests" / "golden" / "pickles.npz") as arrays:
         good = [arrays[name].tobytes() for name in arrays.files]

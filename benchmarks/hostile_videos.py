@@ -2,8 +2,8 @@
 
     python benchmarks/hostile_videos.py --number 1000 --seed 0
 
-Makes small valid videos (tests/beam/hostile.py), damages them, adds the bombs, decodes each by itself (time, memory of
-the decoding process), and then runs `mmv_tf.beam.preprocess` over the folder with all of them. Checked: nothing hangs,
+Makes small valid videos (tests/helpers/hostile_videos.py), damages them, adds the bombs, decodes each by itself (time,
+memory of the decoding process), and then runs `mmv_tf.beam.preprocess` over the folder. Checked: nothing hangs,
 the decoding process never dies, the command ends with 0, accepted + rejected = read, and every file is accepted or has
 a reason. Exit status 1 when anything of it does not hold.
 
@@ -24,13 +24,12 @@ import time
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "beam")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import hostile  # noqa: E402
-
-from mmv_tf import record_reader, tfrecord  # noqa: E402
-from mmv_tf.beam.decode_client import DecodeClient, Failure  # noqa: E402
+from helpers import hostile_videos as hostile  # noqa: E402
+from mmv_tf.beam.decoding.client import DecodeClient, Failure  # noqa: E402
 from mmv_tf.beam.specs import Reason, Settings  # noqa: E402
+from mmv_tf.records import reader, tfrecord  # noqa: E402
 
 _CRASHES = {Reason.CRASH.value, Reason.TIMEOUT.value}
 
@@ -82,7 +81,7 @@ def preprocess(folder, output, limit_seconds):
         with open(shard, "rb") as file:
             for content, problem in tfrecord.read(file, shard.stat().st_size):
                 assert problem is None, f"{shard.name}: {problem}"
-                told.add(record_reader.parse(content).path.decode())
+                told.add(reader.parse(content).path.decode())
     return card["splits"]["train"]["counters"], told
 
 

@@ -42,28 +42,28 @@ def photograph_frames(num_frames, height=256, width=340, quality=85):
 
 def write_records(directory, shards=4, records_per_shard=4, num_frames=50):
     """Clips of 5 s with sound and captions."""
-    from mmv_tf import records
+    from mmv_tf.records import schema
 
     jpegs = tuple(photograph_frames(num_frames))
     waveform = np.random.default_rng(0).uniform(-0.5, 0.5, num_frames * 4800).astype(np.float32)
-    captions = tuple(records.Caption(text, 0, 1) for text in ("a palace in the park", "people walk by", "a blue sky"))
+    captions = tuple(schema.Caption(text, 0, 1) for text in ("a palace in the park", "people walk by", "a blue sky"))
     for shard in range(shards):
         with tf.io.TFRecordWriter(os.path.join(directory, f"train-{shard:05d}-of-{shards:05d}")) as writer:
             for i in range(records_per_shard):
-                record = records.Record(
+                record = schema.Record(
                     f"{shard}/{i}", "a.mp4", 0, num_frames / 10, jpegs, 10.0, 256, 340, waveform, 48000, captions
                 )
-                writer.write(records.encode(record))
+                writer.write(schema.encode(record))
     return os.path.join(directory, "train-*")
 
 
 def contenders(pattern, num_frames, batch_size):
     """{name: (dataset, clips an element)}."""
-    from mmv_tf import records
-    from mmv_tf.audio import LogMel
-    from mmv_tf.input_pipeline import InputPipeline, Source
-    from mmv_tf.text import Tokenizer
-    from mmv_tf.video import VideoInput
+    from mmv_tf.inputs.audio import LogMel
+    from mmv_tf.inputs.pipeline import InputPipeline, Source
+    from mmv_tf.inputs.text import Tokenizer
+    from mmv_tf.inputs.video import VideoInput
+    from mmv_tf.records import schema
 
     def pipeline(modalities, **video):
         words = ("palace", "park", "people", "walk", "blue", "sky")
@@ -73,7 +73,7 @@ def contenders(pattern, num_frames, batch_size):
 
     everything = pipeline(("video", "audio", "text"))
     raw = everything._training_examples(batch_size).records()
-    parsed = raw.map(lambda serialized, *_: records.parse(serialized), tf.data.AUTOTUNE, deterministic=True)
+    parsed = raw.map(lambda serialized, *_: schema.parse(serialized), tf.data.AUTOTUNE, deterministic=True)
     clips = [record["video"][:num_frames] for record in parsed.take(8)]
     stored = tf.data.Dataset.zip(raw.take(8).cache().repeat(), tf.data.Dataset.counter())
     video_only = pipeline(("video",))

@@ -36,7 +36,7 @@ MEASURES_OF_TIME = {"clips_per_second", "input_wait", "steps_per_second"}
 
 def _small(folder):
     """Bindings of a network whose start takes seconds."""
-    import tiny
+    from helpers import tiny
 
     pattern = tiny.make_records(folder / "data")
     bindings = tiny.bindings(pattern, tiny.write_vocabulary(folder / "vocabulary.txt"))
@@ -151,7 +151,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-    from mmv_tf import config, model, observer, preemption, trainer  # noqa: F401  (imported once, for all sittings)
+    from mmv_tf.training import observer, preemption, trainer  # noqa: F401  (imported once, for all sittings)
 
     rng = random.Random(args.seed)
     steps = 4 * args.kills  # a kill costs one to three steps, up to eight where the machine is busy

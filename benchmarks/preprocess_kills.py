@@ -63,7 +63,7 @@ class Watch:
 
 
 def _make_videos(folder):
-    from videos import write_video
+    from helpers.videos import write_video
 
     folder.mkdir()
     for n in range(NUM_VIDEOS):
@@ -128,7 +128,7 @@ def main(argv=None):
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    sys.path.insert(0, str(ROOT / "tests" / "beam"))
+    sys.path.insert(0, str(ROOT / "tests"))
     rng = random.Random(args.seed)
     folder = pathlib.Path(tempfile.mkdtemp())
     videos, calm, output, log = folder / "videos", folder / "calm", folder / "killed", folder / "log"

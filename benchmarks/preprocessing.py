@@ -7,7 +7,7 @@ Measured, in turn, round after round; the medians are printed:
     ffmpeg     `ffmpeg -threads 1 -i FILE -f null -`, pictures and sound, of the package imageio-ffmpeg where it is
                installed, or the binary given
     pyav       the same through PyAV, the least that anything in Python can take
-    decoding   our child process: frames, JPEGs, sound (mmv_tf.beam.decode)
+    decoding   our child process: frames, JPEGs, sound (mmv_tf.beam.decoding.clips)
     all of it  child and parent: records, staging, shards with their checksums (`mmv_tf.beam.preprocess`), without the
                start of the program: a run over a film of one second is taken off (from each of the four)
 
@@ -146,7 +146,7 @@ def _bare(ffmpeg, file):
 
 def memory(files):
     """Peak resident bytes of a decoding process over the files."""
-    from mmv_tf.beam.decode_client import DecodeClient
+    from mmv_tf.beam.decoding.client import DecodeClient
     from mmv_tf.beam.specs import Settings
 
     client = DecodeClient(Settings())

@@ -51,7 +51,7 @@ def operations(folder: str) -> dict[str, tuple[int, float]]:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    from mmv_tf import config
+    from mmv_tf.common import config
 
     config.add_arguments(parser)
     parser.add_argument("--steps", type=int, default=3)

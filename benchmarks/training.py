@@ -33,7 +33,7 @@ def setting(args, directory):
     import gin
     import input_pipeline as frames
 
-    from mmv_tf import config
+    from mmv_tf.common import config
 
     pattern = frames.write_records(directory, shards=4, records_per_shard=16)
     vocabulary = os.path.join(directory, "vocabulary.txt")
@@ -43,8 +43,8 @@ def setting(args, directory):
     config.parse(args.gin_file or ["gin/demo.gin"], [*data, *args.gin_param])
     import keras
 
-    from mmv_tf.input_pipeline import InputPipeline
-    from mmv_tf.model import MMV
+    from mmv_tf.inputs.pipeline import InputPipeline
+    from mmv_tf.model.mmv import MMV
 
     pipeline, model = InputPipeline(), MMV()
     model.build_by_call(pipeline.zeros(1))
@@ -55,7 +55,7 @@ def setting(args, directory):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    from mmv_tf import config
+    from mmv_tf.common import config
 
     config.add_arguments(parser)
     parser.add_argument("--seconds", type=float, default=8.0, help="of one measurement (default: %(default)s)")
@@ -66,7 +66,7 @@ def main():
         import input_pipeline as frames
         import tensorflow as tf
 
-        from mmv_tf.counts import count
+        from mmv_tf.model.cost import count
 
         pipeline, model, batch_size = setting(args, directory)
         batch = next(iter(pipeline.training_dataset(batch_size)))

@@ -16,7 +16,7 @@ import numpy as np
 
 from demo import encode
 from demo.evaluation import NOT_SPACES, Clip
-from mmv_tf import curves, media
+from mmv_tf.pages import curves, pictures
 
 BATCH = 16
 SILENT = 1e-3  # root mean square of the waveform, in which 1 is full scale
@@ -39,12 +39,13 @@ def read_clips(pattern: str, video_input, audio_rate: int, most: int = 600):
     """
     import tensorflow as tf
 
-    from mmv_tf import records, shards
+    from mmv_tf.inputs import shards
+    from mmv_tf.records import schema
 
     seconds, number = video_input.seconds, 0
     samples = round(seconds * audio_rate)
     for serialized in tf.data.TFRecordDataset(list(shards.find(pattern).files)):
-        record = records.parse(serialized)
+        record = schema.parse(serialized)
         name = record["key"].numpy().decode().rsplit(":", 1)[0]
         rate, sound = float(record["frame_rate"]), record["audio"].numpy()
         stored, step = int(tf.size(record["video"])), round(seconds * rate)
@@ -98,14 +99,14 @@ class HubModel:
 
 def write_media(folder: pathlib.Path, sample: Sample, audio_rate: int) -> None:
     stem = f"{sample.clip.number:04d}"
-    (folder / f"{stem}.strip.jpg").write_bytes(media.strip(sample.shown))
-    (folder / f"{stem}.sound.jpg").write_bytes(media.spectrogram(sample.waveform, audio_rate))
-    (folder / f"{stem}.wav").write_bytes(media.wav(sample.waveform, audio_rate))
+    (folder / f"{stem}.strip.jpg").write_bytes(pictures.strip(sample.shown))
+    (folder / f"{stem}.sound.jpg").write_bytes(pictures.spectrogram(sample.waveform, audio_rate))
+    (folder / f"{stem}.wav").write_bytes(pictures.wav(sample.waveform, audio_rate))
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from mmv_tf import workdir as workdirs
-    from mmv_tf.video import VideoInput
+    from mmv_tf.inputs.video import VideoInput
+    from mmv_tf.training import workdir as workdirs
 
     workdirs.parse_config(arguments.workdir)
     output = pathlib.Path(arguments.output)

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from mmv_tf.evals import retrieval
+from mmv_tf.metrics import retrieval
 
 MODALITIES = ("video", "audio", "text")
 PAIRS = ("video->audio", "audio->video", "text->video", "video->text", "audio->text", "text->audio")

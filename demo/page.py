@@ -4,7 +4,7 @@ import dataclasses
 import html
 import pathlib
 
-from mmv_tf import charts, media
+from mmv_tf.pages import charts, pictures
 
 RIGHT, NEAR, WRONG, UNKNOWN = "right", "near", "wrong", "unknown"
 COLUMNS = ("R@1", "R@5", "R@10", "MedR")
@@ -81,7 +81,7 @@ class _Sounds:
         key = item.key or str(hash(item.sound))
         if key not in self._ids:
             self._ids[key] = f"s{len(self._ids)}"
-            uri = media.data_uri("audio/wav", item.sound)
+            uri = pictures.data_uri("audio/wav", item.sound)
             self._tags.append(f'<audio id="{self._ids[key]}" preload="none" src="{uri}"></audio>')
         return f'<button data-sound="{self._ids[key]}" aria-label="play the sound" title="play">&#9654;</button>'
 
@@ -94,7 +94,7 @@ def _figure(item: Item, sounds: _Sounds, mark: str = "", place: int = 0, near_me
     if item.picture:
         what = {"video": "frames of", "audio": "spectrogram of"}.get(item.kind, "")
         alt = html.escape(f"{what} {item.name}".strip(), quote=True)
-        shown = f'<img alt="{alt}" src="{media.data_uri("image/jpeg", item.picture)}">{shown}'
+        shown = f'<img alt="{alt}" src="{pictures.data_uri("image/jpeg", item.picture)}">{shown}'
     word = {RIGHT: "\u2713 ", NEAR: f"\u223c {near_means}: ", WRONG: "\u2717 "}.get(mark, "")
     before = f'{place}. <span class="mark">{html.escape(word)}</span>' if place else ""
     caption = f"<figcaption>{before}{html.escape(item.name)}</figcaption>" if before or item.name else ""
@@ -156,7 +156,7 @@ def render(page: Page) -> str:
         label = f'<div class="label">{html.escape(name)}</div>'
         cards.append(f'<div class="card">{label}{charts.lines(curves)}</div>')
     if page.graph_svg:
-        uri = media.data_uri("image/svg+xml", page.graph_svg.encode())
+        uri = pictures.data_uri("image/svg+xml", page.graph_svg.encode())
         cards.append(
             f'<div class="card"><div class="label">modality graph</div>'
             f'<img class="drawing" style="width:100%" alt="modalities, heads and spaces" src="{uri}"></div>'

@@ -14,7 +14,7 @@ import numpy as np
 from demo import duplicates, encode
 from demo.evaluation import Clip, Evaluation, Sentence
 from demo.page import NEAR, RIGHT, WRONG, Example, Item, Page, Section, render
-from mmv_tf import curves
+from mmv_tf.pages import curves
 
 EXAMPLES = 4
 

@@ -27,7 +27,7 @@ import tensorflow_hub as hub
 import tf_keras
 
 from mmv_tf.export import module_files
-from mmv_tf.export.clip_cutter import ClipCutter, ClipSettings
+from mmv_tf.export.embedding.clip_cutter import ClipCutter, ClipSettings
 
 
 def read(pattern, cutter):

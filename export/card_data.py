@@ -34,7 +34,8 @@ def describe_sources(sources, names) -> str:
 
 
 def _describe_records(pattern: str) -> list[str]:
-    from mmv_tf import dataset_card, files
+    from mmv_tf.common import files
+    from mmv_tf.records import card as dataset_card
 
     folder, name = os.path.split(pattern)
     try:
@@ -87,7 +88,7 @@ def describe_json(path: str) -> str:
     """The numbers of a JSON file as a table of its paths and values; '' if there is no such file."""
     import tensorflow as tf
 
-    from mmv_tf import files
+    from mmv_tf.common import files
 
     if not tf.io.gfile.exists(path):
         return ""
@@ -130,6 +131,6 @@ def licence(path: str, otherwise: str) -> str:
     """The text of a licence note, as it is; `otherwise` if there is none."""
     import tensorflow as tf
 
-    from mmv_tf import files
+    from mmv_tf.common import files
 
     return fenced(files.read_text(path), "text") if tf.io.gfile.exists(path) else otherwise

@@ -57,10 +57,11 @@ def main(argv=None):
         if not 0 < getattr(args, name) < float("inf"):
             parser.error(f"--{name} must be positive, not {getattr(args, name)}")
     logging.getLogger().setLevel(logging.ERROR)  # Beam's imports warn of Google Cloud packages that we do not need
-    from mmv_tf.beam import pipeline_options
+    from mmv_tf.beam import options as pipeline_options
 
     options = pipeline_options.parse(parser, flags)
-    from mmv_tf.export import embed_run, module_files
+    from mmv_tf.export import module_files
+    from mmv_tf.export.embedding import job as embed_run
 
     kind = next(kind for kind in ("records", "videos", "images") if getattr(args, kind))
     signatures = module_files.signatures(args.module)
@@ -80,7 +81,7 @@ def main(argv=None):
 
 def _dims(args, kind, signatures):
     """{(signature, space): dimension} of what is to be written; one line for what the module does not have."""
-    from mmv_tf.export import embed_inputs
+    from mmv_tf.export.embedding import inputs as embed_inputs
 
     offered = embed_inputs.OFFERED[kind]
     wanted = (
@@ -107,7 +108,7 @@ def _dims(args, kind, signatures):
 
 
 def cli(argv=None):
-    from mmv_tf import config
+    from mmv_tf.common import config
 
     return config.run(main, argv)
 

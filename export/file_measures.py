@@ -7,7 +7,7 @@ def samples(name: str, shape, count: int, records: str):
     """Inputs [N,1,...] to measure with: from records, or made up of a few waves."""
     import numpy as np
 
-    from mmv_tf.audio import LogMel
+    from mmv_tf.inputs.audio import LogMel
 
     if records:
         return _from_records(name, shape, count, records)
@@ -29,7 +29,7 @@ def _from_records(name, shape, count, records):
     import numpy as np
     import tensorflow as tf
 
-    from mmv_tf.export.clip_cutter import ClipCutter, ClipSettings
+    from mmv_tf.export.embedding.clip_cutter import ClipCutter, ClipSettings
 
     cutter, found = ClipCutter(ClipSettings.from_gin(has_audio=name == "audio"), [name]), []
     files = tf.io.gfile.glob(records)

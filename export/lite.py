@@ -41,35 +41,13 @@ def convert(signature, name: str, shape, precision: str) -> bytes:
     """
     import tensorflow as tf
 
+    from mmv_tf.export.frozen import frozen
+
     function = frozen(signature, name, shape).get_concrete_function(tf.TensorSpec(shape, tf.float32, name))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
     if precision == "int8":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     return converter.convert()
-
-
-def frozen(signature, name: str, shape):
-    """A signature as a tf.function whose weights are constants: input -> {key: vector}.
-
-    This also leaves the module's table of words behind, which no converter takes.
-    """
-    import tensorflow as tf
-    from tensorflow.python.framework import convert_to_constants
-
-    spec, keys = tf.TensorSpec(shape, tf.float32, name), vector_keys(signature)
-
-    def vectors(inputs):
-        outputs = signature(inputs)
-        return [outputs[key] for key in keys]
-
-    whole = tf.function(vectors, autograph=False).get_concrete_function(spec)
-    constant = convert_to_constants.convert_variables_to_constants_v2(whole)
-    return tf.function(lambda inputs: dict(zip(keys, constant(inputs), strict=True)), autograph=False)
-
-
-def vector_keys(signature) -> list[str]:
-    """The outputs of a signature that are a vector an input: all but last_conv."""
-    return sorted(key for key, spec in signature.structured_outputs.items() if spec.shape.rank == 2)
 
 
 class Runner:
@@ -103,10 +81,11 @@ def main(argv=None):
     args = parser.parse_args(argv)
     import tensorflow as tf
 
-    from mmv_tf import files
-    from mmv_tf.audio import LogMel
+    from mmv_tf.common import files
     from mmv_tf.export import file_measures, module_files, onnx_file
-    from mmv_tf.video import VideoInput
+    from mmv_tf.export.frozen import vector_keys
+    from mmv_tf.inputs.audio import LogMel
+    from mmv_tf.inputs.video import VideoInput
 
     module_files.parse_config(args.module)
     video, module = VideoInput(), tf.saved_model.load(args.module)
@@ -133,7 +112,7 @@ def main(argv=None):
 
 
 def cli(argv=None):
-    from mmv_tf import config
+    from mmv_tf.common import config
 
     return config.run(main, argv)
 

@@ -21,14 +21,14 @@ def write(folder: str, loaded, workdir: str) -> str:
 
     Args:
       folder: of the SavedModel.
-      loaded: mmv_tf.workdir.Loaded, what was exported.
+      loaded: mmv_tf.training.workdir.Loaded, what was exported.
       workdir: the run that it comes from.
     Returns:
       Path of the card.
     """
     import tensorflow as tf
 
-    from mmv_tf import files
+    from mmv_tf.common import files
 
     extra = os.path.join(folder, module_files.EXTRA)
     tf.io.gfile.makedirs(extra)
@@ -39,7 +39,7 @@ def write(folder: str, loaded, workdir: str) -> str:
 
 def text(folder: str, loaded, workdir: str) -> str:
     """The card as Markdown."""
-    from mmv_tf import workdir as workdirs
+    from mmv_tf.training import workdir as workdirs
 
     signatures = module_files.signatures(folder)
     config = _config_text(workdir)
@@ -79,8 +79,8 @@ _NO_DATA_LICENCE = (
 
 
 def _config_text(workdir):
-    from mmv_tf import files
-    from mmv_tf import workdir as workdirs
+    from mmv_tf.common import files
+    from mmv_tf.training import workdir as workdirs
 
     return files.read_text(os.path.join(workdir, workdirs.CONFIG))
 
@@ -168,7 +168,7 @@ def _preprocessing(pipeline, signatures, config):
             f"{logarithm}, natural logarithm{', scaled to [0, 1] clip by clip' if audio.normalize else ''}."
         )
     if "text" in signatures:
-        from mmv_tf import vocabulary
+        from mmv_tf.records import vocabulary
 
         without = card_data.bindings(config, "Tokenizer").get("remove_stop_words", "True") == "True"
         stops = f"{len(vocabulary.STOP_WORDS)} English stop words are " + ("left out" if without else "kept")
@@ -183,7 +183,7 @@ def _preprocessing(pipeline, signatures, config):
 
 
 def _comparisons(graph, signatures):
-    from mmv_tf.evals import retrieval
+    from mmv_tf.metrics import retrieval
 
     spaces = {m: graph.spaces_of(m) for m in graph.modalities}
     rows = []
@@ -210,7 +210,7 @@ def _comparisons(graph, signatures):
 
 
 def _training(loaded, config, workdir):
-    from mmv_tf import workdir as workdirs
+    from mmv_tf.training import workdir as workdirs
 
     settings = card_data.bindings(config, "train")
     shown = [f"{name} {escape(settings[name])}" for name in ("batch_size", "steps", "seed", "optimizer", "precision")
@@ -221,12 +221,12 @@ def _training(loaded, config, workdir):
 
 
 def _image_network(workdir):
-    from mmv_tf import deflate
+    from mmv_tf.deflation.network import FOLDER, REPORT
 
     what = (
         "The video network with its kernels summed over time (paper, section 3.3); the heads are those of the video. "
     )
-    report = card_data.describe_json(os.path.join(workdir, deflate.FOLDER, deflate.REPORT))
+    report = card_data.describe_json(os.path.join(workdir, FOLDER, REPORT))
     if not report:
         return what + "Nothing in it was trained (`naive`), and how far it is from the video network was not measured."
     return (
@@ -280,8 +280,8 @@ def main(argv=None):
     parser.add_argument("--workdir", required=True, help="folder of the training run")
     parser.add_argument("--module", required=True, help="folder of the export of that run")
     args = parser.parse_args(argv)
-    from mmv_tf import files
-    from mmv_tf import workdir as workdirs
+    from mmv_tf.common import files
+    from mmv_tf.training import workdir as workdirs
 
     module_files.signatures(args.module)
     path = write(args.module, workdirs.load(args.workdir), args.workdir)
@@ -289,7 +289,7 @@ def main(argv=None):
 
 
 def cli(argv=None):
-    from mmv_tf import config
+    from mmv_tf.common import config
 
     return config.run(main, argv)
 

@@ -103,7 +103,7 @@ def parse_config(folder: str) -> None:
     """
     import tensorflow as tf
 
-    from mmv_tf import config
+    from mmv_tf.common import config
 
     path = os.path.join(folder, *CONFIG.split("/"))
     if not tf.io.gfile.exists(path):

@@ -18,7 +18,7 @@ def convert(signature, name: str, shape) -> bytes:
     """
     import tensorflow as tf
 
-    from mmv_tf.export import lite
+    from mmv_tf.export.frozen import frozen
 
     try:
         import tf2onnx
@@ -26,7 +26,7 @@ def convert(signature, name: str, shape) -> bytes:
         raise ModuleNotFoundError("ONNX needs a converter: `pip install tf2onnx onnxruntime`.") from error
     # tf2onnx looks up tf.Log1p among its own handlers only, and leaves what it does not know in the file, unusable.
     proto, _ = tf2onnx.convert.from_function(
-        lite.frozen(signature, name, shape),
+        frozen(signature, name, shape),
         input_signature=[tf.TensorSpec(shape, tf.float32, name)],
         opset=OPSET,
         custom_op_handlers={"Log1p": (_log1p, [])},

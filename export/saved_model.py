@@ -47,7 +47,7 @@ def build(loaded, workdir: str | None = None, image: bool = True):
     """The object that is saved, and its signatures.
 
     Args:
-      loaded: mmv_tf.workdir.Loaded.
+      loaded: mmv_tf.training.workdir.Loaded.
       workdir: of the run; where `python -m mmv_tf.deflate` left the image network, if it did.
       image: whether to add the image network, where there is one for video.
 
@@ -58,12 +58,12 @@ def build(loaded, workdir: str | None = None, image: bool = True):
     """
     import tensorflow as tf
 
-    from mmv_tf import deflate
+    from mmv_tf.deflation.network import image_network
     from mmv_tf.export import signatures
 
     networks = dict(loaded.model.backbones)
     if image and "video" in networks:
-        networks["image"] = deflate.image_network(loaded.model, workdir)
+        networks["image"] = image_network(loaded.model, workdir)
     root, functions = tf.train.Checkpoint(), {}
     root.embed = tf.train.Checkpoint()
     for modality, network in networks.items():
@@ -91,8 +91,8 @@ def save(loaded, output: str, workdir: str, image: bool = True) -> dict[str, lis
     """
     import tensorflow as tf
 
-    from mmv_tf import workdir as workdirs
     from mmv_tf.export import model_card, module_files, serving
+    from mmv_tf.training import workdir as workdirs
 
     output = output.rstrip("/")
     if tf.io.gfile.exists(output):
@@ -126,7 +126,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     import tensorflow as tf
 
-    from mmv_tf import workdir as workdirs
+    from mmv_tf.training import workdir as workdirs
 
     loaded = workdirs.load(args.workdir)
     for name, keys in save(loaded, args.output, args.workdir, image=not args.no_image).items():
@@ -139,7 +139,7 @@ def main(argv=None):
 
 
 def cli(argv=None):
-    from mmv_tf import config
+    from mmv_tf.common import config
 
     return config.run(main, argv)
 

@@ -13,8 +13,8 @@ import argparse
 import json
 import os
 
-from mmv_tf import sequence_example as wire
 from mmv_tf.export import module_files
+from mmv_tf.records import wire
 
 WARMUP = "tf_serving_warmup_requests"
 BATCHING = "batching_parameters.txt"
@@ -55,7 +55,7 @@ def write_warmup(folder: str, pipeline) -> None:
     """
     import tensorflow as tf
 
-    from mmv_tf import files
+    from mmv_tf.common import files
 
     extra = os.path.join(folder, module_files.EXTRA)
     tf.io.gfile.makedirs(extra)
@@ -139,7 +139,7 @@ def main(argv=None):
 
 
 def cli(argv=None):
-    from mmv_tf import config
+    from mmv_tf.common import config
 
     return config.run(main, argv)
 

@@ -92,7 +92,7 @@ def embed_function(loaded, modality: str, network) -> Callable:
     """embed(inputs as the signature takes them, training=False) -> {'before_head': [B,D], space: [B,d], ...}.
 
     Args:
-      loaded: mmv_tf.workdir.Loaded.
+      loaded: mmv_tf.training.workdir.Loaded.
       modality: of RAW_INPUTS; an image has the heads of a video.
       network: the backbone.
     """

@@ -24,7 +24,7 @@ def gather(places: list[str]) -> list[dict]:
     Raises:
       ValueError: a place without results, or a result that is not whole (a missing baseline above all); names it.
     """
-    from mmv_tf.evals import results
+    from mmv_tf.evaluation import results
 
     paths = {}
     for place in map(pathlib.Path, places):
@@ -44,7 +44,8 @@ def main(argv=None):
     parser.add_argument("--results", action="append", required=True, metavar="PLACE", help="repeatable")
     parser.add_argument("--output", default="report.html", help="file to write (default: %(default)s)")
     args = parser.parse_args(argv)
-    from mmv_tf import files, report_page
+    from mmv_tf.common import files
+    from mmv_tf.evaluation import report_page
 
     try:
         found = gather(args.results)

@@ -1,227 +1,17 @@
-"""Pretraining: a run, read from top to bottom.
+"""Pretraining.
 
     python -m mmv_tf.train --gin_file=gin/fac.gin --workdir=runs/fac --gin_param="TRAIN_DATA='records/train-*'"
 
-The same command goes on where an earlier one stopped. Everything random is a function of (seed, step), and the
-position in the data is a function of the step, so that a run which was killed follows the path of one that was not.
+The same command goes on where an earlier one stopped.
 """
 
 import argparse
-import contextlib
-import json
-import os
-import time
-
-if __name__ == "__main__":  # run the imported module instead, so that gin registers each class under one name only
-    from mmv_tf.train import cli
-
-    raise SystemExit(cli())
-
-import gin
-
-
-def strategy_from_flags(distribution_strategy: str, tpu: str | None):
-    """A tf.distribute.Strategy by its name in tf-models-official: tpu, mirrored, multi_worker_mirrored, one_device.
-
-    'mirrored' uses every GPU of the machine; 'multi_worker_mirrored' reads TF_CONFIG.
-    """
-    import tensorflow as tf
-    from official.common import distribute_utils
-
-    gpus = len(tf.config.list_physical_devices("GPU"))
-    one_device = distribution_strategy == "one_device"
-    return distribute_utils.get_distribution_strategy(
-        distribution_strategy=distribution_strategy, num_gpus=min(gpus, 1) if one_device else gpus, tpu_address=tpu
-    )
-
-
-@gin.configurable(denylist=["workdir", "strategy", "mode"])
-def train(
-    workdir: str,
-    strategy,
-    mode: str = "train",
-    steps: int = 500_000,
-    batch_size: int = 512,
-    optimizer=None,
-    seed: int = 0,
-    steps_per_loop: int = 100,
-    checkpoint_every: int = 1000,
-    checkpoints_to_keep: int = 3,
-    keep_every: int = 0,
-    precision: str = "float32",
-    jit_compile: bool = False,
-    init_from: str = "",
-    init_parts: tuple[str, ...] = (),
-):
-    """Trains the configured MMV on the configured data until `steps`.
-
-    Args:
-      workdir: folder of the run (see mmv_tf.workdir); may be remote. Several machines share it.
-      strategy: tf.distribute.Strategy.
-      mode: 'train', or 'init', which writes the checkpoint of the untrained network and stops.
-      steps: optimiser steps in all, those of earlier sittings included.
-      batch_size: clips in the global batch; the negatives of the losses come from all of it.
-      optimizer: constructor of a Keras 3 optimiser (gin: `@Adam`).
-      seed: of the initial weights, the order of the data and the augmentations.
-      steps_per_loop: steps between two looks at the result by the host; also how often is logged.
-      checkpoint_every: steps, a multiple of steps_per_loop.
-      checkpoints_to_keep: how many of the newest checkpoints stay ...
-      keep_every: ... and of which steps they stay for good (a multiple of checkpoint_every; 0: none).
-      precision: 'float32' or 'mixed_bfloat16' (activations; weights, batch statistics and losses stay float32).
-      jit_compile: compile the step with XLA (always so on TPU).
-      init_from: a workdir or checkpoint whose weights the run begins with, such as imported ones.
-      init_parts: backbones ('video') and heads ('va -> vat') to take from there; () is all.
-
-    Returns:
-      The logs of the last loop, as floats.
-
-    Raises:
-      FloatingPointError: a loss or a gradient became NaN or Inf; names the step and the part. The last checkpoint is
-        from before it.
-      Preempted: SIGTERM or Ctrl-C came; the checkpoint of that step is written.
-    """
-    import keras
-    import orbit
-    import tensorflow as tf
-
-    from mmv_tf import files, strategies
-    from mmv_tf import workdir as workdirs
-    from mmv_tf.checkpointing import Checkpoints
-    from mmv_tf.input_pipeline import InputPipeline
-    from mmv_tf.model import MMV
-    from mmv_tf.observer import Observer
-    from mmv_tf.preemption import Preempted, Preemption
-    from mmv_tf.probe import Probe
-    from mmv_tf.trainer import Trainer, quiet_orbit
-
-    _check_settings(strategy, batch_size, steps_per_loop, checkpoint_every, precision, optimizer)
-    chief = strategies.is_chief(strategy)
-    compiled = jit_compile or isinstance(strategy, tf.distribute.TPUStrategy)  # then every shape must be known
-
-    # 1. The model: variables are made by a real call inside the scope, from a seed.
-    keras.utils.set_random_seed(seed)
-    pipeline, probe = InputPipeline(), Probe()
-    if probe.every % steps_per_loop:
-        raise ValueError(f"Probe.every = {probe.every} must be a multiple of train.steps_per_loop = {steps_per_loop}.")
-    with strategy.scope(), _dtype_policy(precision):
-        model = MMV()
-        workdirs.check_fit(model, pipeline)
-        model.compile(optimizer=optimizer(), jit_compile=compiled)
-        model.build_by_call(pipeline.zeros(batch_size=1))
-        model.optimizer.build(model.trainable_variables)
-        step = orbit.utils.create_global_step()
-    model.source_names = pipeline.source_names if len(pipeline.source_names) > 1 else ()
-
-    # 2. Checkpoints: the newest complete one is restored here, if there is one.
-    checkpoints = Checkpoints(
-        workdir,
-        model,
-        model.optimizer,
-        step,
-        every=checkpoint_every,
-        keep=checkpoints_to_keep,
-        keep_every=keep_every,
-        strategy=strategy,
-    )
-    resumed = checkpoints.restore()
-    if init_from and not resumed:
-        with strategy.scope():
-            print(
-                f"weights of {init_from}:", *workdirs.initialise(model, init_from, init_parts), sep="\n  ", flush=True
-            )
-    if mode == "init" and resumed:
-        raise ValueError(f"--mode=init: {workdir} holds step {int(step.numpy())}; choose another --workdir.")
-
-    # 3. What the run is, beside its checkpoints: export and evaluation need nothing else. Only now, when it is known
-    # that this configuration fits what is in the workdir.
-    if chief:
-        workdirs.describe(workdir, pipeline, gin.operative_config_str(), init_from)
-    if not resumed:
-        checkpoints.save()  # the untrained network: what all that follows is compared with
-    if mode == "init":
-        print(f"the untrained network is in {workdir}", flush=True)
-        return {}
-
-    # 4. The run: loops of steps_per_loop steps; after each, whatever is due: checkpoint, probe, warning, stop.
-    trainer = Trainer(model, pipeline, strategy, step, batch_size, seed, total_steps=steps, jit_compile=jit_compile)
-    first_step, started = int(step.numpy()), time.time()
-    if resumed:
-        print(f"resumed from step {first_step} of {steps} in {workdir}", flush=True)
-    if first_step >= steps:
-        print("nothing is left to do: train.steps says how far to go", flush=True)
-        return {}
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(quiet_orbit())
-        actions = [checkpoints, stack.enter_context(Preemption(strategy))]
-        if chief:
-            observer = Observer(workdir, model, pipeline, step, batch_size, probe)
-            observer.begin(gin.operative_config_str(), seed)
-            actions.insert(0, observer)
-        controller = orbit.Controller(
-            global_step=step,
-            trainer=trainer,
-            strategy=strategy,
-            steps_per_loop=steps_per_loop,
-            train_actions=actions,
-        )
-        stack.enter_context(trainer.progress(first_step))
-        try:
-            controller.train(steps)
-        except Preempted:
-            checkpoints.save()
-            raise
-        checkpoints.save()
-
-    # 5. What it ended with.
-    summary = {
-        "steps": int(step.numpy()),
-        "seconds": round(time.time() - started, 1),
-        "steps_in_this_sitting": int(step.numpy()) - first_step,
-        "parameters": model.count_params(),
-        "replicas": strategy.num_replicas_in_sync,
-        **trainer.last_logs,
-    }
-    if chief:
-        summary |= {**observer.last_probe, "bad_records": pipeline.bad_records}
-        files.write_text(os.path.join(workdir, workdirs.SUMMARY), json.dumps(summary, indent=2) + "\n")
-        shown = {name: value for name, value in summary.items() if not name.startswith("probe/")}
-        print(json.dumps(shown, indent=2), flush=True)
-    return trainer.last_logs
-
-
-@contextlib.contextmanager
-def _dtype_policy(name: str):
-    """Layers made inside compute in the precision `name`; those made later in this process do not."""
-    import keras
-
-    before = keras.mixed_precision.dtype_policy()
-    try:
-        keras.mixed_precision.set_dtype_policy(name)
-        yield
-    finally:
-        keras.mixed_precision.set_dtype_policy(before)
-
-
-def _check_settings(strategy, batch_size, steps_per_loop, checkpoint_every, precision, optimizer):
-    replicas = strategy.num_replicas_in_sync
-    if batch_size % replicas:
-        raise ValueError(f"train.batch_size = {batch_size} cannot be divided among {replicas} replicas.")
-    if checkpoint_every % steps_per_loop:
-        raise ValueError(
-            f"train.checkpoint_every = {checkpoint_every} must be a multiple of "
-            f"train.steps_per_loop = {steps_per_loop}."
-        )
-    if precision not in ("float32", "mixed_bfloat16"):
-        raise ValueError(f"train.precision = {precision!r}: it can be 'float32' or 'mixed_bfloat16'.")
-    if optimizer is None:
-        raise ValueError(
-            "train.optimizer is not set: include 'gin/optim/adam_cosine.gin', or bind one of mmv_tf.optim."
-        )
 
 
 def main(argv=None):
     """Trains an MMV from a gin configuration."""
-    from mmv_tf import config, strategies
+    from mmv_tf.common import config
+    from mmv_tf.training import strategies
 
     parser = argparse.ArgumentParser(prog="python -m mmv_tf.train", description=main.__doc__)
     parser.add_argument("--workdir", required=True, help="folder of the run; the same command again goes on there")
@@ -232,13 +22,18 @@ def main(argv=None):
     # The strategy first: several processes must meet before any of them runs an operation.
     strategy = strategies.from_flags(args)
     config.parse(args.gin_file, args.gin_param)
-    from mmv_tf.preemption import exit_when_preempted
+    from mmv_tf.training.preemption import exit_when_preempted
+    from mmv_tf.training.run import train
 
     with exit_when_preempted("the checkpoint is written"), strategies.lost_worker_in_one_line(strategy):
         train(args.workdir, strategy, args.mode)
 
 
 def cli(argv=None):
-    from mmv_tf import config
+    from mmv_tf.common import config
 
     return config.run(main, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli())

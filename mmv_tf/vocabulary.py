@@ -1,101 +1,7 @@
-"""Vocabularies: files of one word a line. The id of a word is its line number, from 1; 0 means no word.
-
-    python -m mmv_tf.vocabulary --records RECORDS --output vocabulary.txt
-
-takes the counts that dataset.json holds (the 20,000 most frequent words of each split): at once, for a set of any size.
-`python -m mmv_tf.beam.vocabulary` reads the records and counts every word of every narration.
-"""
+"""A vocabulary from the counts of dataset.json."""
 
 import argparse
-import collections
-import functools
-import re
 import sys
-import unicodedata
-
-# Common English words that say nothing about what is seen or heard. MMV removes stop words; its list is not published.
-STOP_WORDS = frozenset(
-    """
-    a about after again all also am an and any are aren't as at be because been before being both but by can cannot
-    can't could couldn't did didn't do does doesn't doing don't each few for from further had hadn't has hasn't have
-    haven't having he he'd he'll he's her here here's hers herself him himself his how how's i i'd i'll i'm i've if in
-    into is isn't it it's its itself just let's me more most my myself no nor not of on once only or other ought our
-    ours ourselves own same she she'd she'll she's should shouldn't so some such than that that's the their theirs them
-    themselves then there there's these they they'd they'll they're they've this those to too us very was wasn't we
-    we'd we'll we're we've were weren't what what's when when's where where's which while who who's whom why why's will
-    with won't would wouldn't you you'd you'll you're you've your yours yourself yourselves
-    """.split()
-)
-
-_CURLY_APOSTROPHES = re.compile("[\u2018\u2019\u02bc]")
-_ENDING = re.compile(r"('s|')+$")  # the possessive s goes, too
-
-
-def words(text: str) -> list[str]:
-    """The words of a text as `text.Tokenizer` looks them up, in their order; stop words are among them.
-
-    Lower case; everything but letters, digits, marks and apostrophes separates words.
-    """
-    text = _CURLY_APOSTROPHES.sub("'", text.lower())
-    text = "".join(char if _belongs(char) else " " for char in text)
-    found = (_ENDING.sub("", word).lstrip("'") for word in text.split(" "))
-    return [word for word in found if word]
-
-
-@functools.lru_cache(1 << 16)
-def _belongs(char: str) -> bool:
-    return char == "'" or unicodedata.category(char)[0] in "LNM"
-
-
-def read(path: str) -> tuple[str, ...]:
-    """The words of a vocabulary file; local or remote.
-
-    Raises:
-      ValueError: no such file, not UTF-8, or an empty line; names the file and the line.
-    """
-    import tensorflow as tf
-
-    try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            lines = file.read().decode("utf-8").split("\n")
-    except tf.errors.OpError as error:
-        raise ValueError(f"vocabulary {path}: cannot be read ({error.message})") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"vocabulary {path}: not UTF-8 (byte {error.start})") from None
-    content = tuple(line.strip() for line in (lines[:-1] if lines[-1] == "" else lines))
-    if not content:
-        raise ValueError(f"vocabulary {path}: the file is empty; it needs one word a line")
-    if "" in content:
-        raise ValueError(f"vocabulary {path}: line {content.index('') + 1} is empty; it needs one word a line")
-    return content
-
-
-def write(content, path: str) -> None:
-    """Writes a vocabulary file, whole or not at all."""
-    from mmv_tf import files
-
-    files.write_text(path, "".join(f"{word}\n" for word in content))
-
-
-def from_card(directory: str, size: int = 65535, min_count: int = 1) -> tuple[str, ...]:
-    """The most frequent words in the captions of a folder of records, by its dataset.json; without stop words.
-
-    Args:
-      directory: with the dataset.json that `mmv_tf.beam.preprocess` wrote.
-      size: at most so many words.
-      min_count: leave out words that are rarer.
-    Raises:
-      ValueError: no dataset.json, or no word in it; names the folder.
-    """
-    from mmv_tf import dataset_card
-
-    counts = collections.Counter()
-    for entry, count in dataset_card.load(directory).word_counts.items():
-        counts.update(dict.fromkeys(words(entry), count))
-    found = [entry for entry in counts.items() if entry[1] >= min_count and entry[0] not in STOP_WORDS]
-    if not found:
-        raise ValueError(f"{directory}: its captions hold no word for a vocabulary (min_count {min_count})")
-    return tuple(word for word, _ in sorted(found, key=lambda entry: (-entry[1], entry[0])))[:size]
 
 
 def main(argv=None) -> int:
@@ -105,6 +11,8 @@ def main(argv=None) -> int:
     parser.add_argument("--size", type=int, default=65535, help="at most so many words (default: %(default)s)")
     parser.add_argument("--min_count", type=int, default=1, help="leave out rarer words (default: %(default)s)")
     args = parser.parse_args(argv)
+    from mmv_tf.records.vocabulary import from_card, write
+
     try:
         found = from_card(args.records, args.size, args.min_count)
         write(found, args.output)

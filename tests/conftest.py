@@ -1,11 +1,9 @@
 """Set-up of all tests: quiet TensorFlow, and four logical CPU devices for tests of several replicas."""
 
 import os
-import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-sys.path.insert(0, os.path.dirname(__file__))
 
 import gin  # noqa: E402  (the environment comes first)
 import pytest  # noqa: E402

@@ -4,7 +4,8 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mmv_tf.beam import image_worker, manifest
+from mmv_tf.beam import manifest
+from mmv_tf.beam.decoding import image_worker
 from mmv_tf.beam.specs import ClipSpec, Inputs, Reason, Settings
 
 _PICTURES_FIRST = {suffix: rank for rank, suffix in enumerate((".mp4", ".webm", ".mkv", ".avi"))}

@@ -8,7 +8,7 @@ from mmv_tf.beam import manifest
 from mmv_tf.beam.datasets import annotation_files as files
 from mmv_tf.beam.datasets.entries import FileIndex, bad_row, missing
 from mmv_tf.beam.specs import ClipSpec, Inputs
-from mmv_tf.records import Caption
+from mmv_tf.records.schema import Caption
 
 WHAT = (
     "raw_caption.json ({video id: {start: [...], end: [...], text: [...]}}), from "

@@ -4,7 +4,7 @@ from mmv_tf.beam import captions as captions_lib
 from mmv_tf.beam.datasets import annotation_files as files
 from mmv_tf.beam.datasets.entries import Entry, bad_row, inputs_of
 from mmv_tf.beam.specs import ClipSpec
-from mmv_tf.records import Caption
+from mmv_tf.records.schema import Caption
 
 WHAT = (
     "youcookii_annotations_trainval.json, from http://youcook2.eecs.umich.edu/download (or the csv of MIL-NCE: "

@@ -36,7 +36,7 @@ class Embedder:
     """Embeds clips and sentences with the model of a workdir, or any with its `embed`.
 
     Args:
-      loaded: of mmv_tf.workdir.load.
+      loaded: of mmv_tf.training.workdir.load.
       data: folder that benchmarks.miniature.make wrote.
     """
 

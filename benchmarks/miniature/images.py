@@ -29,8 +29,8 @@ def measure_variants(workdir: pathlib.Path, data: pathlib.Path, variants=VARIANT
     """{variant: {measure: per cent}}, and with `baselines` 'raw' and 'chance' alike."""
     import tensorflow as tf
 
-    from mmv_tf import workdir as workdirs
-    from mmv_tf.deflate import image_network
+    from mmv_tf.deflation.network import image_network
+    from mmv_tf.training import workdir as workdirs
 
     loaded = workdirs.load(str(workdir))
     model, embedder = loaded.model, embeddings.Embedder(loaded, data)
@@ -86,6 +86,6 @@ def cli(argv=None) -> None:
 
 
 if __name__ == "__main__":
-    from mmv_tf import config
+    from mmv_tf.common import config
 
     config.run(cli)

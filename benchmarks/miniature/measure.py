@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.miniature import embeddings, scenes, words
 from benchmarks.miniature.embeddings import Embedder, Part
 from demo.encode import whole_file
-from mmv_tf.evals import measures, retrieval
+from mmv_tf.metrics import classification, retrieval
 
 PROBES = {"video": ("event", "material", "tempo"), "audio": ("event", "material", "tempo")}
 STRENGTHS = (10.0, 100.0, 1000.0, 10000.0, 100000.0)  # alpha of the ridge classifier
@@ -133,7 +133,7 @@ def _mean_precision(said: list[dict], sides: dict, clip: str, shown: np.ndarray)
     if space is None:
         return 100 * float(np.mean([chance_precision(len(right), count) for count in right.sum(axis=0)]))
     scores = retrieval.similarity(sides[clip][space], sides["text"][space][about])
-    return 100 * float(measures.average_precision(scores, right).mean())
+    return 100 * float(classification.average_precision(scores, right).mean())
 
 
 def chance_precision(count: int, right: int) -> float:
@@ -163,7 +163,7 @@ def incomparable(embedded: dict) -> list[str]:
 
 def measure(workdir: pathlib.Path, data: pathlib.Path, baselines: bool = False) -> dict:
     """{'measures': {name: per cent}, 'incomparable': [...]}, and with `baselines` 'raw' and 'chance' alike."""
-    from mmv_tf import workdir as workdirs
+    from mmv_tf.training import workdir as workdirs
 
     embedder = Embedder(workdirs.load(str(workdir)), data)
     parts = {name: embedder.part(name) for name in embeddings.SPLITS}
@@ -193,6 +193,6 @@ def cli(argv=None) -> None:
 
 
 if __name__ == "__main__":
-    from mmv_tf import config
+    from mmv_tf.common import config
 
     config.run(cli)

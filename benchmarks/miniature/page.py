@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.miniature import make, scenes, tables, words
 from demo.encode import whole_file
 from demo.stages import one_line_errors
-from mmv_tf import media, pages
+from mmv_tf.pages import document, pictures
 
 _FRAMES = 8
 _VERDICTS = {"holds": "ours", "reversed": "baseline"}
@@ -43,18 +43,18 @@ def film_and_sound(shot: scenes.Shot) -> tuple[np.ndarray, np.ndarray]:
 def picture(height: int = 96) -> bytes:
     """JPEG for the README: a row of frames, each `height` pixels high, an event of pretraining."""
     shown = [film_and_sound(shot)[0] for _, shot in examples() if shot.event in scenes.EVENTS]
-    return media.strip(np.concatenate(shown, axis=1), _FRAMES, height * len(shown))
+    return pictures.strip(np.concatenate(shown, axis=1), _FRAMES, height * len(shown))
 
 
 def _card(episode: scenes.Episode, shot: scenes.Shot) -> str:
     frames, samples = film_and_sound(shot)
-    heard = media.spectrogram(samples, scenes.SAMPLE_RATE, width=480)
+    heard = pictures.spectrogram(samples, scenes.SAMPLE_RATE, width=480)
     told = words.caption(shot.event, shot.material) if shot.event in scenes.EVENTS else "in no pretraining"
     return (
         f'<div class="card"><h3>{shot.event}, {shot.material}</h3>'
-        f'<img alt="frames" src="{media.data_uri("image/jpeg", media.strip(frames, _FRAMES, 96))}">'
-        f'<img alt="spectrogram" src="{media.data_uri("image/jpeg", heard)}">'
-        f'<audio controls src="{media.data_uri("audio/wav", media.wav(samples, scenes.SAMPLE_RATE))}"></audio>'
+        f'<img alt="frames" src="{pictures.data_uri("image/jpeg", pictures.strip(frames, _FRAMES, 96))}">'
+        f'<img alt="spectrogram" src="{pictures.data_uri("image/jpeg", heard)}">'
+        f'<audio controls src="{pictures.data_uri("audio/wav", pictures.wav(samples, scenes.SAMPLE_RATE))}"></audio>'
         f'<p class="soft">{html.escape(told)} ({shot.tempo}; camera: {shot.camera}; {episode.path})</p></div>'
     )
 
@@ -72,9 +72,9 @@ def render(results: list[dict]) -> str:
         verdicts = [_VERDICTS.get(one["verdict"], "") for one in result["orderings"]]
         notes = "".join(f'<p class="soft">{html.escape(note)}.</p>' for note in result["notes"])
         title, command = html.escape(f"({result['table']}) {result['title']}"), html.escape(result["command"])
-        body += f"<h2>{title}</h2><p><code>{command}</code></p>{notes}{pages.table(tables.value_rows(result))}"
-        body += f"<h3>Which order holds</h3>{pages.table(tables.ordering_rows(result), verdicts)}"
-    return pages.document("The miniature benchmark", body)
+        body += f"<h2>{title}</h2><p><code>{command}</code></p>{notes}{document.table(tables.value_rows(result))}"
+        body += f"<h3>Which order holds</h3>{document.table(tables.ordering_rows(result), verdicts)}"
+    return document.document("The miniature benchmark", body)
 
 
 def main(argv=None) -> None:

@@ -29,7 +29,7 @@ MEASURING = [HERE / f"{name}.py" for name in ("measure", "embeddings", "words", 
 
 def gin_file(name: str) -> str:
     """As a command takes it, from the root of the repository."""
-    return f"gin/miniature/{name}.gin"
+    return f"benchmarks/miniature/gin/{name}.gin"
 
 
 def gin_inputs(name: str) -> list[pathlib.Path]:

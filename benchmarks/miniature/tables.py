@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.miniature.experiments import FEW, SHOTS, TABLES, Claim, folder
 from demo.encode import whole_file
-from mmv_tf.evals.statistics import over_folds
+from mmv_tf.metrics.intervals import over_folds
 
 RESULTS = pathlib.Path(__file__).resolve().parents[1] / "results"
 SCHEMA = 1

@@ -1,7 +1,7 @@
 """I3D (Carreira and Zisserman 2017), the second video network of MIL-NCE."""
 
 from mmv_tf.backbones.inception import Inception
-from mmv_tf.configurable import configurable
+from mmv_tf.common.configurable import configurable
 
 
 @configurable

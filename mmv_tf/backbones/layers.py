@@ -5,14 +5,14 @@ as fast as 2-D convolutions), so each kernel shape takes the cheapest operation 
 keep the five axes of the released networks: [T, H, W, C_in, C_out].
 
 A layer that is built for images [B, H, W, C] has no time axis at all: its kernel is [H, W, C_in, C_out], and strides
-and windows lose their first extent. See `mmv_tf.backbones.deflated`.
+and windows lose their first extent. See `mmv_tf.deflation.network`.
 """
 
 import keras
 from keras import ops
 
-from mmv_tf import batch_norm
-from mmv_tf.batch_norm import BatchNorm
+from mmv_tf.backbones import batch_norm
+from mmv_tf.backbones.batch_norm import BatchNorm
 
 
 def fan_in_normal() -> keras.initializers.Initializer:

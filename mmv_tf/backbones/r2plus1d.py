@@ -5,7 +5,7 @@ from keras import ops
 
 from mmv_tf.backbones import layers
 from mmv_tf.backbones.layers import ConvNorm
-from mmv_tf.configurable import configurable
+from mmv_tf.common.configurable import configurable
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
+from mmv_tf.backbones.batch_norm import BatchNorm
 from mmv_tf.backbones.layers import Conv, ConvNorm, scaled
-from mmv_tf.batch_norm import BatchNorm
 
 # depth: (blocks a group, whether the blocks are bottlenecks)
 DEPTHS = {

@@ -2,7 +2,7 @@
 
 from mmv_tf.backbones import layers
 from mmv_tf.backbones.inception import Inception
-from mmv_tf.configurable import configurable
+from mmv_tf.common.configurable import configurable
 
 
 @configurable

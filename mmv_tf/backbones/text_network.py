@@ -5,9 +5,9 @@ import os
 import keras
 from keras import ops
 
-from mmv_tf import word_vectors
 from mmv_tf.backbones import layers
-from mmv_tf.configurable import configurable
+from mmv_tf.common.configurable import configurable
+from mmv_tf.records import word_vectors
 
 
 @configurable

@@ -4,9 +4,9 @@ import keras
 from keras import ops
 
 from mmv_tf.backbones import layers, residual
+from mmv_tf.backbones.batch_norm import BatchNorm
 from mmv_tf.backbones.layers import Conv
-from mmv_tf.batch_norm import BatchNorm
-from mmv_tf.configurable import configurable
+from mmv_tf.common.configurable import configurable
 
 
 @configurable

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from mmv_tf import faults, records, shards
-from mmv_tf.record_stream import record_stream
+from mmv_tf.inputs import faults, shards
+from mmv_tf.inputs.stream import record_stream
+from mmv_tf.records import schema
 
 ENDINGS = (".jpg", ".jpeg", ".png")
 _MOST_PIXELS = 1 << 26  # a small file can claim any size
@@ -100,7 +101,7 @@ def from_records(pattern: str | Sequence[str], most: int, per_record: int, seed:
     images = []
     try:
         for serialized, _ in stream:
-            record = records.parse(serialized)
+            record = schema.parse(serialized)
             key, stored = record["key"].numpy(), record["video"].numpy()
             video = _video_of(serialized) or key
             places = {int((i + 0.5) * len(stored) / per_record) for i in range(per_record)} if len(stored) else ()

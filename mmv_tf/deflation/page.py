@@ -2,7 +2,7 @@
 
 import html
 
-from mmv_tf import charts, pages
+from mmv_tf.pages import charts, document
 
 
 def tables(report: dict) -> list[tuple[str, list[list[str]]]]:
@@ -59,7 +59,7 @@ def render(report: dict, history: list[dict]) -> str:
         "held-out images": [(c["step"], c["held_out_l1"]) for c in history],
         "images learned from": [(c["step"], c["train_l1"]) for c in history if c["train_l1"] is not None],
     }
-    parts = [f"<h2>{html.escape(title)}</h2>{pages.table(rows)}" for title, rows in tables(report)]
+    parts = [f"<h2>{html.escape(title)}</h2>{document.table(rows)}" for title, rows in tables(report)]
     chart = charts.lines({name: points for name, points in curves.items() if points})
     head = f'<p>{html.escape(_training(report))}</p><div class="card">L1 to the video network{chart}</div>'
-    return pages.document("Deflation", head + "".join(parts))
+    return document.document("Deflation", head + "".join(parts))

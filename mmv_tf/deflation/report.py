@@ -6,9 +6,9 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from mmv_tf.backbones.cost import multiply_adds
-from mmv_tf.evals import retrieval
-from mmv_tf.evals.embedding import RecordEmbedder
+from mmv_tf.metrics import retrieval
+from mmv_tf.model.cost import multiply_adds
+from mmv_tf.training.embedder import RecordEmbedder
 
 RECALLS = (1, 5)
 

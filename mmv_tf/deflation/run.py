@@ -8,16 +8,17 @@ import os
 import gin
 import tensorflow as tf
 
-from mmv_tf import files, shards
-from mmv_tf import workdir as workdirs
-from mmv_tf.deflate import FOLDER, REPORT, WEIGHTS, fingerprint, image_network, weights_checkpoint
+from mmv_tf.common import files
 from mmv_tf.deflation import images as images_module
 from mmv_tf.deflation import page, report
 from mmv_tf.deflation.images import Crops
+from mmv_tf.deflation.network import FOLDER, REPORT, WEIGHTS, fingerprint, image_network, weights_checkpoint
 from mmv_tf.deflation.settings import Deflation
 from mmv_tf.deflation.targets import embedder, kept_outputs, outputs
 from mmv_tf.deflation.training import Training
-from mmv_tf.preemption import Preemption
+from mmv_tf.inputs import shards
+from mmv_tf.training import workdir as workdirs
+from mmv_tf.training.preemption import Preemption
 
 
 def deflate_workdir(

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from mmv_tf import files
+from mmv_tf.common import files
 from mmv_tf.deflation.images import Crops
 
 _CHUNK = 128  # crops in a file: what a killed run loses at most
@@ -46,7 +46,7 @@ def kept_outputs(embed, crops: Crops, batch_size: int, folder: str, stop) -> np.
     """`outputs`, with a progress bar, in files of `folder` as soon as they are there: a killed run goes on.
 
     Args:
-      stop: called between two files; raises if the run is to end (see `mmv_tf.preemption`).
+      stop: called between two files; raises if the run is to end (see `mmv_tf.training.preemption`).
     """
     tf.io.gfile.makedirs(folder)
     parts = []

@@ -9,11 +9,11 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from mmv_tf import workdir as workdirs
 from mmv_tf.deflation.images import Crops
 from mmv_tf.deflation.settings import Deflation
 from mmv_tf.deflation.targets import embedder, outputs, to_float
-from mmv_tf.preemption import Preempted
+from mmv_tf.training import workdir as workdirs
+from mmv_tf.training.preemption import Preempted
 
 STATE = "state"
 
@@ -109,7 +109,7 @@ class Training:
 
         Args:
           crops, targets: what to learn from: `len(crops)` images, [N, D].
-          stop: called after each step; raises Preempted if the run is to end (see `mmv_tf.preemption`).
+          stop: called after each step; raises Preempted if the run is to end (see `mmv_tf.training.preemption`).
         Raises:
           FloatingPointError: the difference became NaN or Inf; names the step.
           Preempted: SIGTERM or Ctrl-C came; the state is saved.

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mmv_tf.beam.captions import MAX_CHARACTERS
-from mmv_tf.inspection import jpeg
 from mmv_tf.inspection.folder import shown
-from mmv_tf.record_reader import Stored
-from mmv_tf.records import SCHEMA_VERSION
+from mmv_tf.pages import jpeg
+from mmv_tf.records.reader import Stored
+from mmv_tf.records.schema import SCHEMA_VERSION
 
 _SLACK = 1e-5  # seconds: times are stored in microseconds
 _MICROSECONDS = 1e6

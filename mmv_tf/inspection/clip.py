@@ -4,11 +4,10 @@ import html
 
 import numpy as np
 
-from mmv_tf import media
-from mmv_tf.inspection import jpeg
 from mmv_tf.inspection.folder import shown
 from mmv_tf.inspection.statistics import duration, loudness
-from mmv_tf.record_reader import Stored
+from mmv_tf.pages import jpeg, pictures
+from mmv_tf.records.reader import Stored
 
 FRAMES = 12  # shown of a clip
 _HEIGHT = 84  # pixels of a frame shown
@@ -77,7 +76,7 @@ def _frames(record):
             continue
         width = max(1, round(image.shape[1] * _HEIGHT / image.shape[0]))
         small = cv2.resize(np.ascontiguousarray(image), (min(width, 400), _HEIGHT), interpolation=cv2.INTER_AREA)
-        uri = media.data_uri("image/jpeg", cv2.imencode(".jpg", small[..., ::-1])[1].tobytes())
+        uri = pictures.data_uri("image/jpeg", cv2.imencode(".jpg", small[..., ::-1])[1].tobytes())
         # Times as they are stored where they are; relative to the clip.
         time = i / record.frame_rate if record.frame_rate > 0 else 0.0
         if i < len(record.picture_times) and record.start is not None:
@@ -92,7 +91,7 @@ def _sound(record, seconds):
     if not len(record.waveform) or not np.isfinite(record.waveform).all() or not record.sample_rate > 0:
         return '<p class="missing">sound without samples, rate or finite values</p>'
     heard = record.waveform[: int(_SECONDS * record.sample_rate)]
-    uri = media.data_uri("audio/wav", media.wav(heard, record.sample_rate))
+    uri = pictures.data_uri("audio/wav", pictures.wav(heard, record.sample_rate))
     player = f'<audio controls preload="none" src="{uri}"></audio>'
     return f"{_waveform(record.waveform)}{_spectrogram(record)}{_axis(seconds)}{player}"
 
@@ -113,8 +112,8 @@ def _waveform(samples):
 def _spectrogram(record):
     import cv2
 
-    from mmv_tf.audio import LogMel
-    from mmv_tf.clip_picture import spectrogram
+    from mmv_tf.inputs.audio import LogMel
+    from mmv_tf.pages.clip_picture import spectrogram
 
     rate = round(record.sample_rate)
     if rate < 2000:
@@ -124,7 +123,7 @@ def _spectrogram(record):
     content = cv2.imencode(".jpg", np.ascontiguousarray(picture[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 80])[
         1
     ].tobytes()
-    return f'<img class="mel" alt="log-mel spectrogram" src="{media.data_uri("image/jpeg", content)}">'
+    return f'<img class="mel" alt="log-mel spectrogram" src="{pictures.data_uri("image/jpeg", content)}">'
 
 
 def _axis(seconds):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mmv_tf import dataset_card
+from mmv_tf.records import card as dataset_card
 
 # Written beside the shards by mmv_tf.beam.preprocess (its module run.py), with one line a rejected clip.
 DEAD_LETTERS = "dead_letters.jsonl"
@@ -73,7 +73,7 @@ def read(path: str) -> Folder:
     """
     path = os.fspath(path)
     if "://" in path:
-        from mmv_tf.beam import shards
+        from mmv_tf.beam import storage as shards
 
         names, read_text = shards.names(path), shards.read_text
     else:
@@ -117,7 +117,7 @@ def open_file(path: str):
     if "://" in path:
         from apache_beam.io.filesystems import FileSystems
 
-        from mmv_tf.beam import shards
+        from mmv_tf.beam import storage as shards
 
         return FileSystems.open(path, compression_type="uncompressed"), shards.size(path)
     return open(path, "rb"), os.path.getsize(path)

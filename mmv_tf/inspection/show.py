@@ -5,11 +5,12 @@ import html
 import os
 from collections.abc import Sequence
 
-from mmv_tf import pages, record_reader, tfrecord, vocabulary
-from mmv_tf.inspection import bars, clip, statistics
+from mmv_tf.inspection import clip, statistics
 from mmv_tf.inspection import folder as folders
 from mmv_tf.inspection.statistics import LOUDNESS_STEP, Statistics
 from mmv_tf.inspection.verify import run
+from mmv_tf.pages import bars, document
+from mmv_tf.records import reader, tfrecord, vocabulary
 
 _MOST_BARS = 20
 _STYLE = """<style>
@@ -74,11 +75,11 @@ def show(
     for place in places:
         file, size = folders.open_file(folder.join(place.shard))
         with file:
-            record = record_reader.parse(tfrecord.read_one(file, size, place.number))
+            record = reader.parse(tfrecord.read_one(file, size, place.number))
         body.append(clip.card(record, f"{place.shard}, record {place.number}"))
     temporary = f"{output}.tmp"
     with open(temporary, "w", encoding="utf-8", errors="replace") as file:
-        file.write(pages.document(f"Records: {os.path.basename(os.path.abspath(path))}", "".join(body)))
+        file.write(document.document(f"Records: {os.path.basename(os.path.abspath(path))}", "".join(body)))
     os.replace(temporary, output)
 
 
@@ -96,7 +97,7 @@ def _lead(folder, total, split, looked_at):
         "with_labels": "with labels",
     }
     rows += [[text, f"{has[name]:,}", f"{has[name] / max(has['clips'], 1):.1%}"] for name, text in names.items()]
-    lines.append(pages.table(rows))
+    lines.append(document.table(rows))
     if folder.card is None:
         lines.append('<p class="wrong">There is no dataset.json: nobody knows how many records there should be.</p>')
     if has["damaged"]:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmv_tf import record_reader, vocabulary
-from mmv_tf.inspection import jpeg
 from mmv_tf.inspection.folder import open_file, shown
+from mmv_tf.pages import jpeg
+from mmv_tf.records import reader, vocabulary
 
 LOUDNESS_STEP = 6  # dB
 QUIETEST = -90  # dB of full scale; what is quieter, and not silent, counts there
@@ -63,7 +63,7 @@ def of_shard(task: Task) -> tuple[Statistics, list[Place]]:
     statistics, wanted, sample = Statistics(), [], []
     file, size = open_file(task.path)
     with file:
-        for number, record, num_bytes, problem in record_reader.read(file, size):
+        for number, record, num_bytes, problem in reader.read(file, size):
             if problem:
                 statistics.has["damaged"] += 1
                 statistics.damaged = [*statistics.damaged, f"{task.name}: {problem}"][:_MOST_DAMAGED]
@@ -107,7 +107,7 @@ def _count(statistics, record, size):
     statistics.labels.update((index, shown(name, 60)) for index, name in zip(record.labels, names, strict=True))
 
 
-def duration(record: record_reader.Stored) -> float:
+def duration(record: reader.Stored) -> float:
     """Seconds: by the span, or else by what there is."""
     if record.start is not None and record.end is not None:
         return max(0.0, (record.end - record.start) / 1e6)

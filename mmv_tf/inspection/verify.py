@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmv_tf import record_reader, tfrecord
 from mmv_tf.beam.specs import shard_of
 from mmv_tf.inspection import against_card, checks
 from mmv_tf.inspection.folder import Folder, ShardName, open_file, shard_name, shown
+from mmv_tf.records import reader, tfrecord
 
 MOST_PROBLEMS = 100  # of one shard that are told one by one
 
@@ -140,7 +140,7 @@ def check_shard(task: _Task) -> Shard:
                 continue
             shard.records += 1
             try:
-                record = record_reader.parse(content)
+                record = reader.parse(content)
             except ValueError as error:
                 shard.add(f"record {number}: {error}")
                 hashes.append(0)
@@ -184,7 +184,7 @@ def _repeated(folder: Folder, shards: list[Shard]) -> Iterator[str]:
         file, size = open_file(folder.join(shard.name)) if numbers else (contextlib.nullcontext(), 0)
         with file:
             for number in numbers[:MOST_PROBLEMS]:
-                key = record_reader.parse(tfrecord.read_one(file, size, number)).key
+                key = reader.parse(tfrecord.read_one(file, size, number)).key
                 if key in seen and told < MOST_PROBLEMS:
                     yield f"{shard.name}: record {number} ({shown(key)}): the key is also that of {seen[key]}"
                     told += 1

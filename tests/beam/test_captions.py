@@ -1,6 +1,6 @@
 from mmv_tf.beam import captions
 from mmv_tf.beam.captions import Counts, nearest
-from mmv_tf.records import Caption
+from mmv_tf.records.schema import Caption
 
 SRT = """\ufeff1
 00:00:01,500 --> 00:00:03,000

@@ -14,7 +14,6 @@ import subprocess
 import sys
 
 import apache_beam as beam
-import memory_files  # noqa: F401  (mem://, for want of Google's packages)
 import pytest
 from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
@@ -29,10 +28,12 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.stager import Stager
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
 from apache_beam.transforms.environments import DockerEnvironment
-from videos import write_video
 
 import mmv_tf
-from mmv_tf.beam import decode_source, pipeline, preprocess, run
+from helpers import memory_files  # noqa: F401  (mem://, for want of Google's packages)
+from helpers.videos import write_video
+from mmv_tf.beam import job, pipeline, preprocess
+from mmv_tf.beam.decoding import decode_source
 from mmv_tf.beam.specs import ClipSpec, Inputs, Settings, Source
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -56,7 +57,7 @@ def test_documented_commands_are_valid_jobs(tmp_path, monkeypatch, caplog):
     (tmp_path / "setup.py").touch()
     monkeypatch.chdir(tmp_path)
     seen = []
-    monkeypatch.setattr(run, "preprocess", lambda *args: seen.append(args) or 0)
+    monkeypatch.setattr(job, "preprocess", lambda *args: seen.append(args) or 0)
     commands = _commands()
     assert len(commands) == 2
     for command in commands:
@@ -145,7 +146,7 @@ def videos(tmp_path_factory):
 def _preprocess(videos, output, *flags):
     sources = [Source(name, (ClipSpec(),)) for name in ("a.mp4", "b.mkv", "c.mp4")]
     settings = Settings(short_side=32, clip_seconds=1.0)
-    assert run.preprocess(Inputs(sources), str(videos), str(output), "train", 3, settings, PipelineOptions(flags)) == 0
+    assert job.preprocess(Inputs(sources), str(videos), str(output), "train", 3, settings, PipelineOptions(flags)) == 0
     return _digests(output)
 
 

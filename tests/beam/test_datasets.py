@@ -3,14 +3,13 @@
 import json
 import os
 
-import annotations
 import pytest
-import watch
-from annotations import touch, write
 
+from helpers import annotations, watch
+from helpers.annotations import touch, write
 from mmv_tf.beam.datasets import catalog
 from mmv_tf.beam.specs import ClipSpec
-from mmv_tf.records import Caption
+from mmv_tf.records.schema import Caption
 
 
 def _read(name, request, **changes):
@@ -395,7 +394,7 @@ def test_of_several_files_with_one_name_videos_come_first(tmp_path):
 @pytest.mark.parametrize("maker", annotations.ALL, ids=lambda maker: maker.__name__)
 def test_nothing_but_files_of_the_folder_is_a_source(tmp_path, maker):
     """Names in annotation files are looked up among the files of the folder, never opened."""
-    from test_manifest import traversals
+    from helpers.traversals import traversals
 
     name, request, files = maker(tmp_path / "data")
     touch(tmp_path, "outside.mp4", "x.mp4")

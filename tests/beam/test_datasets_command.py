@@ -2,17 +2,18 @@
 
 import json
 
-import annotations
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from annotations import write
-from videos import numbers, write_video
 
-from mmv_tf import dataset_card, records
+from helpers import annotations
+from helpers.annotations import write
+from helpers.videos import numbers, write_video
 from mmv_tf.beam import preprocess
 from mmv_tf.beam.datasets import catalog, imagenet
+from mmv_tf.records import card as dataset_card
+from mmv_tf.records import schema
 
 SMALL = ["--num_shards=1", "--short_side=32", "--direct_num_workers=1"]
 
@@ -22,7 +23,7 @@ def _run(*flags):
 
 
 def _records(folder, split):
-    parsed = map(records.parse, tf.data.TFRecordDataset(str(folder / f"{split}-00000-of-00001")))
+    parsed = map(schema.parse, tf.data.TFRecordDataset(str(folder / f"{split}-00000-of-00001")))
     return {record["key"].numpy().decode(): record for record in parsed}
 
 

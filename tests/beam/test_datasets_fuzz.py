@@ -2,9 +2,9 @@
 
 import random
 
-import annotations
 import pytest
 
+from helpers import annotations
 from mmv_tf.beam.datasets import catalog
 
 MUTATIONS = 300

@@ -2,11 +2,12 @@ import json
 import os
 
 import pytest
-import watch
 
+from helpers import watch
+from helpers.traversals import traversals
 from mmv_tf.beam import manifest
 from mmv_tf.beam.specs import ClipSpec, Source
-from mmv_tf.records import Caption
+from mmv_tf.records.schema import Caption
 
 
 @pytest.fixture
@@ -167,18 +168,6 @@ def test_a_root_in_a_bucket(tmp_path):
     assert _reasons(inputs) == [("../c.mp4", "outside_root"), ("/d.mp4", "outside_root")]
     with pytest.raises(ValueError, match="gs://bucket: only a folder can be searched"):
         manifest.from_folder("gs://bucket")
-
-
-def traversals():
-    """200 paths that lead out of any folder, in the ways that programs have been fooled."""
-    ups = ["../" * n for n in range(1, 11)] + [f"a/{'../' * n}" for n in range(2, 8)] + ["./../", "a/./../../"]
-    ups += [".//..//", "sub/.././../"]
-    targets = ["outside.mp4", "etc/passwd", "x.mp4", "videos2/a.mp4", "-i.mp4", "a b.mp4", "ü.mp4", "a.mp4/../b.mp4"]
-    paths = [up + target for up in ups for target in targets]
-    paths += ["/" + target for target in targets] + ["//" + target for target in targets]
-    paths += ["..", "/", ".", "./", "sub/..", "../videos2", "/etc/passwd", "//etc//passwd", "../" * 200 + "etc/passwd"]
-    paths += [f"/proc/self/fd/{n}" for n in range(20)]
-    return list(dict.fromkeys(paths))[:200]
 
 
 def test_200_ways_out_of_the_root(root, tmp_path):

@@ -7,17 +7,19 @@ import sys
 import types
 
 import cv2
-import memory_files
 import numpy as np
 import pytest
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
-from videos import picture, write_video
 
-from mmv_tf import dataset_card, records
-from mmv_tf.beam import decode_source, run, shards, source_files, spool
+from helpers import memory_files
+from helpers.videos import picture, write_video
+from mmv_tf.beam import job, source_files, spool, storage
+from mmv_tf.beam.decoding import decode_source
 from mmv_tf.beam.specs import ClipSpec, Inputs, Reason, Settings, Source
-from mmv_tf.records import Caption
+from mmv_tf.records import card as dataset_card
+from mmv_tf.records import schema
+from mmv_tf.records.schema import Caption
 
 SETTINGS = Settings(short_side=32, clip_seconds=1.0)
 OPTIONS = ["--direct_num_workers=1", "--direct_running_mode=multi_threading"]
@@ -27,12 +29,12 @@ WHOLE = (ClipSpec(),)
 def _run(sources, root, output, split="train", num_shards=3, settings=SETTINGS, **fields):
     """Runs; returns the card."""
     inputs = Inputs(iter(sources), **fields)
-    assert run.preprocess(inputs, str(root), str(output), split, num_shards, settings, PipelineOptions(OPTIONS)) == 0
-    return dataset_card.load(str(output), shards.read_text)
+    assert job.preprocess(inputs, str(root), str(output), split, num_shards, settings, PipelineOptions(OPTIONS)) == 0
+    return dataset_card.load(str(output), storage.read_text)
 
 
 def _records(folder):
-    parsed = [records.parse(record) for record in tf.data.TFRecordDataset(sorted(map(str, folder.glob("*-of-*"))))]
+    parsed = [schema.parse(record) for record in tf.data.TFRecordDataset(sorted(map(str, folder.glob("*-of-*"))))]
     return {record["key"].numpy().decode(): record for record in parsed}
 
 
@@ -87,7 +89,7 @@ def test_sources_of_all_kinds(root, tmp_path, capsys):
     assert card.word_counts == {"pour": 3, "flip": 1, "it": 1} and card.label_map == {"x": 0, "y": 1, "z": 2}
     counters = card.counters
     assert (counters["read"], counters["accepted"], counters["rejected"], counters["sound_failed"]) == (9, 4, 5, 0)
-    names = [shards.shard_name("train", n, 3) for n in range(3)]
+    names = [storage.shard_name("train", n, 3) for n in range(3)]
     digests = {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in names}
     assert card.splits["train"].settings["sha256"] == digests
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset.json", "dead_letters.jsonl", *names]
@@ -140,7 +142,7 @@ def test_no_path_leads_out_of_a_bucket(path):
 
 def test_a_bucket_whose_name_is_a_pattern_is_refused():
     with pytest.raises(ValueError, match="pattern"):
-        run.preprocess(Inputs(()), "mem://b", "mem://a*", "train", 1, SETTINGS, PipelineOptions(OPTIONS))
+        job.preprocess(Inputs(()), "mem://b", "mem://a*", "train", 1, SETTINGS, PipelineOptions(OPTIONS))
 
 
 def test_labels_keep_the_order_of_the_dataset(root, tmp_path):

@@ -8,11 +8,12 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from videos import numbers, write_video
 
-from mmv_tf import dataset_card, records
-from mmv_tf.beam import preprocess, shards
+from helpers.videos import numbers, write_video
+from mmv_tf.beam import preprocess, storage
 from mmv_tf.beam.specs import shard_of
+from mmv_tf.records import card as dataset_card
+from mmv_tf.records import schema
 
 SMALL = ["--num_shards=3", "--clip_seconds=1", "--short_side=32", "--direct_num_workers=1"]
 
@@ -23,7 +24,7 @@ def _run(*flags):
 
 def _records(folder, split="train"):
     files = sorted(str(path) for path in folder.glob(f"{split}-*"))
-    parsed = [records.parse(record) for record in tf.data.TFRecordDataset(files)]
+    parsed = [schema.parse(record) for record in tf.data.TFRecordDataset(files)]
     return {record["key"].numpy().decode(): record for record in parsed}
 
 
@@ -59,7 +60,7 @@ def test_folder_of_videos(videos, tmp_path, capsys):
     assert [t.decode() for t in second["text"].numpy()] == ["flip", "Pour it, pour"]  # one touches, one is 0.1 s away
     assert found["sub/b.mkv:0-1"]["audio"].shape == [0] and found["c.wav:0-1.4"]["video"].shape == [0]
     card = dataset_card.load(tmp_path)
-    names = [shards.shard_name("train", n, 3) for n in range(3)]
+    names = [storage.shard_name("train", n, 3) for n in range(3)]
     assert card.files("train") == names
     for name in names:
         assert sum(1 for _ in tf.data.TFRecordDataset(str(tmp_path / name))) == card.shards[name]
@@ -80,7 +81,7 @@ def test_folder_of_videos(videos, tmp_path, capsys):
 
 
 def _keys(path):
-    return [records.parse(record)["key"].numpy().decode() for record in tf.data.TFRecordDataset(str(path))]
+    return [schema.parse(record)["key"].numpy().decode() for record in tf.data.TFRecordDataset(str(path))]
 
 
 ROWS = [
@@ -174,8 +175,8 @@ def test_a_run_that_was_killed_goes_on(videos, tmp_path):
     assert len(list((out / ".staging-train").glob("*.tfrecord"))) == 6
     # What is staged is not decoded again: a client that cannot be asked is enough.
     again = (
-        "from mmv_tf.beam import decode_client, preprocess\n"
-        "decode_client.DecodeClient.ask = None\n"
+        "from mmv_tf.beam import preprocess; from mmv_tf.beam.decoding import client\n"
+        "client.DecodeClient.ask = None\n"
         f"exit(preprocess.main({[*flags, '--output', str(out)]!r}))"
     )
     assert subprocess.run([sys.executable, "-c", again], capture_output=True).returncode == 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmv_tf.beam import shards
+from mmv_tf.beam import storage
 from mmv_tf.beam.specs import Reason, Settings, clip_key, shard_of
 
 FIELDS = dataclasses.fields(Settings)
@@ -34,19 +34,19 @@ def test_reasons_are_a_dozen_at_most():
 
 def test_framing_is_that_of_tensorflow(tmp_path):
     data = [b"", b"x", os.urandom(1000)]
-    (tmp_path / "a").write_bytes(b"".join(map(shards.framed, data)))
+    (tmp_path / "a").write_bytes(b"".join(map(storage.framed, data)))
     assert [record.numpy() for record in tf.data.TFRecordDataset(str(tmp_path / "a"))] == data
-    frame = bytearray(shards.framed(data[2]))
-    assert shards.check_framed(bytes(frame))
+    frame = bytearray(storage.framed(data[2]))
+    assert storage.check_framed(bytes(frame))
     for position in (0, 9, 500, len(frame) - 1):
         frame[position] ^= 1
-        assert not shards.check_framed(bytes(frame))
+        assert not storage.check_framed(bytes(frame))
         frame[position] ^= 1
-    assert not shards.check_framed(bytes(frame[:-1]))
+    assert not storage.check_framed(bytes(frame[:-1]))
 
 
 def test_a_file_appears_when_it_is_whole_or_not_at_all(tmp_path):
-    with pytest.raises(RuntimeError), shards.WholeFile(str(tmp_path), str(tmp_path / "a")) as file:
+    with pytest.raises(RuntimeError), storage.WholeFile(str(tmp_path), str(tmp_path / "a")) as file:
         file.write(b"half")
         assert not (tmp_path / "a").exists()
         raise RuntimeError

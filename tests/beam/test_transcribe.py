@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
+from helpers.videos import write_video
 from mmv_tf.beam import captions, manifest, transcribe
-from mmv_tf.records import Caption
-from tests.beam.videos import write_video
+from mmv_tf.records.schema import Caption
 
 
 def hear_tones(waveform):

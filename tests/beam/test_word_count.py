@@ -2,15 +2,14 @@
 
 import json
 
-import memory_files
 import numpy as np
 import pytest
-import record_fixtures
 
-from mmv_tf import word_vectors
+from helpers import memory_files, record_fixtures
 from mmv_tf.beam import vocabulary as job
 from mmv_tf.beam import word_count
-from mmv_tf.records import Caption, Record
+from mmv_tf.records import word_vectors
+from mmv_tf.records.schema import Caption, Record
 
 ONCE = Caption("The Saw, the saw's teeth", 1.0, 2.0)
 

@@ -1,0 +1,1 @@
+"""The child processes that decode what is not trusted."""

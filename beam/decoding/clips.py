@@ -1,0 +1,354 @@
+"""One source -> the JPEG frames and the mono sound of its clips. Runs in the child process (decode_worker.py) only.
+
+Time 0 is the start of the source, where a player starts: the earliest of its streams. Clip frame i is shown at time
+start + i / frame_rate, and is the picture that a player displays then: the last one whose time is not later (up to half
+a tick of the stream's clock, half a millisecond at most, since containers round). Before the first picture that is the
+first picture, after the last one the last, up to the end of the longer of the two streams. The sound covers exactly the
+span of the frames; where the source has none in it (it starts late, ends early, has a gap) there is digital silence.
+"""
+
+import dataclasses
+import math
+
+import av
+import numpy as np
+
+from mmv_tf.beam.decoding.av_source import AvSource, LateSeek, SourceError
+from mmv_tf.beam.specs import Reason
+
+SEEK_GAP = 10.0  # seconds; a smaller gap between two clips is decoded through
+PREROLL = 0.5  # seconds decoded before a clip: sound decoders need some packets to settle
+MUX_SLACK = 10.0  # seconds that one stream may lie behind the other in the file
+_SOUND_RATES = 1_000, 1_000_000  # Hz; a flipped bit can make it any number, and resampling from that take minutes
+_RESYNC = 0.04  # seconds between the clock and the running count of samples from which on the clock is believed
+
+
+@dataclasses.dataclass
+class Clip:
+    """One clip while it is being decoded, and then what became of it."""
+
+    index: int  # of the clip in the request
+    start: float
+    end: float
+    num_frames: int  # ticks of the frame grid in the span
+    jpegs: list[bytes] = dataclasses.field(default_factory=list)
+    size: tuple[int, int] = (0, 0)  # height, width; that of its first picture
+    waveform: np.ndarray | None = None
+    pictures: int = 0  # decoded, or not needed, within the span
+    failures: int = 0  # packets of the video stream that failed, within the span
+    sounds: int = 0  # frames of sound decoded within the span
+    sound_failures: int = 0  # packets of the sound stream that failed, within the span
+    refused: bool = False  # a picture within the span is over the limit of pixels
+    sound_failed: bool = False  # there is sound in the span, which could not be decoded
+
+    def __post_init__(self):
+        self.wanted_end = self.end  # `end` becomes that of what there is
+
+
+def plan(path, clips, settings):
+    """Cuts what is wanted whole into pieces, all other clips stay as they are.
+
+    Args:
+      path: of the source.
+      clips: list of (start, end or None), seconds.
+    Returns:
+      (pieces, truncated): pieces is a list of (index in clips, start, end), sorted by start; truncated is None or the
+      span (end of the data, stated end) that is missing. A source that is cut is read through once, without decoding,
+      because headers lie. There are round(duration / clip_seconds) pieces, at least one, of clip_seconds each; the
+      last one is between half as long and half as long again: nothing is dropped, no piece is tiny.
+    """
+    pieces = [(i, start, end) for i, (start, end) in enumerate(clips) if end is not None]
+    truncated = None
+    whole = [(i, start) for i, (start, end) in enumerate(clips) if end is None]
+    if whole:
+        duration, stated = _scan(path, settings)
+        if stated and stated - duration > max(1.0, 0.02 * stated):
+            truncated = (duration, stated)
+        ticks_per_clip = max(1, round(settings.clip_seconds * settings.frame_rate))
+        for i, start in whole:
+            ticks = _ticks(duration - start, settings.frame_rate)
+            number = max(1, math.floor(ticks / ticks_per_clip + 0.5))
+            edges = [n * ticks_per_clip for n in range(number)] + [ticks]
+            times = [round(start + edge / settings.frame_rate, 6) for edge in edges]
+            pieces += [(i, begin, end) for begin, end in zip(times, times[1:], strict=False)]
+    # A piece may equal a clip that was asked for by its times: that is one clip.
+    unique = {(start, end): (i, start, end) for i, start, end in sorted(pieces, reverse=True)}
+    return sorted(unique.values(), key=lambda piece: piece[1:]), truncated
+
+
+def _ticks(seconds, rate):
+    """The number of frames in a span: to the nearest, at least one."""
+    return max(1, math.floor(seconds * rate + 0.5))
+
+
+def decode(path, pieces, settings):
+    """Decodes clips, forward and once.
+
+    Args:
+      path: of the source.
+      pieces: list of (index, start, end), sorted by start.
+    Yields:
+      (Clip, None) with jpegs and waveform, or (Clip, SourceError), in the order in which they are finished.
+    """
+    runs = []
+    for piece in pieces:
+        if piece[2] - piece[1] > settings.max_clip_seconds:
+            what = f"{piece[2] - piece[1]:.0f} s long, over {settings.max_clip_seconds:.0f} s"
+            yield Clip(*piece, 0), SourceError(Reason.TOO_LARGE, what)
+            continue
+        if runs and piece[1] <= max(end for _, _, end in runs[-1]) + SEEK_GAP:
+            runs[-1].append(piece)
+        else:
+            runs.append([piece])
+    if not runs:
+        return
+    media = AvSource(path, settings)
+    fresh = True
+    try:
+        for run in runs:
+            first = run[0][1]
+            # A bad index may lead behind the clip; then farther back; then from the start.
+            for target in (first - PREROLL, first - 30.0, 0.0):
+                try:
+                    if target > 0:
+                        media.seek(target)
+                    elif not fresh:
+                        media.rewind()
+                    fresh = False
+                    yield from _run(media, run, settings, must_precede=target > 0)
+                    break
+                except LateSeek:
+                    continue
+    finally:
+        media.close()
+
+
+def _scan(path, settings):
+    """(duration of the data, duration that the header states or None), in seconds, by reading packets only."""
+    media = AvSource(path, settings)
+    try:
+        end = 0.0
+        for packet in media.packets():
+            tick = media.ticks[packet.stream.index]
+            time = media.time(packet, tick)
+            if time is not None:
+                end = max(end, time + (packet.duration or 0) * tick)
+                if end > settings.max_source_seconds:
+                    what = f"{end:.0f} s long or more, over {settings.max_source_seconds:.0f} s"
+                    raise SourceError(Reason.TOO_LARGE, what)
+        if end <= 0:
+            raise SourceError(Reason.NOT_A_VIDEO, "no picture and no sound with a time in it")
+        return end, media.stated_duration()
+    finally:
+        media.close()
+
+
+class _Picture:
+    """A decoded picture; encoded once for each size however many frames show it."""
+
+    def __init__(self, media, frame, time, duration):
+        self.media, self.frame, self.time, self.end = media, frame, time, time + duration
+        self._jpegs = {}
+
+    def jpeg(self, clip):
+        if not clip.jpegs:
+            clip.size = self.media.picture_size(self.frame)
+        if clip.size not in self._jpegs:
+            self._jpegs[clip.size] = self.media.jpeg(self.frame, clip.size)
+        return self._jpegs[clip.size]
+
+
+class _Sound:
+    """Decoded sound on the clock of the source, at the sample rate wanted, mono."""
+
+    def __init__(self, rate):
+        self.rate, self.resampler, self.position = rate, None, None
+        self._form = self._base = self._taken = None
+
+    def push(self, frame, time):
+        """Yields (position in samples from the start, float32 [n]). Raises ValueError, or libav's errors."""
+        if not _SOUND_RATES[0] <= frame.sample_rate <= _SOUND_RATES[1]:
+            raise ValueError(f"sound of {frame.sample_rate} Hz")
+        form = (frame.format.name, frame.layout.name, frame.sample_rate)
+        expected = None if self._base is None else self._base + self._taken / frame.sample_rate
+        if form != self._form or expected is None or time is not None and abs(time - expected) > _RESYNC:
+            yield from self.flush()
+            # maxval 1: channels are weighed so that the sum cannot exceed full scale; frames in float otherwise may.
+            self.resampler = av.AudioResampler("flt", "mono", self.rate, options={"rematrix_maxval": 1.0})
+            self._form, self._base, self._taken = form, time if time is not None else expected or 0.0, 0
+            self.position = round(self._base * self.rate)
+        self._taken += frame.samples
+        try:
+            frames = self.resampler.resample(frame)
+        except (av.error.FFmpegError, ValueError):  # more channels than it knows
+            self.resampler = self._form = None
+            raise
+        yield from self._out(frames)
+
+    def flush(self):
+        if self.resampler is not None:
+            yield from self._out(self.resampler.resample(None))
+            self.resampler = None
+
+    def _out(self, frames):
+        for frame in frames:
+            if frame is not None:
+                samples = np.frombuffer(frame.planes[0], np.float32, frame.samples)
+                yield self.position, samples
+                self.position += len(samples)
+
+
+def _run(media, run, settings, must_precede):
+    """Decodes one stretch of the source, from where the container stands to the end of the last clip of the run."""
+    rate, sample_rate, refused = settings.frame_rate, settings.sample_rate, False
+    waiting = [Clip(i, start, end, _ticks(end - start, rate)) for i, start, end in run]
+    video, audio = media.video, media.audio
+    # Containers with a clock of milliseconds round; a clock that ticks once a picture (AVI) is exact.
+    half_tick = min(media.ticks[video.index] / 2, 0.0005) if video is not None else 0.0
+    video_index = None if video is None else video.index
+    usual = 1 / float(video.guessed_rate or 25) if video is not None else 0.0  # seconds that a picture lasts
+    picture, sound = None, _Sound(sample_rate)
+    video_end = sound_time = -math.inf
+
+    def show(upto):
+        """Gives every clip the frames that are displayed before the time `upto`."""
+        for clip in waiting:
+            while len(clip.jpegs) < clip.num_frames:
+                if clip.start + len(clip.jpegs) / rate + half_tick >= upto:
+                    break
+                clip.jpegs.append(picture.jpeg(clip))
+            if clip.start > upto:
+                break  # sorted by start
+
+    def hear(position, samples):
+        for clip in waiting:
+            first = round(clip.start * sample_rate)
+            length = round(clip.num_frames / rate * sample_rate)
+            begin, end = max(position, first), min(position + len(samples), first + length)
+            if begin < end:
+                if clip.waveform is None:
+                    clip.waveform = np.zeros(length, np.float32)
+                clip.waveform[begin - first : end - first] = samples[begin - position : end - position]
+            elif first > position + len(samples):
+                break
+
+    def wanted(begin, end):
+        """Whether a frame of a clip shows what is displayed in that time; all is needed until there is a picture."""
+        for clip in waiting:
+            if clip.start >= end + 1e-6:
+                break
+            frame = max(0, math.ceil((begin - half_tick - clip.start) * rate - 1e-6))
+            if frame < clip.num_frames and clip.start + frame / rate + half_tick < end + 1e-6:
+                return True
+        return picture is None
+
+    def within(time):
+        for clip in waiting:
+            if time is None or clip.start <= time < clip.end:
+                yield clip
+            elif time < clip.start:
+                break
+
+    for packet, unneeded in media.chosen(wanted):
+        # Not packet.stream_index, which is 0 in the packets that flush.
+        is_video, tick = packet.stream.index == video_index, media.ticks[packet.stream.index]
+        try:
+            frames = media.decode(packet, unneeded)
+        except (av.error.FFmpegError, ValueError) as error:
+            if isinstance(error, MemoryError):
+                raise
+            refused = media.refused_pixels() or refused
+            for clip in within(media.time(packet, tick)):
+                clip.failures += is_video
+                clip.sound_failures += not is_video
+                clip.refused |= is_video and refused
+            continue
+        if unneeded:
+            video_end = max(video_end, media.time(packet, tick) + (packet.duration or 0) * tick)
+            for clip in within(media.time(packet, tick)):
+                clip.pictures += 1
+        for frame in frames:
+            time = media.time(frame, tick)
+            if is_video:
+                refused = False
+                if time is None:
+                    time = picture.end if picture else 0.0
+                duration = min(frame.duration * tick, 1.0) or usual
+                new = _Picture(media, frame, max(time, picture.time) if picture else time, duration)
+                if picture is None:
+                    if must_precede and new.time > waiting[0].start + half_tick:
+                        raise LateSeek
+                    picture = new  # also shown before its time
+                show(new.time)
+                picture, video_end = new, max(video_end, new.end)
+                for clip in waiting:
+                    if clip.start - duration > new.time:
+                        break
+                    clip.pictures += new.time < clip.end
+            else:
+                if video is None and must_precede and sound.position is None and (time or 0.0) > waiting[0].start:
+                    raise LateSeek
+                try:
+                    for position, samples in sound.push(frame, time):
+                        hear(position, samples)
+                        sound_time = (position + len(samples)) / sample_rate
+                    for clip in within(time):
+                        clip.sounds += 1
+                except (av.error.FFmpegError, ValueError) as error:
+                    if isinstance(error, MemoryError):
+                        raise
+                    for clip in within(time):
+                        clip.sound_failures += 1
+        # A stream that is so far behind the other has paused or ended; waiting for it would pile up clips.
+        seen = picture.time if picture else -math.inf
+        if picture is not None and seen < sound_time - MUX_SLACK:
+            show(sound_time - MUX_SLACK)
+        while waiting:
+            clip, end = waiting[0], waiting[0].start + waiting[0].num_frames / rate
+            heard = audio is None or max(sound_time, seen - MUX_SLACK) >= end
+            if not heard or video is not None and len(clip.jpegs) < clip.num_frames:
+                break
+            yield _finish(waiting.pop(0), media, settings)
+        if not waiting:
+            return
+    if waiting:
+        for position, samples in sound.flush():
+            hear(position, samples)
+            sound_time = (position + len(samples)) / sample_rate
+        end = max(video_end, sound_time)
+        for clip in waiting:
+            clip.num_frames = min(clip.num_frames, _ticks(end - clip.start, rate) if end > clip.start else 0)
+        if picture is not None:
+            show(math.inf)
+        for clip in waiting:
+            yield _finish(clip, media, settings)
+
+
+def _finish(clip, media, settings):
+    """(clip, None) or (clip, SourceError)."""
+    if clip.num_frames <= 0:
+        if media.broken:
+            return clip, SourceError(Reason.DECODE_ERROR, "reading failed before it")
+        if not clip.failures and not clip.sound_failures:
+            return clip, SourceError(Reason.EMPTY_CLIP, "the source ends before it")
+    if media.video is not None and (not clip.jpegs or clip.failures > clip.pictures):
+        if clip.refused or media.refused_pixels():
+            return clip, SourceError(Reason.TOO_LARGE, f"pictures of over {settings.max_pixels} pixels")
+        what = f"{clip.pictures} pictures decoded, {clip.failures} packets failed ({media.video.name})"
+        return clip, SourceError(Reason.DECODE_ERROR, what)
+    finite = clip.waveform is None or np.isfinite(clip.waveform).all()
+    clip.sound_failed = media.deaf or clip.sound_failures > clip.sounds or not finite
+    if clip.sound_failed:
+        clip.waveform = None
+        if not clip.jpegs:
+            what = f"{clip.sounds} frames of sound decoded, {clip.sound_failures} failed ({media.audio.name})"
+            return clip, SourceError(Reason.DECODE_ERROR, what if finite else "the sound is not finite")
+    if clip.waveform is None and not clip.pictures:
+        # Held pictures only: a gap in the times, which one flipped bit can make hours long.
+        return clip, SourceError(Reason.EMPTY_CLIP, "no picture and no sound that begins in the span")
+    if clip.waveform is not None:
+        samples = round(clip.num_frames / settings.frame_rate * settings.sample_rate)
+        clip.waveform = clip.waveform[:samples]
+        np.clip(clip.waveform, -1.0, 1.0, out=clip.waveform)
+    clip.end = clip.start + clip.num_frames / settings.frame_rate
+    return clip, None

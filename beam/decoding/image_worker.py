@@ -1,0 +1,87 @@
+"""The child process that decodes pictures: the messages, limits and answers are those of mmv_tf.beam.decoding.worker.
+
+A picture becomes what a frame of a video becomes: upright, short side at most settings.short_side, a JPEG.
+"""
+
+import os
+import signal
+
+from mmv_tf.beam.decoding import worker as decode_worker
+from mmv_tf.beam.decoding.client import DecodeClient
+from mmv_tf.beam.specs import Reason
+
+SUFFIXES = frozenset(".jpg .jpeg .jpe .png .bmp .gif .webp .tif .tiff .jp2 .ppm .pgm".split())
+
+
+class ImageClient(DecodeClient):
+    """A DecodeClient for pictures: `ask(path, [(0.0, None)])` gives the plan and one piece of one frame."""
+
+    worker = "mmv_tf.beam.decoding.image_worker"
+
+
+class _Refused(Exception):
+    def __init__(self, reason, detail):
+        super().__init__(detail)
+        self.reason = reason
+
+
+def _answer(request, settings, out):
+    signal.alarm(int(settings.timeout_seconds * 1.5) + 1)  # should the parent be gone, which kills what takes too long
+    try:
+        image = _decoded(request["path"], settings)
+        height, width, jpeg = _encoded(image, settings)
+        decode_worker.write_message(out, {"plan": [[0, 0.0, 0.0]], "truncated": None})
+        header = {"piece": 0, "end": 0.0, "height": height, "width": width, "frames": 1}
+        decode_worker.write_message(out, header, [jpeg])
+        decode_worker.write_message(out, {"done": True})
+    except _Refused as error:
+        decode_worker.write_message(out, {"reason": error.reason.value, "detail": str(error)})
+    except MemoryError:
+        decode_worker.write_message(
+            out, {"reason": Reason.OUT_OF_MEMORY.value, "detail": f"over {settings.max_memory_bytes >> 20} MiB"}
+        )
+    signal.alarm(0)
+
+
+def _decoded(path, settings):
+    """[height, width, 3] uint8 BGR, turned as its EXIF data says."""
+    import cv2
+    import numpy as np
+
+    with open(path, "rb") as file:
+        data = np.frombuffer(file.read(), np.uint8)
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError from None
+        # Its own check of the size is among the errors that it raises.
+        reason = Reason.TOO_LARGE if "MAX_IMAGE" in str(error) else Reason.DECODE_ERROR
+        raise _Refused(reason, " ".join(str(error.err).split())[:200]) from None
+    if image is None:
+        raise _Refused(Reason.DECODE_ERROR, "no picture that can be decoded")
+    if image.shape[0] * image.shape[1] > settings.max_pixels:
+        raise _Refused(Reason.TOO_LARGE, f"{image.shape[1]}x{image.shape[0]}, over {settings.max_pixels} pixels")
+    return image
+
+
+def _encoded(image, settings):
+    """(height, width, JPEG)."""
+    import cv2
+
+    height, width = image.shape[:2]
+    scale = min(1.0, settings.short_side / min(height, width))
+    if scale < 1.0:
+        height, width = max(1, round(height * scale)), max(1, round(width * scale))
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])
+    if not done:
+        raise _Refused(Reason.DECODE_ERROR, "the picture could not be written as JPEG")
+    return height, width, data.tobytes()
+
+
+if __name__ == "__main__":
+    from mmv_tf.beam.specs import Settings
+
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(Settings().max_pixels))
+    decode_worker.main(_answer)

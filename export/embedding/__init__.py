@@ -1,0 +1,1 @@
+"""The Beam job that embeds a collection."""

@@ -1,0 +1,141 @@
+"""A record to the inputs of a module: its clips, side by side, as evaluation cuts them."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from mmv_tf.inputs.audio import LogMel
+from mmv_tf.inputs.clip import ClipMaker
+from mmv_tf.inputs.video import VideoInput
+from mmv_tf.records import schema
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipSettings:
+    """What a module was trained on; travels to the workers. Arguments as in VideoInput; `audio` None without sound."""
+
+    num_frames: int
+    frame_rate: float
+    min_side: int
+    crop_size: int
+    audio: LogMel | None
+
+    @classmethod
+    def from_gin(cls, has_audio: bool) -> "ClipSettings":
+        """Those of the configuration that was parsed."""
+        video = VideoInput()
+        audio = LogMel() if has_audio else None
+        return cls(video.num_frames, video.frame_rate, video.min_side, video.crop_size, audio)
+
+    @property
+    def seconds(self) -> float:
+        return self.num_frames / self.frame_rate
+
+
+class Input(NamedTuple):
+    """One input of a signature, and what it is of. Times are seconds from the start of the source, or None."""
+
+    modality: str
+    key: str
+    start: float | None
+    end: float | None
+    value: np.ndarray | bytes  # video [T,H,W,3], image [H,W,3] uint8; audio [S] float32; text bytes
+
+
+class _Windows(VideoInput):
+    """A VideoInput whose evaluation clips may be any number, given as a tensor: one trace for all records."""
+
+    def num_clips(self, stored_frames, stored_rate):
+        """So many clips that their length is that of the record, to the nearest; int32, at least one."""
+        ratio = tf.cast(stored_frames, tf.float32) * self.frame_rate / (self.num_frames * stored_rate)
+        return tf.maximum(1, tf.cast(tf.floor(ratio + 0.5), tf.int32))
+
+    def spaced_starts(self, stored_frames, stored_rate, num_clips):
+        last = self._last_start(stored_frames, stored_rate)
+        spread = tf.cast(tf.linspace(0.0, tf.cast(last, tf.float32), num_clips), tf.int32)
+        return tf.where(tf.equal(num_clips, 1), last // 2, spread)
+
+
+class ClipCutter:
+    """Cuts records into inputs.
+
+    Clips are evenly spaced over the record, from its first frame to its last, as many as fit to the nearest: their gaps
+    or overlaps are less than half a clip in all. A record that is shorter than a clip is repeated to fill one.
+
+    Args:
+      settings: of the module.
+      modalities: the signatures to make inputs for. An image is the middle frame of each clip; a text is a caption.
+    """
+
+    def __init__(self, settings: ClipSettings, modalities):
+        self._modalities = tuple(modalities)
+        wanted = [m for m in ("video", "audio") if m in modalities or (m == "video" and "image" in modalities)]
+        if "audio" in wanted and settings.audio is None:
+            raise ValueError("the module has no sound network: leave audio out of the signatures")
+        self._video = _Windows(
+            num_frames=settings.num_frames,
+            frame_rate=settings.frame_rate,
+            min_side=settings.min_side,
+            crop_size=settings.crop_size,
+            jit_compile=False,
+        )
+        self._maker = ClipMaker(wanted, self._video, settings.audio, max_candidates=1)
+        scalar, number = tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)
+        self._plan = tf.function(self._plan_of, input_signature=[scalar], autograph=False)
+        self._clip = tf.function(self._maker.evaluation, input_signature=[scalar, number, number], autograph=False)
+
+    def _plan_of(self, serialized):
+        """What a record holds: its times, captions, and the starts of its clips in seconds from its own start."""
+        record = schema.parse(serialized)
+        frames, rate = self._maker.stored(record)
+        starts = self._video.spaced_starts(frames, rate, self._video.num_clips(frames, rate))
+        kept = ("key", "start", "end", "text", "text_start", "text_end")
+        return {name: record[name] for name in kept} | {
+            "has_clips": frames > 0,
+            "starts": tf.cast(starts, tf.float32) / rate,
+            "seconds": tf.cast(frames, tf.float32) / rate,
+        }
+
+    def cut(self, serialized: bytes) -> Iterator[Input]:
+        """The inputs that a record gives, in the order of time; what it lacks gives none.
+
+        Raises:
+          tf.errors.OpError: no record, a frame that cannot be decoded, or sound of another rate.
+        """
+        plan = {name: value.numpy() for name, value in self._plan(serialized).items()}
+        key, begin = plan["key"].decode(errors="replace"), float(plan["start"])
+        if "text" in self._modalities:
+            yield from self._captions(plan, key)
+        if not plan["has_clips"] or self._modalities == ("text",):
+            return
+        starts = plan["starts"]
+        for number, offset in enumerate(starts):
+            clip = self._clip(serialized, number, len(starts))
+            start = _microseconds(begin + float(offset))
+            end = _microseconds(min(start + self._video.seconds, begin + float(plan["seconds"])))
+            if "video" in clip and clip["video_mask"]:
+                frames = clip["video"].numpy()
+                if "video" in self._modalities:
+                    yield Input("video", key, start, end, frames)
+                if "image" in self._modalities:
+                    middle = len(frames) // 2
+                    shown = _microseconds(start + middle / self._video.frame_rate)
+                    yield Input("image", key, shown, shown, frames[middle])
+            if "audio" in clip and clip["audio_mask"]:
+                yield Input("audio", key, start, end, clip["audio"].numpy())
+
+    def _captions(self, plan, key):
+        have_times = len(plan["text_start"]) == len(plan["text_end"]) == len(plan["text"])
+        for number, text in enumerate(plan["text"]):
+            times = (
+                (plan["text_start"][number], plan["text_end"][number]) if have_times else (plan["start"], plan["end"])
+            )
+            yield Input("text", key, *(_microseconds(float(time)) for time in times), text)
+
+
+def _microseconds(seconds: float) -> float:
+    """Without the digits that float32 adds: records keep times to the microsecond."""
+    return round(seconds, 6)

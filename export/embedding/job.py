@@ -1,0 +1,183 @@
+"""One run of the embedding job around its pipeline: staging, progress, counts, embeddings.json and dead letters."""
+
+import collections
+import dataclasses
+import json
+import logging
+import re
+import time
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+
+import mmv_tf
+from mmv_tf.beam import storage
+from mmv_tf.beam.decoding.client import DecodeClient
+from mmv_tf.beam.decoding.image_worker import ImageClient
+from mmv_tf.beam.progress import Progress
+from mmv_tf.beam.specs import Rejection, Settings
+from mmv_tf.export import module_files
+from mmv_tf.export.embedding import inputs
+from mmv_tf.export.embedding import pipeline as embed_pipeline
+
+SUMMARY, DEAD_LETTERS = "embeddings.json", "dead_letters.jsonl"
+_OURS = re.compile(r"(video|image|audio|text)-\w+-\d{5}-of-\d{5}\.parquet")
+_JPEG_QUALITY = 95  # frames are decoded again at once: nothing is won by small ones
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What to embed: `source` is a glob of records or a folder; `dims` {(signature, space): d} what to write."""
+
+    kind: str
+    source: str
+    module: str
+    output: str
+    dims: dict[tuple[str, str], int]
+    batch_size: int
+    num_shards: int
+    limits: dict
+
+    @property
+    def signatures(self) -> list[str]:
+        return list(dict.fromkeys(name for name, _ in self.dims))
+
+
+def run(job: Job, options) -> int:
+    """Runs a job with Beam's PipelineOptions; 0, or 1 when not a single vector was written."""
+    settings = clip_settings(job)
+    units, reader, rejections = _inputs(job, settings)
+    checksum = module_files.checksum(job.module)
+    staging = FileSystems.join(job.output, ".staging")
+    storage.make_folder(job.output)
+    # What an earlier run left: its staging, and the file by which its vectors could be taken for those of this one.
+    _remove(staging)
+    _remove(FileSystems.join(job.output, SUMMARY))
+    storage.make_folder(staging)
+    handlers = {name: embed_pipeline.ModuleHandler(job.module, name, job.batch_size) for name in job.signatures}
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    began = time.monotonic()
+    with Progress(staging, len(units)):
+        with beam.Pipeline(options=options) as pipeline:
+            embed_pipeline.build(
+                pipeline, units, reader, settings, handlers, job.dims, job.output, staging, job.num_shards, checksum
+            )
+    seconds = time.monotonic() - began
+    read = [_load(FileSystems.join(staging, f"unit-{number}.json")) for number in range(len(units))]
+    files = [_load(FileSystems.join(staging, f"{name}.report")) for name in _file_names(job)]
+    dead = sorted(rejections + [Rejection(*one) for report in (*read, *files) for one in report["rejections"]])
+    counts = _checked_counts(job, read, files)
+    _remove_other_files(job)
+    lines = "".join(json.dumps(rejection._asdict(), ensure_ascii=False) + "\n" for rejection in dead)
+    _write(staging, FileSystems.join(job.output, DEAD_LETTERS), lines)
+    summary = {
+        "module": {"folder": job.module, "sha256": checksum},
+        "source": {job.kind: job.source},
+        "similarity": "cosine",
+        "clips": {name: value for name, value in dataclasses.asdict(settings).items() if name != "audio"},
+        "spaces": [{"signature": m, "space": s, "dim": d, "rows": counts[m, s]} for (m, s), d in job.dims.items()],
+        "files": {report["name"]: {key: report[key] for key in ("rows", "bytes", "sha256")} for report in files},
+        "dead_letters": dict(sorted(collections.Counter(rejection.reason for rejection in dead).items())),
+        "versions": {"mmv_tf": mmv_tf.__version__, "apache-beam": beam.__version__},
+    }
+    _write(staging, FileSystems.join(job.output, SUMMARY), json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    _remove(staging)
+    print(_in_words(job, counts, dead, seconds))
+    return 0 if sum(counts.values()) else 1
+
+
+def clip_settings(job):
+    """The ClipSettings that the module of a job was trained with. Parses its configuration."""
+    from mmv_tf.export.embedding.clip_cutter import ClipSettings
+
+    module_files.parse_config(job.module)
+    settings = ClipSettings.from_gin(has_audio="audio" in job.signatures)
+    if job.kind == "images" and job.signatures == ["image"]:
+        settings = dataclasses.replace(settings, num_frames=1)  # one picture need not be decoded for every frame
+    return settings
+
+
+def _inputs(job, settings):
+    """(units, reader, rejections before the pipeline)."""
+    if job.kind == "records":
+        units, rejections = inputs.record_units(job.source)
+        return units, inputs.RecordReader(), rejections
+    decoding = Settings(
+        frame_rate=settings.frame_rate,
+        short_side=settings.min_side,
+        sample_rate=settings.audio.sample_rate if settings.audio else Settings.sample_rate,
+        jpeg_quality=_JPEG_QUALITY,
+        clip_seconds=settings.seconds,
+        **job.limits,
+    )
+    if job.kind == "images":
+        units, rejections = inputs.image_units(job.source)
+        return units, inputs.FileReader(job.source, decoding, ImageClient, has_times=False), rejections
+    units, rejections = inputs.video_units(job.source)
+    return units, inputs.FileReader(job.source, decoding, DecodeClient), rejections
+
+
+def _file_names(job):
+    return [
+        embed_pipeline.file_name(modality, space, shard, job.num_shards)
+        for modality, space in job.dims
+        for shard in range(job.num_shards)
+    ]
+
+
+def _checked_counts(job, read, files):
+    """{(signature, space): rows}. AssertionError: vectors and refusals are not as many as inputs."""
+    counts = collections.Counter({space: 0 for space in job.dims})
+    refused = collections.Counter()
+    for report in files:
+        counts[report["modality"], report["space"]] += report["rows"]
+        refused[report["modality"]] += len(report["rejections"])
+    for (modality, space), rows in counts.items():
+        made = sum(report["inputs"][modality] for report in read)
+        told = f"{made} inputs of {modality}, but {rows} vectors in {space} and {refused[modality]} refused"
+        assert rows + refused[modality] == made, told
+    return counts
+
+
+def _remove_other_files(job):
+    """Files of an earlier run with other signatures or another --num_shards: a reader with a pattern would mix them."""
+    names = set(_file_names(job))
+    for path in _matches(FileSystems.join(job.output, "*-of-*.parquet")):
+        name = FileSystems.split(path)[1]
+        if name not in names and _OURS.fullmatch(name):
+            FileSystems.delete([path])
+
+
+def _matches(pattern):
+    return [found.path for found in FileSystems.match([pattern])[0].metadata_list]
+
+
+def _remove(path):
+    """Removes a file, or a folder of files; in a bucket a folder is only what its files are called."""
+    if files := _matches(FileSystems.join(path, "*")):
+        FileSystems.delete(files)
+    if FileSystems.exists(path):
+        FileSystems.delete([path])
+
+
+def _load(path):
+    with FileSystems.open(path) as file:
+        return json.loads(file.read())
+
+
+def _write(staging, path, text):
+    with storage.WholeFile(staging, path) as file:
+        file.write(text.encode())
+
+
+def _in_words(job, counts, dead, seconds):
+    reasons = collections.Counter(rejection.reason for rejection in dead)
+    rows = sum(counts.values())
+    lines = [f"{job.output}: {rows} vectors"]
+    lines += [f"  {modality} in {space}: {number} x {job.dims[modality, space]}"
+              for (modality, space), number in counts.items()]  # fmt: skip
+    lines.append(f"  {seconds:.1f} s, {rows / seconds:.1f} vectors/s, with the start of Beam and the module")
+    if dead:
+        why = ", ".join(f"{number} {reason}" for reason, number in sorted(reasons.items()))
+        lines.append(f"  rejected: {len(dead)} ({why}); why: {FileSystems.join(job.output, DEAD_LETTERS)}")
+    return "\n".join(lines)

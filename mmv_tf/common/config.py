@@ -1,0 +1,107 @@
+"""gin files: where they are found, what they may bind, and errors that a person can act on."""
+
+import argparse
+import importlib
+import logging
+import os
+import pathlib
+
+import gin
+
+import mmv_tf
+from mmv_tf.common import bindings
+
+# Every module that gives gin something to bind. Imported before a file is parsed, so that a name which a file
+# uses is known, and one that is not known is a mistake in the file.
+_CONFIGURABLE_MODULES = (
+    "mmv_tf.backbones",
+    "mmv_tf.deflation.settings",
+    "mmv_tf.evaluation.classifiers",
+    "mmv_tf.evaluation.fine_tune",
+    "mmv_tf.evaluation.linear",
+    "mmv_tf.evaluation.protocol",
+    "mmv_tf.evaluation.zero_shot",
+    "mmv_tf.inputs.audio",
+    "mmv_tf.inputs.mixture",
+    "mmv_tf.inputs.pipeline",
+    "mmv_tf.inputs.text",
+    "mmv_tf.inputs.video",
+    "mmv_tf.model.graph",
+    "mmv_tf.model.losses",
+    "mmv_tf.model.mmv",
+    "mmv_tf.training.monitor",
+    "mmv_tf.training.optimizers",
+    "mmv_tf.training.probe",
+    "mmv_tf.training.run",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --gin_file and --gin_param, both repeatable."""
+    parser.add_argument("--gin_file", action="append", default=[], metavar="FILE", help="a gin file; repeatable")
+    parser.add_argument(
+        "--gin_param", action="append", default=[], metavar="'NAME=VALUE'", help="one binding more; repeatable"
+    )
+
+
+def gin_folder() -> pathlib.Path:
+    """The folder of the shipped gin files: mmv_tf/gin, which in a checkout is a link to gin/."""
+    folder = pathlib.Path(mmv_tf.__file__).parent / "gin"
+    if not (folder / "fac.gin").is_file():
+        raise FileNotFoundError("The gin files of mmv_tf are missing from this installation: install it again.")
+    return folder
+
+
+def _not_a_place_looked_in_vain(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Path not found:")
+
+
+def parse(gin_files=(), gin_params=(), finalize: bool = True) -> None:
+    """Parses gin files and bindings, from nothing. `gin/fac.gin` is found from any working directory.
+
+    Raises:
+      ValueError, SyntaxError, OSError: one line that names the file or the binding at fault. Unknown names are errors.
+    """
+    for module in _CONFIGURABLE_MODULES:
+        importlib.import_module(module)
+    gin.clear_config()
+    gin.add_config_file_search_path(str(gin_folder().parent))
+    for file in gin_files:
+        if "://" in os.fspath(file):
+            # Remote files are read through TensorFlow, which knows gs:// and its like.
+            import tensorflow as tf
+
+            gin.config.register_file_reader(tf.io.gfile.GFile, tf.io.gfile.exists)
+    # gin logs an error for every place where it looks in vain before the one where it finds a file.
+    quietly = logging.getLogger()
+    quietly.addFilter(_not_a_place_looked_in_vain)
+    try:
+        for file in gin_files:
+            gin.parse_config_file(os.fspath(file))
+    finally:
+        quietly.removeFilter(_not_a_place_looked_in_vain)
+    for binding in gin_params:
+        try:
+            gin.parse_config(binding)
+        except (ValueError, SyntaxError) as error:
+            raise ValueError(f"binding {binding.strip().splitlines()[0]!r}: {error}") from error
+    bindings.check(gin_files, gin_params, ("", str(gin_folder().parent)))
+    if finalize:
+        gin.finalize()
+
+
+def run(command, argv=None):
+    """Runs `command(argv)`; what a person can mend ends in one line on stderr and exit status 2, not a traceback."""
+    import sys
+    import traceback
+
+    try:
+        return command(argv)
+    except (ValueError, SyntaxError, OSError, KeyError, FloatingPointError) as error:
+        if os.environ.get("MMV_TF_TRACEBACK"):
+            traceback.print_exc()
+        message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        message = message.partition("\n  In call to configurable")[0]  # which gin adds to what was said
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        print("(MMV_TF_TRACEBACK=1 shows where it was raised)", file=sys.stderr)
+        raise SystemExit(2) from None

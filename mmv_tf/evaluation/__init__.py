@@ -1,0 +1,1 @@
+"""The protocols of the paper (section 4), and what they found."""

@@ -1,0 +1,228 @@
+"""Features of the windows of records: extracted once for every network, kept in files, so that a killed run goes on.
+
+CACHE/<what they depend on>/00000064.npz     of 64 records and so on; each file is whole or not there
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+from mmv_tf.common import files
+from mmv_tf.evaluation.networks import Network
+from mmv_tf.evaluation.windows import LABEL_SEPARATOR, Windows
+from mmv_tf.inputs import shards
+from mmv_tf.inputs.faults import explain_data_error
+
+_WINDOWS_A_PART = 512  # what a killed run loses at most
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Features:
+    """Of N records with W windows each.
+
+    Attributes:
+      modality: what the windows are of.
+      values: float32 [N, W, d]; without meaning where not `present`.
+      present: bool [N, W], whether the record has that window.
+      keys: the records' keys, N of them.
+      labels: N tuples of label names, as stored; of text: the captions.
+    """
+
+    modality: str
+    values: np.ndarray
+    present: np.ndarray
+    keys: tuple[str, ...]
+    labels: tuple[tuple[str, ...], ...]
+
+    def take(self, rows) -> "Features":
+        """Those of some records, by their indices or a mask."""
+        rows = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows)
+        keys, labels = tuple(self.keys[i] for i in rows), tuple(self.labels[i] for i in rows)
+        return Features(self.modality, self.values[rows], self.present[rows], keys, labels)
+
+    @classmethod
+    def concatenate(cls, parts) -> "Features":
+        parts = list(parts)
+        return cls(
+            parts[0].modality,
+            np.concatenate([part.values for part in parts]),
+            np.concatenate([part.present for part in parts]),
+            tuple(key for part in parts for key in part.keys),
+            tuple(labels for part in parts for labels in part.labels),
+        )
+
+
+@dataclasses.dataclass
+class Extractor:
+    """Extracts features of records, each network's in one pass over the records that it has not seen.
+
+    Args:
+      cache: folder for what is extracted; '' keeps nothing.
+      batch_size: windows that pass a network at once.
+      stop: called between batches; raises if the run is to end.
+    """
+
+    cache: str = ""
+    batch_size: int = 16
+    stop: Callable | None = None
+
+    def __post_init__(self):
+        self._functions = {}  # compiled once a network and output
+
+    def extract(self, wanted: dict[str, tuple[Network, str]], windows: Windows, pattern) -> dict[str, Features]:
+        """The features of all records that `pattern` means, in the order of their files.
+
+        Args:
+          wanted: {name: (network, output)}.
+          windows: which windows.
+          pattern: glob of shards, or several.
+        Returns:
+          {name: Features}.
+        Raises:
+          ValueError: no records, one that cannot be read, or NaN or Inf in a feature; names it.
+        """
+        found = shards.find(pattern)
+        size = max(1, _WINDOWS_A_PART // windows.count)
+        parts = [
+            (file, count, begin, min(begin + size, count))
+            for file, count in zip(found.files, found.counts, strict=True)
+            for begin in range(0, count, size)
+        ]
+        identity = [[os.path.basename(f), n, *_stat(f)] for f, n in zip(found.files, found.counts, strict=True)]
+        stores = {
+            name: _Store(self.cache, network, output, windows, identity) for name, (network, output) in wanted.items()
+        }
+        missing = [i for i in range(len(parts)) if not all(store.has(i) for store in stores.values())]
+        if missing:
+            self._fill(wanted, windows, {i: parts[i] for i in missing}, stores)
+        return {name: Features.concatenate(store.get(i) for i in range(len(parts))) for name, store in stores.items()}
+
+    def _fill(self, wanted, windows, parts, stores):
+        """Puts what is missing of `parts` into the stores."""
+        active = {n: w for n, w in wanted.items() if not all(stores[n].has(i) for i in parts)}
+        lengths = {i: (end - begin) * windows.count for i, (_, _, begin, end) in parts.items()}
+        waiting, order = _Rows(), list(parts)
+        dataset = windows.dataset(list(parts.values())).batch(self.batch_size, num_parallel_calls=2, deterministic=True)
+        title = f"{windows.modality}, {' and '.join(active)}"
+        with tqdm.tqdm(total=sum(lengths.values()), unit="window", desc=title, dynamic_ncols=True) as bar:
+            for batch in named_errors(dataset.prefetch(2)):
+                waiting.add(self._embed(active, batch, windows))
+                bar.update(len(batch["key"]))
+                while order and waiting.size >= lengths[order[0]]:
+                    number = order.pop(0)
+                    rows = waiting.take(lengths[number])
+                    for name in active:
+                        if not stores[name].has(number):
+                            stores[name].put(number, _features(rows, name, windows))
+                if self.stop:
+                    self.stop()
+
+    def _function(self, network, modality, output, inputs):
+        spec = tf.TensorSpec(inputs.shape, inputs.dtype)
+        name = (network.name, network.checksum, modality, output, spec)
+        if name not in self._functions:
+            self._functions[name] = network.function(modality, output).get_concrete_function(spec)
+        return self._functions[name]
+
+    def _embed(self, wanted, batch, windows):
+        rows = {"key": batch["key"].numpy(), "labels": batch["labels"].numpy(), "present": batch["present"].numpy()}
+        inputs, size = batch["input"], len(rows["key"])
+        # The last batch is filled up with copies: one shape is one trace.
+        inputs = tf.gather(inputs, tf.minimum(tf.range(self.batch_size), size - 1))
+        for name, (network, output) in wanted.items():
+            values = self._function(network, windows.modality, output, inputs)(inputs).numpy()[:size]
+            bad = rows["present"] & ~np.isfinite(values).all(axis=1)
+            if bad.any():
+                key = rows["key"][bad.argmax()].decode(errors="replace")
+                raise ValueError(f"clip {key!r}: the {name} features of its {windows.modality} hold NaN or Inf")
+            rows[name] = values
+        return rows
+
+
+class _Rows:
+    """Rows by name that come in batches and leave in parts."""
+
+    def __init__(self):
+        self._rows, self.size = {}, 0
+
+    def add(self, batch):
+        for name, rows in batch.items():
+            self._rows.setdefault(name, []).append(rows)
+        self.size += len(batch["key"])
+
+    def take(self, count):
+        joined = {name: np.concatenate(parts) for name, parts in self._rows.items()}
+        self._rows = {name: [rows[count:]] for name, rows in joined.items()}
+        self.size -= count
+        return {name: rows[:count] for name, rows in joined.items()}
+
+
+def _features(rows, name, windows) -> Features:
+    count = windows.count
+    keys = [key.decode(errors="replace") for key in rows["key"][::count]]
+    labels = [text.decode(errors="replace") for text in rows["labels"][::count]]
+    return Features(
+        windows.modality,
+        rows[name].reshape(len(keys), count, -1),
+        rows["present"].reshape(len(keys), count),
+        tuple(keys),
+        tuple(tuple(text.split(LABEL_SEPARATOR)) if text else () for text in labels),
+    )
+
+
+class _Store:
+    """The parts of one network's features, in files or, without a folder, in memory."""
+
+    def __init__(self, cache, network, output, windows, identity):
+        made_of = [network.checksum, output, dataclasses.asdict(windows), identity, 1]
+        digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+        self._folder = os.path.join(cache, f"{windows.modality}-{network.name}-{digest[:16]}") if cache else ""
+        self._parts, self._modality = {}, windows.modality
+        if cache:
+            tf.io.gfile.makedirs(self._folder)
+        self._there = {name for name in tf.io.gfile.listdir(self._folder)} if cache else set()
+
+    def has(self, number: int) -> bool:
+        return number in self._parts or f"{number:08d}.npz" in self._there
+
+    def put(self, number: int, features: Features) -> None:
+        if not self._folder:
+            self._parts[number] = features
+            return
+        content = io.BytesIO()
+        labels = [LABEL_SEPARATOR.join(names) for names in features.labels]
+        text = np.frombuffer(json.dumps([features.keys, labels]).encode(), np.uint8)
+        np.savez(content, values=features.values, present=features.present, text=text)
+        files.write_bytes(os.path.join(self._folder, f"{number:08d}.npz"), content.getvalue())
+        self._there.add(f"{number:08d}.npz")
+
+    def get(self, number: int) -> Features:
+        if number in self._parts:
+            return self._parts[number]
+        with tf.io.gfile.GFile(os.path.join(self._folder, f"{number:08d}.npz"), "rb") as file:
+            stored = np.load(io.BytesIO(file.read()), allow_pickle=False)
+        keys, labels = json.loads(stored["text"].tobytes())
+        labels = tuple(tuple(text.split(LABEL_SEPARATOR)) if text else () for text in labels)
+        return Features(self._modality, stored["values"], stored["present"], tuple(keys), labels)
+
+
+def _stat(file):
+    found = tf.io.gfile.stat(file)
+    return [found.length, found.mtime_nsec]
+
+
+def named_errors(dataset):
+    """The batches of a dataset; what is wrong with a record is a ValueError that names it."""
+    try:
+        yield from dataset
+    except tf.errors.OpError as error:
+        if fault := explain_data_error(error):
+            raise ValueError(fault) from error
+        raise

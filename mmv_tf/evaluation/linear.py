@@ -1,0 +1,277 @@
+"""Classifiers on frozen features: video, sound and images; every free parameter of a protocol stands here.
+
+Windows of the training clips -> features -> classifier; windows of a test clip -> scores, averaged over its windows.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import gin
+import numpy as np
+
+from mmv_tf.evaluation import protocol
+from mmv_tf.evaluation.classifiers import MLP, LinearSVM
+from mmv_tf.evaluation.features import Extractor, Features
+from mmv_tf.evaluation.labelled import one_label
+from mmv_tf.evaluation.networks import BEFORE_HEAD, LAST_CONV
+from mmv_tf.evaluation.windows import Windows
+from mmv_tf.metrics import classification
+from mmv_tf.metrics.classification import Measure
+
+RAW = "raw"
+
+
+@dataclasses.dataclass
+class _Classification(protocol.Protocol):
+    """What the protocols of this module have in common.
+
+    Args:
+      records: folder of records.
+      folds: (splits to train on, splits to test on) of each fold; a name, or several. Their mean is reported.
+      prepare: the command that makes the records, for the message when they are missing.
+      label_prefix: only labels that begin so count, such as 'action:' where clips have labels of several sorts.
+      output: of the network, to classify.
+      classifier: a LinearSVM, FactorisedLinear or MLP.
+      several_labels: a clip can have any number of labels: mean average precision instead of accuracy. One that has
+        none counts, as a wrong one for every class.
+      average_precision: 'area' or '11_point', with several labels.
+      train_windows: windows of a training clip, each a training example: the epochs of augmentation.
+      random_windows: training windows are random ones, otherwise evenly spaced ones as in testing.
+      test_windows: windows of a test clip, evenly spaced; their scores are averaged.
+      seed: of random windows.
+    """
+
+    records: str = ""
+    folds: Sequence = (("train", "test"),)
+    prepare: str = ""
+    label_prefix: str = ""
+    output: str = BEFORE_HEAD
+    classifier: object = dataclasses.field(default_factory=LinearSVM)
+    several_labels: bool = False
+    average_precision: str = "area"
+    train_windows: int = 10
+    random_windows: bool = True
+    test_windows: int = 10
+    seed: int = 0
+
+    def windows(self, training: bool, sample_rate: int) -> Windows:
+        count = self.train_windows if training else self.test_windows
+        heard = {"sample_rate": sample_rate} if self.modalities[0] == "audio" else {}
+        return Windows.as_in(self, self.modalities[0], count, training and self.random_windows, **heard)
+
+    def run(self, compared: protocol.Comparison, extractor: Extractor) -> protocol.Measured:
+        networks = compared.trained_and_not()
+        wanted = {name: (network, self.output) for name, network in networks.items()}
+        wanted[RAW] = (compared.raw, BEFORE_HEAD)
+        rate, sets = compared.network.sample_rate, {}
+
+        def features(split, training):
+            if (split, training) not in sets:
+                pattern = protocol.split_pattern(self.records, split, self.prepare)
+                sets[split, training] = extractor.extract(wanted, self.windows(training, rate), pattern)
+            return sets[split, training]
+
+        def side(splits, training):
+            parts = [features(split, training) for split in ((splits,) if isinstance(splits, str) else splits)]
+            return {name: Features.concatenate(part[name] for part in parts) for name in wanted}
+
+        for splits in (split for fold in self.folds for split in fold):
+            protocol.split_pattern(self.records, splits, self.prepare)  # before hours of work
+        names = protocol.label_names(self.records)
+        found = [self._fold(side(train, True), side(test, False), names) for train, test in self.folds]
+        made = found[0]["outcomes"]["chance"]
+        return protocol.Measured(
+            measures=_reported(made),
+            outcomes={
+                name: {key: [fold["outcomes"][name][key] for fold in found] for key in made}
+                for name in (*wanted, "chance")
+            },
+            items=[key for fold in found for key in fold["items"]],
+            folds=[
+                {"name": protocol.named(test), **fold["counts"]}
+                for fold, (_, test) in zip(found, self.folds, strict=True)
+            ],
+            n={"test": sum(fold["counts"]["test"] for fold in found), "classes": found[0]["counts"]["classes"]},
+            left_out={key: sum(fold["left_out"][key] for fold in found) for key in found[0]["left_out"]},
+            notes=[note for fold in found for note in fold["notes"]],
+        )
+
+    def _fold(self, train: dict[str, Features], test: dict[str, Features], names) -> dict:
+        left_out = {}
+        kept = {}
+        for title, side in (("train", train), ("test", test)):
+            any_side = next(iter(side.values()))
+            wanted = [self._labels(key, labels) for key, labels in zip(any_side.keys, any_side.labels, strict=True)]
+            seen, labelled = any_side.present.any(axis=1), np.array([bool(labels) for labels in wanted], bool)
+            left_out[f"{title}: no {self.modalities[0]}"] = int((~seen).sum())
+            left_out[f"{title}: no label"] = 0 if self.several_labels else int((seen & ~labelled).sum())
+            # With several labels a clip can have none, such as a picture of VOC with difficult objects alone.
+            rows = seen & (labelled | self.several_labels)
+            if not (rows & labelled).any():
+                prefix = f" that begins with {self.label_prefix!r}" if self.label_prefix else ""
+                raise ValueError(
+                    f"none of the {len(rows)} {title} clips has {self.modalities[0]} and a label{prefix} "
+                    f"({int((~seen).sum())} lack the {self.modalities[0]})"
+                )
+            kept[title] = (rows, [wanted[i] for i in np.flatnonzero(rows)])
+        classes = sorted({label for labels in kept["train"][1] for label in labels})
+        self._check_classes(classes, kept)
+        notes = []
+        if self.several_labels:
+            tested = {label for labels in kept["test"][1] for label in labels}
+            known = {name for name in names if name.startswith(self.label_prefix)} | tested
+            if absent := sorted(known - set(classes)):
+                notes.append(f"{len(absent)} classes of the dataset have no training clip, {absent[0]!r} among them")
+            bare = [sum(not labels for labels in kept[side][1]) for side in ("train", "test")]
+            if any(bare):
+                notes.append(f"{bare[0]} training and {bare[1]} test clips have no label: wrong ones for all classes")
+        number = {label: i for i, label in enumerate(classes)}
+        targets = {title: self._targets(labels, number) for title, (_, labels) in kept.items()}
+        columns = np.arange(len(classes))
+        if self.several_labels:
+            columns = np.flatnonzero(targets["test"].any(axis=0) & ~targets["test"].all(axis=0))
+            if not len(columns):
+                raise ValueError("no class has both clips that are of it and clips that are not in the test set")
+            if len(columns) < len(classes):
+                notes.append(
+                    f"{len(classes) - len(columns)} of {len(classes)} classes cannot be measured on the test set"
+                )
+        outcomes = {}
+        for name in train:
+            x, chosen = _flat(train[name].take(kept["train"][0]))
+            scores = self.classifier.fit(x, targets["train"][chosen])
+            outcomes[name] = self._outcomes(
+                _mean_scores(scores, test[name].take(kept["test"][0])), targets["test"], columns
+            )
+        # What knowing the frequencies of the classes alone gives.
+        frequency = targets["train"].mean(axis=0) if self.several_labels else np.bincount(targets["train"])
+        constant = frequency - 1e-9 * len(frequency) * np.arange(len(frequency)) * (not self.several_labels)
+        outcomes["chance"] = self._outcomes(np.tile(constant, (len(kept["test"][1]), 1)), targets["test"], columns)
+        learned, items = (_keys(side, kept[title][0]) for title, side in (("train", train), ("test", test)))
+        if both := len(set(items) & set(learned)):
+            notes.append(f"{both} clips of the test set are training clips, too")
+        counts = {"train": len(kept["train"][1]), "test": len(kept["test"][1]), "classes": len(columns)}
+        return {"outcomes": outcomes, "items": items, "counts": counts, "left_out": left_out, "notes": notes}
+
+    def _labels(self, key, labels) -> tuple[str, ...]:
+        """The labels of a clip that count."""
+        if self.several_labels:
+            return tuple(dict.fromkeys(label for label in labels if label.startswith(self.label_prefix)))
+        label = one_label(key, labels, self.label_prefix, f"{type(self).__name__}.label_prefix")
+        return () if label is None else (label,)
+
+    def _check_classes(self, classes, kept):
+        if len(classes) < 2 and not self.several_labels:
+            raise ValueError(
+                f"all {len(kept['train'][1])} training clips are of class {classes[0]!r}: nothing to tell apart"
+            )
+        if self.several_labels:
+            for name in classes:
+                if all(name in labels for labels in kept["train"][1]):
+                    raise ValueError(f"all training clips are of class {name!r}: nothing to tell it from")
+        unknown = sorted({label for labels in kept["test"][1] for label in labels} - set(classes))
+        if unknown and not self.several_labels:
+            raise ValueError(
+                f"the class {unknown[0]!r} of the test set has no training clip; {len(unknown)} such classes"
+            )
+
+    def _targets(self, labels, number):
+        if not self.several_labels:
+            return np.array([number[one] for (one,) in labels])
+        targets = np.zeros((len(labels), len(number)), bool)
+        for row, found in enumerate(labels):
+            targets[row, [number[label] for label in found if label in number]] = True
+        return targets
+
+    def _outcomes(self, scores, targets, columns):
+        if not self.several_labels:
+            return classification.top_k(scores, targets)
+        scores, targets = scores[:, columns], targets[:, columns]
+        precision = classification.average_precision(scores, targets, self.average_precision)
+        return {"average_precision": precision, "area_under_roc": classification.area_under_roc(scores, targets)}
+
+
+def _reported(outcomes) -> list[Measure]:
+    if "average_precision" in outcomes:
+        return [Measure("mAP", "average_precision", "mean"), Measure("d_prime", "area_under_roc", "d_prime")]
+    return [Measure(name, name, "mean") for name in outcomes]
+
+
+def _keys(side: dict[str, Features], rows) -> list[str]:
+    return [key for key, row in zip(next(iter(side.values())).keys, rows, strict=True) if row]
+
+
+def _flat(features: Features):
+    """Features of all present windows as examples [N, d], and the clip of each."""
+    clips, windows = np.nonzero(features.present)
+    found = features.values[clips, windows]
+    # Not every classifier would notice: a rectifier makes 0 of NaN.
+    if (bad := ~np.isfinite(found).all(axis=1)).any():
+        raise ValueError(f"clip {features.keys[clips[bad.argmax()]]!r}: its features hold NaN or Inf")
+    return found, clips
+
+
+def _mean_scores(scores, features: Features) -> np.ndarray:
+    """Scores of clips [N, C]: the mean over the windows that each has."""
+    x, clips = _flat(features)
+    found = scores(x)
+    total = np.zeros((len(features.keys), found.shape[1]))
+    np.add.at(total, clips, found)
+    return total / features.present.sum(axis=1, keepdims=True)
+
+
+@gin.configurable
+@dataclasses.dataclass
+class LinearVideo(_Classification):
+    """Linear classification of video (UCF101, HMDB51, Kinetics-600): see `_Classification` and `Windows`."""
+
+    num_frames: int = 32
+    frame_rate: float = 12.5
+    min_side: int = 224
+    crop_size: int = 224
+    flip_probability: float = 0.5
+    scale_jitter: float = 0.0
+    colour_probability: float = 0.0
+    modalities = ("video",)
+
+
+@gin.configurable
+@dataclasses.dataclass
+class LinearAudio(_Classification):
+    """Linear classification of sound (ESC-50), by the pooled last convolution: see `_Classification` and `Windows`."""
+
+    output: str = LAST_CONV
+    seconds: float = 2.0
+    modalities = ("audio",)
+
+
+@gin.configurable
+@dataclasses.dataclass
+class AudioMLP(LinearAudio):
+    """AudioSet: a perceptron on frozen features of sound, several labels a clip, mAP and d'."""
+
+    classifier: object = dataclasses.field(default_factory=MLP)
+    several_labels: bool = True
+
+
+@gin.configurable
+@dataclasses.dataclass
+class LinearImages(_Classification):
+    """Linear classification of images (PASCAL VOC 2007, ImageNet) by the image network of a video network.
+
+    Args:
+      variant: 'naive' or 'trained' deflation, or 'inflated': the image repeated into a clip for the video network.
+      image_frames: how often, inflated.
+    """
+
+    train_windows: int = 1
+    random_windows: bool = False
+    test_windows: int = 1
+    variant: str = "trained"
+    image_frames: int = 32
+    min_side: int = 224
+    crop_size: int = 224
+    flip_probability: float = 0.5
+    scale_jitter: float = 0.0
+    colour_probability: float = 0.0
+    modalities = ("image",)

@@ -1,0 +1,179 @@
+"""The page of `mmv_tf.report`: published tables with our rows in them, and every result beside its baselines."""
+
+import html
+import itertools
+import pathlib
+import sys
+import textwrap
+
+from mmv_tf.evaluation import published, results, retrieval_examples
+from mmv_tf.pages import charts, curves, document
+
+_DASH = "\u2013"
+_VARIANTS = {"naive": "n-def", "trained": "def", "inflated": "i-inf"}  # of the image network, as the paper calls them
+
+
+def render(found: list[dict]) -> str:
+    """The page as HTML. `found`: results as `mmv_tf.report.gather` gives them."""
+    names = network_names(found)
+    sections = [
+        ("Beside the published tables", _published(found, names)),
+        ("Every result", "".join(_result(result, names) for result in found)),
+        ("Differences between networks", _differences(found, names)),
+        ("Training curves", _curves(found, names)),
+        ("Examples of retrieval", "".join(retrieval_examples.section(r, names[_place(r)]) for r in found)),
+    ]
+    shown = [(title, body) for title, body in sections if body]
+    links = "".join(f'<a href="#s{n}">{html.escape(title)}</a>' for n, (title, _) in enumerate(shown))
+    body = "".join(f'<h2 id="s{n}">{html.escape(title)}</h2>{part}' for n, (title, part) in enumerate(shown))
+    return document.document("Results", f"<nav>{links}</nav>{body}")
+
+
+def network_names(found: list[dict]) -> dict[str, str]:
+    """{where a network lies: a short name for it}: as few of its last folders as tell all networks apart."""
+    places = sorted({_place(result) for result in found})
+    for last in itertools.count(1):
+        names = {place: "/".join(pathlib.PurePath(place).parts[-last:]) or place for place in places}
+        if len(set(names.values())) == len(places):
+            return names
+
+
+def _place(result):
+    """Where the network lies; `runs/fac/` and `runs/fac` are one place."""
+    return str(pathlib.PurePath(result["network"].get("workdir") or result["network"].get("module") or result["path"]))
+
+
+def _variant(result):
+    return result["settings"].get("variant") or ""
+
+
+def _protocol(result):
+    """The protocol without the variant of the image network, which evaluate adds to its name."""
+    return result["protocol"].removesuffix(f"_{_variant(result)}") if _variant(result) else result["protocol"]
+
+
+def _cell(measured: dict) -> str:
+    interval = measured.get("interval")
+    around = f" ({interval['low']:.1f} to {interval['high']:.1f})" if interval else ""
+    return f"{measured['value']:.1f}{around}"
+
+
+def _number(published: float | None) -> str:
+    """A rank is a whole number, a share has one decimal."""
+    return _DASH if published is None else f"{published:.1f}" if isinstance(published, float) else str(published)
+
+
+def _published(found, names) -> str:
+    about = f"{published.SOURCES} In brackets: the interval that each result states below."
+    parts = [f'<p class="soft">{html.escape(about)}</p>']
+    for table in published.TABLES:
+        rows, classes = [["", *(column.name for column in table.columns)]], []
+        for name, values in table.rows:
+            rows.append([f"published: {name}", *map(_number, values)])
+            classes.append("")
+        ours = _rows_of(table, found, names)
+        for name, row in ours.items():
+            for kind, title, css in (("network", name, "ours"), ("untrained", f"{name}, untrained", "baseline")):
+                cells = [row.get(column, {}).get(kind) for column in table.columns]
+                if any(cells):
+                    rows.append([title, *(_cell(cell) if cell else _DASH for cell in cells)])
+                    classes.append(css)
+        if absent := sorted(
+            {column.protocol for column in table.columns if not any(column in r for r in ours.values())}
+        ):
+            files = ", ".join(f"gin/evals/{name}.gin" for name in absent)
+            missing = f'<p class="soft">Not measured yet: <code>python -m mmv_tf.evaluate</code> with {files}.</p>'
+        else:
+            missing = ""
+        note = f'<p class="soft">{html.escape(table.note)}</p>'
+        parts.append(f"<h3>{html.escape(table.title)}</h3>{note}{document.table(rows, classes)}{missing}")
+    return "".join(parts)
+
+
+def _title(result, names) -> str:
+    """The name of a network, with the variant of its image network and the settings that are not the protocol's."""
+    variant = _variant(result)
+    changed = ", ".join(
+        f"{name} = {textwrap.shorten(str(used), 30)}" for name, (_, used) in result.get("changed", {}).items()
+    )
+    name = f"{names[_place(result)]} {_VARIANTS.get(variant, variant)}".strip()
+    return name + (f" (changed: {changed})" if changed else "")
+
+
+def _rows_of(table, found, names):
+    """{title of a row: {column: {'network' or 'untrained': measured}}} of the results that fit a table."""
+    rows = {}
+    for result, column in itertools.product(found, table.columns):
+        if _protocol(result) != column.protocol or column.metric not in result["measures"]:
+            continue
+        cells = {"network": result["network"], "untrained": result["baselines"].get("untrained", {})}
+        cells = {kind: row["measures"][column.metric] for kind, row in cells.items() if "measures" in row}
+        rows.setdefault(_title(result, names), {})[column] = cells
+    return rows
+
+
+def _result(result, names) -> str:
+    """One result: the network beside its baselines, what was done, and how to do it again."""
+    sides = {"network": result["network"], **result["baselines"]}
+    rows = [["", *sides]]
+    for measure in result["measures"]:
+        cells = (_cell(row["measures"][measure]) if "measures" in row else _DASH for row in sides.values())
+        rows.append([measure, *cells])
+    classes = ["ours" if measure == result["metric"] else "" for measure in result["measures"]]
+    notes = [
+        *filter(None, [results.changes(result)]),
+        f"interval: {result['interval']['of']}",
+        *result.get("notes", []),
+    ]
+    notes += [f"{name}: {row['not_possible']}" for name, row in result["baselines"].items() if "not_possible" in row]
+    if difference := result["network"].get("against_untrained"):
+        notes.append(f"network - untrained: {_difference(difference)}")
+    listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+    command = f"<p><code>{html.escape(result['command'])}</code></p>" if result["command"] else ""
+    title = html.escape(f"{names[_place(result)]}: {result['dataset']}, {result['protocol']}")
+    return f'<h3>{title}</h3>{document.table(rows, classes)}<ul class="soft">{listed}</ul>{command}'
+
+
+def _difference(difference):
+    span = f"{difference['low']:+.1f} to {difference['high']:+.1f}"
+    outside = "outside" if difference["outside_noise"] else "within"
+    return f"{difference['measure']} {difference['difference']:+.1f} ({span}), {outside} noise: {difference['method']}"
+
+
+def _differences(found, names) -> str:
+    """Every two networks that were measured by one protocol on the same clips."""
+    rows = [["protocol", "from", "to", "measure", "difference", "interval", "outside noise", "settings that differ"]]
+    for first, second in itertools.combinations(found, 2):
+        same = first["n"]["items"] == second["n"]["items"]
+        if _protocol(first) != _protocol(second) or first["metric"] != second["metric"] or not same:
+            continue
+        first_named = dict(first, protocol=_protocol(first))
+        difference = results.compare(first_named, dict(second, protocol=_protocol(second)))
+        shown = [_title(result, names) for result in (first, second)]
+        span = f"{difference['low']:+.1f} to {difference['high']:+.1f}"
+        verdict = "yes" if difference["outside_noise"] else "no"
+        rows.append([_protocol(first), *shown, first["metric"], f"{difference['difference']:+.1f}", span, verdict])
+        rows[-1].append(", ".join(results.settings_apart(first["settings"], second["settings"])) or "none")
+    about = (
+        "Paired bootstrap over the test clips: how far other clips would have given another difference, not how far "
+        "another training run would."
+    )
+    return f'<p class="soft">{about}</p>{document.table(rows)}' if len(rows) > 1 else ""
+
+
+def _curves(found, names) -> str:
+    """Curves of the workdirs; what they lack is told here and on stderr."""
+    cards, notes = [], []
+    for place in sorted({_place(r) for r in found if r["network"].get("workdir")}):
+        scalars, cut = curves.finite(curves.read(place))
+        notes += [f"{names[place]}: {note}" for note in cut]
+        if not scalars and not cut:
+            why = "has no TensorBoard scalars" if pathlib.Path(place).is_dir() else "is no folder (any more)"
+            notes.append(f"{names[place]}: no curves, as {place} {why}")
+        for title, series in curves.by_chart(scalars).items():
+            label = html.escape(f"{names[place]}: {title}")
+            cards.append(f'<div class="card"><p>{label}</p>{charts.lines(series)}</div>')
+    for note in notes:
+        print(f"training curves: {note}", file=sys.stderr)
+    told = "".join(f"<p><b>{html.escape(note)}</b></p>" for note in notes)
+    return told + (f'<div class="cards">{"".join(cards)}</div>' if cards else "")

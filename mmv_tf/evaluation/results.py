@@ -1,0 +1,241 @@
+"""A result as a JSON file: what was measured, beside its baselines, without which it is neither written nor shown.
+
+The schema, with an example, is in docs/evaluation.md.
+"""
+
+import base64
+import hashlib
+import json
+import zlib
+
+import numpy as np
+
+from mmv_tf.common import files
+from mmv_tf.metrics import intervals as statistics
+from mmv_tf.metrics.classification import Measure
+
+SCHEMA = 1
+REQUIRED = ("schema", "protocol", "dataset", "metric", "value", "interval", "n", "measures", "network", "baselines")
+REQUIRED += ("folds", "settings", "gin", "versions", "command")
+# Retrieval compares modalities in a common space, which raw features do not have.
+BASELINES = {"ZeroShotRetrieval": ("chance", "untrained"), "FineTune": ("chance", "untrained")}
+MOST_BASELINES = ("chance", "untrained", "raw")
+NOT_POSSIBLE = "not_possible"
+
+
+def make_row(measures, outcomes, about="", seeds=1, **options) -> dict:
+    """One network or baseline: its measures with intervals, and its outcomes.
+
+    Args:
+      measures: list of Measure.
+      outcomes: {name: [array [N], one a fold; of several seeds those of a fold one after another]}.
+      seeds: how many runs each fold has, on the same items.
+      options: of `statistics.bootstrap`.
+    """
+    found = {}
+    for measure in measures:
+        folds = by_fold(outcomes[measure.outcome], seeds)
+        values = [measure.value(run) for run in outcomes[measure.outcome]]
+        items = sum(map(len, folds))
+        confidence = options.get("confidence", 0.95)
+        drawn = statistics.bootstrap(measure, folds, **options)
+        intervals = [{"low": drawn[0], "high": drawn[1], "of": f"{confidence:.0%} bootstrap over {items} items"}]
+        if over := statistics.t_interval(measure, folds, confidence):
+            low, high, of = over
+            if measure.unit == "%":
+                low, high = max(low, 0.0), min(high, 100.0)
+            intervals.insert(0, {"low": low, "high": high, "of": of})
+        value = statistics.mean_of_folds(measure, folds)
+        found[measure.name] = {"value": value, "values": values, "interval": intervals[0], "intervals": intervals}
+    packed = {name: [pack(fold) for fold in folds] for name, folds in outcomes.items()}
+    return {"measures": found, "outcomes": packed, "seeds": seeds} | ({"about": about} if about else {})
+
+
+def by_fold(runs: list, seeds: int) -> list[np.ndarray]:
+    """Outcomes [N] of runs, fold after fold and in each seed after seed, as an array [N, seeds] a fold."""
+    return [np.stack(runs[i : i + seeds], axis=1) for i in range(0, len(runs), seeds)]
+
+
+def make_chance(measures, outcomes, about: str) -> dict:
+    """What knowing nothing gives: values alone."""
+    values = {m.name: [m.value(fold) for fold in outcomes[m.outcome]] for m in measures}
+    return {"measures": {n: {"value": float(np.mean(v)), "values": v} for n, v in values.items()}, "about": about}
+
+
+def pack(outcomes: np.ndarray) -> str:
+    """Outcomes as text: kind, number and compressed values; `unpack` gives them back (float64 as float32)."""
+    outcomes = np.asarray(outcomes)
+    if outcomes.dtype == bool:
+        kind, content = "bool", np.packbits(outcomes)
+    elif np.array_equal(outcomes, np.asarray(outcomes, np.uint32)):
+        kind, content = "uint32", outcomes.astype("<u4")
+    else:
+        kind, content = "float32", outcomes.astype("<f4")
+    return f"{kind}:{len(outcomes)}:{base64.b64encode(zlib.compress(content.tobytes(), 9)).decode()}"
+
+
+def unpack(text: str) -> np.ndarray:
+    """What `pack` was given."""
+    kind, count, content = text.split(":")
+    content = zlib.decompress(base64.b64decode(content))
+    if kind == "bool":
+        return np.unpackbits(np.frombuffer(content, np.uint8), count=int(count)).astype(bool)
+    return np.frombuffer(content, {"uint32": "<u4", "float32": "<f4"}[kind]).astype(np.float64)
+
+
+def identity(items) -> str:
+    """A digest of what was measured on: the keys of the items in their order."""
+    return hashlib.sha256("\n".join(items).encode()).hexdigest()[:16]
+
+
+def validate(result: dict) -> None:
+    """Checks that a result holds all that it must, its baselines above all.
+
+    Raises:
+      ValueError: names what is missing.
+    """
+    name = result.get("protocol", "?")
+    missing = [key for key in REQUIRED if key not in result]
+    if missing:
+        raise ValueError(f"the result of {name} lacks {missing[0]!r}: it is neither written nor shown")
+    wanted = BASELINES.get(result["settings"].get("class"), MOST_BASELINES)
+    for baseline in wanted:
+        row = result["baselines"].get(baseline)
+        if not row:
+            raise ValueError(f"the result of {name} lacks the baseline {baseline!r}: it is neither written nor shown")
+        if baseline == "untrained" and row.get(NOT_POSSIBLE):
+            continue
+        absent = [
+            m for m in result["measures"] if not np.isfinite(row.get("measures", {}).get(m, {}).get("value", np.nan))
+        ]
+        if absent:
+            raise ValueError(f"the result of {name}: its baseline {baseline!r} lacks {absent[0]!r}")
+    for measure in result["measures"]:
+        if not np.isfinite(result["network"].get("measures", {}).get(measure, {}).get("value", np.nan)):
+            raise ValueError(f"the result of {name} lacks a value of {measure!r}")
+    if result["metric"] not in result["measures"]:
+        raise ValueError(f"the result of {name}: {result['metric']!r} is none of its measures")
+
+
+def write(path: str, result: dict) -> None:
+    """Writes a valid result, whole or not at all."""
+    validate(result)
+    files.write_text(path, json.dumps(result, indent=1) + "\n")
+
+
+def read(path: str) -> dict:
+    """Reads and checks a result.
+
+    Raises:
+      ValueError: no JSON, a newer schema, or incomplete; names the file.
+    """
+    try:
+        result = json.loads(files.read_text(path))
+        if result["schema"] > SCHEMA:
+            raise ValueError(f"schema {result['schema']} is newer than {SCHEMA}: update mmv_tf")
+        validate(result)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    return result
+
+
+def outcomes(row: dict, measure: Measure) -> list[np.ndarray]:
+    """The outcomes of a network or baseline, as `by_fold` gives them."""
+    return by_fold([unpack(text) for text in row["outcomes"][measure.outcome]], row.get("seeds", 1))
+
+
+def compare(first: dict, second: dict, measure: str = "", **options) -> dict:
+    """Whether `second` differs from `first` by more than noise: two results of one protocol on the same items.
+
+    Args:
+      measure: name; '' is the results' main one.
+      options: of `statistics.paired_difference`.
+    Returns:
+      {'measure', 'difference', 'low', 'high', 'outside_noise': the interval does not hold 0, 'method'}.
+    Raises:
+      ValueError: not the same protocol, measure or items.
+    """
+    measure = measure or first["metric"]
+    for result in (first, second):
+        if measure not in result["measures"]:
+            raise ValueError(f"{result['protocol']} has no measure {measure!r}; it has {', '.join(result['measures'])}")
+    if first["protocol"] != second["protocol"] or first["n"]["items"] != second["n"]["items"]:
+        raise ValueError(
+            f"{first['protocol']} and {second['protocol']} were not measured on the same clips: nothing can be compared"
+        )
+    return compare_rows(first["network"], second["network"], Measure(measure, **first["measures"][measure]), **options)
+
+
+def compare_rows(first: dict, second: dict, measure: Measure, **options) -> dict:
+    """`compare` of two rows of one result, such as a baseline and the network."""
+    sides = [outcomes(row, measure) for row in (first, second)]
+    difference, low, high = statistics.paired_difference(measure, *sides, **options)
+    return {
+        "measure": measure.name,
+        "difference": difference,
+        "low": low,
+        "high": high,
+        "outside_noise": bool(low > 0 or high < 0),
+        "method": f"{options.get('confidence', 0.95):.0%} paired bootstrap over {sum(map(len, sides[0]))} items",
+    }
+
+
+def settings_apart(first: dict, second: dict) -> dict[str, list]:
+    """{setting: [of the first, of the second]} where two protocols differ, but for where things lie.
+
+    The variant of an image network is left out, too: it is part of a result's name.
+    """
+    sides = [_flat({k: v for k, v in side.items() if k not in _NOT_COMPARED}) for side in (first, second)]
+    names = sorted(set().union(*sides))
+    return {name: [side.get(name) for side in sides] for name in names if sides[0].get(name) != sides[1].get(name)}
+
+
+_NOT_COMPARED = ("records", "prepare", "variant", "evaluation")
+
+
+def _flat(settings):
+    """Settings of a classifier as 'classifier.C'."""
+    nested = {k: v for k, v in settings.items() if isinstance(v, dict)}
+    flat = {f"{name}.{inner}": value for name, values in nested.items() for inner, value in values.items()}
+    return flat | {k: v for k, v in settings.items() if k not in nested}
+
+
+def changes(result: dict) -> str:
+    """A sentence on the settings that are not those of the protocol's file; '' if all are."""
+    listed = ", ".join(f"{name} = {used} (not {usual})" for name, (usual, used) in result.get("changed", {}).items())
+    return f"not the protocol of gin/evals/{result['protocol']}.gin: {listed}" if listed else ""
+
+
+def table(result: dict) -> str:
+    """A result for a console. Raises ValueError where `validate` does."""
+    validate(result)
+    columns = [["", *result["measures"]]]
+    for name, row in [("network", result["network"]), *result["baselines"].items()]:
+        cells = ["-" if row.get(NOT_POSSIBLE) else _cell(row["measures"][measure]) for measure in result["measures"]]
+        columns.append([name, *cells])
+    widths = [max(map(len, column)) for column in columns]
+    rows = zip(*columns, strict=True)
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    n, interval = result["n"], result["interval"]["of"]
+    lines.append(f"in brackets: {interval}; {n['test']} test clips, {n['classes']} classes" if n.get("classes") else
+                 f"in brackets: {interval}; {n['test']} in the pool")  # fmt: skip
+    untrained = result["baselines"].get("untrained", {})
+    if untrained.get(NOT_POSSIBLE):
+        lines.append(f"untrained: {untrained[NOT_POSSIBLE]}")
+    else:
+        difference = result["network"]["against_untrained"]
+        outside = "outside" if difference["outside_noise"] else "within"
+        lines.append(
+            f"network - untrained, {result['metric']}: {difference['difference']:+.1f} ({difference['low']:+.1f} to "
+            f"{difference['high']:+.1f}), {outside} noise ({difference['method']})"
+        )
+    left_out = [f"{reason} {count}" for reason, count in result.get("left_out", {}).items() if count]
+    if left_out:
+        lines.append(f"left out: {', '.join(left_out)}")
+    return "\n".join([*lines, *result.get("notes", []), *filter(None, [changes(result)])])
+
+
+def _cell(found: dict) -> str:
+    interval = found.get("interval")
+    around = f" ({interval['low']:.1f} to {interval['high']:.1f})" if interval else ""
+    return f"{found['value']:.1f}{around}"

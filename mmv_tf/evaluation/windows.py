@@ -1,0 +1,159 @@
+"""Records to the windows that an evaluation looks at: several a record, evenly spaced, or random ones to train on."""
+
+import dataclasses
+import functools
+import types
+
+import tensorflow as tf
+
+from mmv_tf.inputs.clip import ClipMaker
+from mmv_tf.inputs.shard_reader import read_shard
+from mmv_tf.inputs.video import VideoInput
+from mmv_tf.records import schema
+
+LABEL_SEPARATOR = "\x1f"  # a control character, which no label holds
+_SOUND_RATE = 100.0  # windows of sound begin at multiples of 1 / 100 s
+
+
+def joined_labels(record) -> tf.Tensor:
+    """The labels of a parsed record in one string; their numbers where it names none."""
+    numbers = tf.strings.as_string(record["label"])
+    names = tf.cond(tf.size(record["label_name"]) > 0, lambda: record["label_name"], lambda: numbers)
+    return tf.strings.reduce_join(names, separator=LABEL_SEPARATOR)
+
+
+def whole_shards(found) -> list[tuple[str, int, int, int]]:
+    """All records of `shards.Shards`, as `Windows.dataset` takes them."""
+    return [(file, count, 0, count) for file, count in zip(found.files, found.counts, strict=True)]
+
+
+@functools.lru_cache(maxsize=32)
+def _traced(windows: "Windows"):
+    signature = [tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string)]
+    return tf.function(windows._function(), input_signature=signature, autograph=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """Which windows of a record are looked at, and how. Two that are equal give the same windows of the same records.
+
+    Attributes:
+      modality: 'video' [T,H,W,3] uint8, 'image' [H,W,3] uint8 (one frame a window), 'audio' [S] float32 waveform,
+        'text' string (window i is the record's i-th caption).
+      count: windows a record.
+      random: each at a random time, with a random crop and flip, a pure function of seed, key and number; otherwise
+        evenly spaced over the record (one: its middle) with the central crop.
+      num_frames, frame_rate: of a window of video; a stride of 2 in records of 25 frames/s is a rate of 12.5.
+      min_side, crop_size: pixels, as in VideoInput.
+      flip_probability, scale_jitter, colour_probability: of random windows, as in VideoInput; 0 is none of it.
+      seconds, sample_rate: of a window of sound.
+      seed: of random windows.
+    """
+
+    modality: str
+    count: int = 1
+    random: bool = False
+    num_frames: int = 1
+    frame_rate: float = 10.0
+    min_side: int = 224
+    crop_size: int = 224
+    flip_probability: float = 0.0
+    scale_jitter: float = 0.0
+    colour_probability: float = 0.0
+    seconds: float = 1.0
+    sample_rate: int = 48000
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.count < 1:
+            raise ValueError(f"an evaluation needs at least 1 window a record, not {self.count}")
+        if self.modality == "audio" and not round(self.seconds * _SOUND_RATE):
+            raise ValueError(f"a window of sound of {self.seconds} seconds is too short: give at least 0.01")
+
+    @classmethod
+    def as_in(cls, protocol, modality: str, count: int, random: bool = False, **more) -> "Windows":
+        """The windows of a protocol: all that it has under the names of the attributes above."""
+        names = {field.name for field in dataclasses.fields(cls)} - {"modality", "count", "random"} - set(more)
+        own = {name: getattr(protocol, name) for name in names if hasattr(protocol, name)}
+        return cls(modality, count, random, **own, **more)
+
+    def dataset(self, ranges) -> tf.data.Dataset:
+        """The windows of some records, in the order of the records, `count` for each.
+
+        Args:
+          ranges: list of (file, records that the file should hold, first record, record after the last one).
+        Returns:
+          dataset of dicts: 'input'; 'present' bool, whether the record has it ('input' is zeros or '' if not); 'key'
+          and 'labels' string, the labels joined by LABEL_SEPARATOR (numbers where a record names none); of text it is
+          the captions, `count` at most.
+        """
+        files, counts, begins, ends = zip(*ranges, strict=True)
+        numbers = [tf.constant(values, tf.int64) for values in (counts, begins, ends)]
+        stored = tf.data.Dataset.from_tensor_slices((tf.constant(files), *numbers)).flat_map(read_shard).prefetch(2)
+        window = self.function()
+
+        def numbered(serialized):
+            return tf.data.Dataset.from_tensors(serialized).repeat(self.count).enumerate()
+
+        return stored.flat_map(numbered).map(window, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def function(self):
+        """The function (number of the window, serialized record) -> element of `dataset`; one trace for all records."""
+        return _traced(self)
+
+    def _function(self):
+        cut = self._text if self.modality == "text" else self._clip(self.make_clips())
+
+        @tf.autograph.experimental.do_not_convert
+        def window(number, serialized):
+            record = schema.parse(serialized)
+            value, present = cut(number, serialized, record)
+            joined = joined_labels(record)
+            if self.modality == "text":
+                joined = tf.strings.reduce_join(record["text"][: self.count], separator=LABEL_SEPARATOR)
+            return {"input": value, "present": present, "key": record["key"], "labels": joined}
+
+        return window
+
+    def make_clips(self) -> ClipMaker:
+        """What cuts the windows of frames or sound."""
+        if self.modality == "audio":
+            frames, rate = round(self.seconds * _SOUND_RATE), _SOUND_RATE
+        else:
+            frames, rate = self.num_frames, self.frame_rate
+        video = VideoInput(
+            num_frames=frames,
+            frame_rate=rate,
+            min_side=self.min_side,
+            crop_size=self.crop_size,
+            scale_jitter=self.scale_jitter,
+            scale_jitter_probability=float(self.scale_jitter > 0),
+            flip_probability=self.flip_probability,
+            colour_probability=self.colour_probability,
+        )
+        if self.modality == "audio":
+            return ClipMaker(["audio"], video, types.SimpleNamespace(sample_rate=self.sample_rate), 1)
+        return ClipMaker(["video"], video, None, 1)
+
+    def _clip(self, clips: ClipMaker):
+        kind = "audio" if self.modality == "audio" else "video"
+
+        def cut(number, serialized, record):
+            if self.random:
+                # By the key, not by the place of the record: folds that share a clip see the same windows of it.
+                seed = tf.stack(
+                    [tf.constant(self.seed, tf.int64), tf.strings.to_hash_bucket_fast(record["key"], 2**62)]
+                )
+                seed = tf.random.experimental.stateless_fold_in(seed, number)
+                example = clips.training(serialized, tf.constant(0), seed)
+            else:
+                example = clips.evaluation(serialized, tf.cast(number, tf.int32), self.count)
+            value = example[kind]
+            return (value[0] if self.modality == "image" else value), example[f"{kind}_mask"]
+
+        return cut
+
+    def _text(self, number, serialized, record):
+        texts = tf.concat([record["text"], [""]], axis=0)
+        number = tf.minimum(tf.cast(number, tf.int32), tf.size(record["text"]))
+        return texts[number], number < tf.size(record["text"])

@@ -1,0 +1,74 @@
+"""Waveform to log-mel spectrogram; the same for training, export and search."""
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from mmv_tf.inputs.quiet import tensorflow_io
+
+LOG_FORMS = ("log1p_scaled", "log_offset")
+
+
+@gin.configurable
+class LogMel:
+    """Log-mel spectrogram of sound, from standard TensorFlow ops only: it can be part of an exported graph.
+
+    The defaults are MMV's: 80 bins up to 7600 Hz of a 48 kHz waveform, a 2048-sample Hann window every 1024 samples
+    (VATT's configuration names these as MMV's), zero padding at the end, so that 153600 samples give 150 frames.
+    Which logarithm MMV used is not published. `log1p_scaled`, log(1 + 10000 mel), is VATT's and BraVe's;
+    `log_offset`, log(mel + 1e-6), is DMVR's default.
+
+    Args:
+      sample_rate: Hz.
+      window: samples under the window, also the length of the FFT.
+      stride: samples from one frame to the next.
+      num_bins: mel bins, M.
+      min_frequency, max_frequency: edges of the mel filters, Hz.
+      log_form: 'log1p_scaled' or 'log_offset'.
+      normalize: map each clip to [0, 1] by its least and greatest value, as VATT does; silence becomes 0.
+
+    Raises:
+      ValueError: unknown log_form, or filters beyond half of the sample rate.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = 48000,
+        window: int = 2048,
+        stride: int = 1024,
+        num_bins: int = 80,
+        min_frequency: float = 80.0,
+        max_frequency: float = 7600.0,
+        log_form: str = "log1p_scaled",
+        normalize: bool = False,
+    ):
+        if log_form not in LOG_FORMS:
+            raise ValueError(f"LogMel.log_form is {log_form!r}; it can be {' or '.join(map(repr, LOG_FORMS))}.")
+        if not 0 <= min_frequency < max_frequency <= sample_rate / 2:
+            raise ValueError(
+                f"LogMel: the filters must lie between 0 and {sample_rate / 2:g} Hz (half of the sample rate), in "
+                f"order; they are {min_frequency:g} to {max_frequency:g} Hz."
+            )
+        self.sample_rate, self.window, self.stride = sample_rate, window, stride
+        self.num_bins, self.min_frequency, self.max_frequency = num_bins, min_frequency, max_frequency
+        self.log_form, self.normalize = log_form, normalize
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames T' that a waveform of `num_samples` gives."""
+        return -(-num_samples // self.stride)
+
+    def __call__(self, waveform: tf.Tensor) -> tf.Tensor:
+        """[B, S] float32 in [-1, 1] -> [B, T', M, 1] float32, T' = ceil(S / stride)."""
+        tfio = tensorflow_io()
+        magnitude = tfio.audio.spectrogram(waveform, self.window, self.window, self.stride)
+        mel = tfio.audio.melscale(magnitude, self.sample_rate, self.num_bins, self.min_frequency, self.max_frequency)
+        logarithm = tf.math.log1p(10000.0 * mel) if self.log_form == "log1p_scaled" else tf.math.log(mel + 1e-6)
+        if self.normalize:
+            low = tf.reduce_min(logarithm, [-2, -1], keepdims=True)
+            high = tf.reduce_max(logarithm, [-2, -1], keepdims=True)
+            logarithm = tf.math.divide_no_nan(logarithm - low, high - low)
+        return logarithm[..., None]
+
+    def zeros(self, batch_size: int, num_samples: int) -> np.ndarray:
+        """An input of the right shape, to build a network with."""
+        return np.zeros([batch_size, self.num_frames(num_samples), self.num_bins, 1], np.float32)

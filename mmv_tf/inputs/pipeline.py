@@ -1,0 +1,255 @@
+"""Files of records to batches: a dict of tensors (DESIGN.md section 5), deterministic and resumable by step number.
+
+    read and mix (training_examples) -> one clip of each record (clip_maker) -> batches, as networks take them (here)
+
+The batch: video [B, T, H, W, 3] float32 in [0, 1]; audio [B, T', M, 1] float32 log-mel; text [B, K, W] int32 word ids;
+video_mask, audio_mask [B] bool and text_mask [B, K] bool tell what a record has; label [B] int32, -1 for none; in
+training source [B] int32, the number of the source in `InputPipeline.sources`; in evaluation key [B] string. What is
+missing is zeros under a False mask.
+"""
+
+from collections.abc import Sequence
+
+import gin
+import tensorflow as tf
+
+from mmv_tf.inputs import shards
+from mmv_tf.inputs.audio import LogMel
+from mmv_tf.inputs.clip import ClipMaker
+from mmv_tf.inputs.examples import TrainingExamples
+from mmv_tf.inputs.faults import BadRecords, explain_data_error  # noqa: F401  (for users of the pipeline)
+from mmv_tf.inputs.mixture import Source, distinct_names
+from mmv_tf.inputs.shard_reader import read_shard
+from mmv_tf.inputs.text import Tokenizer
+from mmv_tf.inputs.video import VideoInput
+
+MODALITIES = ("video", "audio", "text")
+_BATCHES_AHEAD = 8  # of the step that is running; more than what the stages below and tf.distribute hold ready
+
+
+@gin.configurable
+class InputPipeline:
+    """Records to batches. Making one touches no file of records.
+
+    Args:
+      sources: what to train on; each batch holds every source in proportion to its weight. `source_names` has a name
+        for each, all different.
+      modalities: of 'video', 'audio', 'text': which of them a batch holds.
+      video, audio, text: a VideoInput, LogMel and Tokenizer; made with their gin settings if None.
+      max_candidates: K, how many narrations a clip has: those nearest in time.
+      readers: shards that are read side by side, over all hosts.
+      shuffle_window: records that a reader permutes among themselves, at most ...
+      shuffle_bytes: ... so many that all readers together hold about this much.
+      max_bad_records: records that training may leave out, on each host, because they cannot be read or decoded. Each
+        is logged, and in its place comes an example that lacks everything, so that all others stay where they are.
+        One more stops the run; so does the first with 0. Evaluation leaves out none.
+
+    Raises:
+      ValueError: unknown modality; two sources of one name; or a setting of the parts is wrong.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source] = (),
+        modalities: Sequence[str] = MODALITIES,
+        video: VideoInput | None = None,
+        audio: LogMel | None = None,
+        text: Tokenizer | None = None,
+        max_candidates: int = 5,
+        readers: int = 16,
+        shuffle_window: int = 256,
+        shuffle_bytes: float = 2**30,
+        max_bad_records: int = 0,
+    ):
+        for modality in modalities:
+            if modality not in MODALITIES:
+                known = ", ".join(map(repr, MODALITIES))
+                raise ValueError(f"InputPipeline.modalities has {modality!r}, which is unknown; there are {known}.")
+        if max_bad_records < 0:
+            raise ValueError(f"InputPipeline.max_bad_records = {max_bad_records} must be 0 or more.")
+        self.sources, self.modalities = tuple(sources), tuple(m for m in MODALITIES if m in modalities)
+        self.source_names = distinct_names(self.sources)
+        self.video = video or VideoInput()  # also says which span of time a clip is, so it is always there
+        self.audio = audio or (LogMel() if "audio" in modalities else None)
+        self.text = text or (Tokenizer() if "text" in modalities else None)
+        self.max_candidates, self.readers = max_candidates, readers
+        self.shuffle_window, self.shuffle_bytes = shuffle_window, shuffle_bytes
+        self.max_bad_records, self._bad_records = max_bad_records, BadRecords(max_bad_records)
+        self.clips = ClipMaker(self.modalities, self.video, self.audio, max_candidates)
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of sound in a clip."""
+        return self.clips.num_samples
+
+    @tf.autograph.experimental.do_not_convert  # nothing needs it, and it takes most of the time to build
+    def training_dataset(
+        self,
+        global_batch_size: int,
+        seed: int = 0,
+        start_step: int = 0,
+        input_context: tf.distribute.InputContext | None = None,
+    ) -> tf.data.Dataset:
+        """Endless batches for training, as `strategy.distribute_datasets_from_function` wants them.
+
+        The global batch of a step holds the same clips, augmented in the same way, whatever the number of hosts and
+        replicas, and whether the run was resumed (several hosts: if each source's part of the batch is a multiple of
+        their number; else the parts are rounded host by host).
+
+        Args:
+          global_batch_size: clips a step, over all replicas.
+          seed: of order and augmentation.
+          start_step: the step that the first batch is for.
+          input_context: which host this is; None is the only one, with one replica.
+        Returns:
+          dataset of batches (without 'key') of global_batch_size / number of replicas.
+        Raises:
+          ValueError: no sources, no files, or a batch size that replicas or hosts cannot share.
+        """
+        replicas = input_context.num_replicas_in_sync if input_context else 1
+        examples = self._training_examples(global_batch_size, seed, start_step, input_context).examples()
+        return self._batches(examples, global_batch_size // replicas, training=True)
+
+    @tf.autograph.experimental.do_not_convert
+    def find_fault(
+        self,
+        global_batch_size: int,
+        seed: int,
+        start_step: int,
+        num_steps: int,
+        input_context: tf.distribute.InputContext | None = None,
+    ) -> str | None:
+        """Looks for the first bad record of this host in the batches of some steps, and a few that are made ahead.
+
+        For errors that do not say which record they are about, such as those of decoding a JPEG.
+
+        Returns:
+          one line that names step, shard, record, key and reason; None if there is no bad record.
+        """
+        examples = self._training_examples(global_batch_size, seed, start_step, input_context)
+        found = examples.find_fault((num_steps + _BATCHES_AHEAD) * examples.batch)
+        if not found:
+            return None
+        number, line = found
+        return (
+            f"the batch after step {start_step + number // examples.batch}: {line}; preprocess again, take the shard "
+            "away, or say with InputPipeline.max_bad_records how many bad records may be left out"
+        )
+
+    @tf.autograph.experimental.do_not_convert
+    def keys_of_step(self, global_batch_size: int, seed: int, step: int) -> list[tuple[str, str, bool]]:
+        """(name of the source, key, whether some input is NaN or Inf) of each clip in the batch after `step`."""
+        examples = self._training_examples(global_batch_size, seed, step).examples().take(global_batch_size)
+        clips = []
+        for batch in examples.batch(8).map(self._finish_batch):
+            bad = tf.zeros_like(batch["source"], tf.bool)
+            for value in (value for value in batch.values() if value.dtype.is_floating):
+                bad |= tf.reduce_any(~tf.math.is_finite(value), axis=range(1, value.shape.rank))
+            for source, key, is_bad in zip(batch["source"].numpy(), batch["key"].numpy(), bad.numpy(), strict=True):
+                clips.append((self.source_names[source], key.decode(errors="replace"), bool(is_bad)))
+        return clips
+
+    @property
+    def bad_records(self) -> list[dict]:
+        """The records that this process has left out: see `mmv_tf.inputs.faults.BadRecords.as_list`."""
+        return self._bad_records.as_list()
+
+    def _training_examples(self, global_batch_size, seed=0, start_step=0, input_context=None):
+        context = input_context or tf.distribute.InputContext()
+        hosts, replicas = context.num_input_pipelines, context.num_replicas_in_sync
+        if global_batch_size % replicas or global_batch_size % hosts:
+            raise ValueError(
+                f"a batch of {global_batch_size} cannot be shared by {replicas} replicas on {hosts} hosts evenly"
+            )
+        return TrainingExamples(
+            sources=self.sources,
+            names=self.source_names,
+            clips=self.clips,
+            batch=global_batch_size // hosts,
+            seed=seed,
+            start_step=start_step,
+            host=context.input_pipeline_id,
+            hosts=hosts,
+            readers=self.readers,
+            window=self.shuffle_window,
+            window_bytes=self.shuffle_bytes,
+            bad_records=self._bad_records if self.max_bad_records else None,
+        )
+
+    @tf.autograph.experimental.do_not_convert  # nothing needs it, and it takes most of the time to build
+    def evaluation_dataset(self, pattern, batch_size: int, num_clips: int = 1) -> tf.data.Dataset:
+        """All records once, in the order of their files, without augmentation.
+
+        Args:
+          pattern: glob of shards, or several.
+          batch_size: records in a batch; the last one may be smaller.
+          num_clips: clips a record, evenly spaced over it; with one, the middle.
+        Returns:
+          dataset of batches with 'key'; the first dimension is records x num_clips, clips of a record side by side.
+        Raises:
+          ValueError: no file matches.
+        """
+        found = shards.find(pattern)
+        counts = tf.constant(found.counts, tf.int64)
+        files = tf.data.Dataset.from_tensor_slices((tf.constant(found.files), counts, tf.zeros_like(counts), counts))
+        clips = files.flat_map(read_shard).flat_map(
+            lambda serialized: tf.data.Dataset.from_tensors(serialized).repeat(num_clips).enumerate()
+        )
+        dataset = clips.map(
+            lambda clip, serialized: self.clips.evaluation(serialized, clip, num_clips),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        return self._batches(dataset, batch_size * num_clips, training=False)
+
+    def zeros(self, batch_size: int) -> dict[str, tf.Tensor]:
+        """A training batch of nothing, with the right shapes and types: to build a model with."""
+        example = {
+            "video": tf.zeros((batch_size, *self.video.shape), tf.uint8),
+            "audio": tf.zeros([batch_size, self.num_samples]),
+            "text": tf.fill([batch_size, self.max_candidates], ""),
+            "video_mask": tf.ones([batch_size], tf.bool),
+            "audio_mask": tf.ones([batch_size], tf.bool),
+            "label": tf.fill([batch_size], -1),
+            "source": tf.zeros([batch_size], tf.int32),
+        }
+        absent = set(MODALITIES) - set(self.modalities)
+        return self._finish_batch({k: v for k, v in example.items() if k.removesuffix("_mask") not in absent})
+
+    def element_spec(self, batch_size: int) -> dict[str, tf.TensorSpec]:
+        """Shapes and types of a training batch."""
+        return {name: tf.TensorSpec(value.shape, value.dtype) for name, value in self.zeros(batch_size).items()}
+
+    def save_vocabulary(self, path: str) -> None:
+        """Writes the vocabulary as a file, if text is a modality."""
+        if "text" in self.modalities:
+            self.text.save(path)
+
+    def _batches(self, dataset, batch_size, training):
+        def finish(batch):
+            if training:  # accelerators know no strings
+                batch = {name: value for name, value in batch.items() if name != "key"}
+            return self._finish_batch(batch)
+
+        dataset = dataset.batch(batch_size, drop_remainder=training, num_parallel_calls=2, deterministic=True)
+        # Frames wait as uint8, a quarter of what they are as float32.
+        dataset = dataset.prefetch(2)
+        dataset = dataset.map(finish, num_parallel_calls=2, deterministic=True).prefetch(1)
+        options = tf.data.Options()
+        options.deterministic = True
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        return dataset.with_options(options)
+
+    def _finish_batch(self, batch):
+        """What is best done for a whole batch: frames to float32, sound to log-mel, text to word ids."""
+        batch = dict(batch)
+        if "video" in self.modalities:
+            batch["video"] = self.video.to_float(batch["video"])
+        if "audio" in self.modalities:
+            # The log-mel of silence can be other than zero; what is missing is zeros.
+            present = tf.cast(batch["audio_mask"], tf.float32)[:, None, None, None]
+            batch["audio"] = self.audio(batch["audio"]) * present
+        if "text" in self.modalities:
+            batch["text"] = self.text(batch["text"])
+            batch["text_mask"] = tf.reduce_any(batch["text"] > 0, axis=-1)
+        return batch

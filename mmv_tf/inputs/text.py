@@ -1,0 +1,95 @@
+"""Text to word ids; the same for training, export and search."""
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from mmv_tf.records import vocabulary as vocabularies
+
+# RE2. Everything but letters, digits, marks and apostrophes separates words; so do apostrophes at the edges of a word.
+_SEPARATORS = r"[^\p{L}\p{N}\p{M}']+"
+_WORD_START = r"(^| )'+"
+_WORD_END = r"('s|')*( |$)"  # the possessive s goes, too
+_CURLY_APOSTROPHES = "[\u2018\u2019\u02bc]"
+
+
+@gin.configurable
+class Tokenizer(tf.Module):
+    """Sentences to word ids: lower case, no punctuation, no stop words, no unknown words, cut or padded to `max_words`.
+
+    As in MMV (and MIL-NCE), whose text network takes 16 ids and knows no order of words. Runs in a graph of standard
+    TensorFlow ops: the words are constants of the graph, so an export needs no other file and no tensorflow_text.
+
+    Args:
+      vocabulary: file of one word a line, or the words. Upper and lower case are one; the first of equal words counts.
+      max_words: W, length of the output.
+      remove_stop_words: leave out `mmv_tf.vocabulary.STOP_WORDS`.
+      max_bytes: what lies beyond so many bytes of a text is not looked at.
+
+    Raises:
+      ValueError: no vocabulary, one of stop words only, or a bad vocabulary file (see `records.vocabulary.read`).
+    """
+
+    def __init__(
+        self,
+        vocabulary: str | tuple[str, ...] = (),
+        max_words: int = 16,
+        remove_stop_words: bool = True,
+        max_bytes: int = 4096,
+    ):
+        super().__init__(name="tokenizer")
+        if not vocabulary:
+            raise ValueError(
+                "Tokenizer.vocabulary is not set: give --gin_param=\"VOCABULARY='vocabulary.txt'\", a file of one word "
+                "a line (`python -m mmv_tf.vocabulary --records DIR --output FILE` makes one), or leave the text out."
+            )
+        words = vocabularies.read(vocabulary) if isinstance(vocabulary, str) else tuple(vocabulary)
+        self.max_words, self.max_bytes = max_words, max_bytes
+        self._words = np.array(words, object)  # an array: tf.Module would track 65,536 entries of a tuple
+        ids = {}
+        for number, word in enumerate(words, start=1):
+            ids.setdefault(word.lower(), number)
+        # A stop word has an id, so that line numbers and ids stay in step, but no text ever gives it.
+        ids = {word: i for word, i in ids.items() if not (remove_stop_words and word in vocabularies.STOP_WORDS)}
+        if not ids:
+            raise ValueError(
+                f"Tokenizer.vocabulary holds stop words only ({', '.join(words[:5])}): no text gives an id."
+            )
+        entries = tf.lookup.KeyValueTensorInitializer(
+            tf.constant(list(ids), tf.string), tf.constant(list(ids.values()), tf.int32)
+        )
+        self._table = tf.lookup.StaticHashTable(entries, default_value=0)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The vocabulary; word i has the id i + 1."""
+        return tuple(self._words)
+
+    @property
+    def num_ids(self) -> int:
+        """Ids that can come out, 0 included."""
+        return len(self._words) + 1
+
+    def save(self, path: str) -> None:
+        """Writes the vocabulary as a file."""
+        vocabularies.write(self._words, path)
+
+    def __call__(self, text: tf.Tensor) -> tf.Tensor:
+        """Strings [...] (UTF-8; bad bytes separate words) -> int32 [..., W], 0 after the last word."""
+        import tensorflow_text
+
+        text = tf.convert_to_tensor(text, tf.string)
+        shape = tf.shape(text)
+        flat = tf.reshape(tf.strings.substr(text, 0, self.max_bytes), [-1])
+        flat = tf.strings.regex_replace(flat, r"\x00", " ")  # strings.lower would end the text there
+        flat = tf.strings.lower(flat, encoding="utf-8")
+        flat = tf.strings.regex_replace(flat, _CURLY_APOSTROPHES, "'")
+        flat = tf.strings.regex_replace(flat, _SEPARATORS, " ")
+        flat = tf.strings.regex_replace(flat, _WORD_END, " ")
+        flat = tf.strings.regex_replace(flat, _WORD_START, " ")
+        ids = tf.ragged.map_flat_values(self._table.lookup, tf.strings.split(flat))
+        known = tf.ragged.boolean_mask(ids, ids > 0)
+        ids, _ = tensorflow_text.pad_model_inputs(known, self.max_words)
+        ids = tf.reshape(ids, tf.concat([shape, [self.max_words]], axis=0))
+        ids.set_shape(text.shape.concatenate(self.max_words))
+        return ids

@@ -1,0 +1,189 @@
+"""Stored JPEG frames to clips: sample, decode, preprocess (the words of DMVR); the same for training and evaluation.
+
+Every random choice is a pure function of the seed that a record is given, one choice a clip, so all frames agree.
+"""
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from mmv_tf.inputs import quiet
+
+_REDUCTIONS = (1, 2, 4, 8)  # libjpeg decodes at these fractions of the size, faster and without aliasing
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_RGB_TO_YIQ = np.array([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]], np.float32)
+_YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ).astype(np.float32)
+
+
+@gin.configurable
+class VideoInput:
+    """Turns the JPEG frames of one record into clips [num_frames, crop_size, crop_size, 3] uint8 (see to_float).
+
+    Training: scale jitter, resize to min_side, random crop, flip, colour; evaluation: resize, centre crop. The steps
+    and ranges are those of MMV (paper section 4.1; DMVR and VATT publish the same ones in code).
+
+    Args:
+      num_frames: T.
+      frame_rate: Hz; frames nearest in time are taken from records of other rates.
+      min_side: pixels of the shorter side after resizing.
+      crop_size: pixels of the square crop, at most min_side.
+      scale_jitter: height and width are scaled independently by 1 - scale_jitter .. 1 + scale_jitter before resizing.
+      scale_jitter_probability, flip_probability, colour_probability: of each augmentation.
+      brightness: greatest change, as a part of the full range.
+      saturation, contrast: greatest change of the factor (0.4: from 0.6 to 1.4).
+      hue: greatest turn, as a part of the full circle.
+      jit_compile: run the colour step as one XLA loop; several times faster on CPU.
+
+    Raises:
+      ValueError: crop_size above min_side, or a number that must be positive is not.
+    """
+
+    def __init__(
+        self,
+        num_frames: int = 32,
+        frame_rate: float = 10.0,
+        min_side: int = 224,
+        crop_size: int = 200,
+        scale_jitter: float = 0.2,
+        scale_jitter_probability: float = 0.8,
+        flip_probability: float = 0.5,
+        colour_probability: float = 0.8,
+        brightness: float = 32 / 255,
+        saturation: float = 0.4,
+        contrast: float = 0.4,
+        hue: float = 0.2,
+        jit_compile: bool = True,
+    ):
+        for name, value in (("num_frames", num_frames), ("frame_rate", frame_rate), ("crop_size", crop_size)):
+            if value <= 0:
+                raise ValueError(f"VideoInput.{name} = {value} must be positive.")
+        if crop_size > min_side:
+            raise ValueError(f"VideoInput.crop_size = {crop_size} is more than VideoInput.min_side = {min_side}.")
+        self.num_frames, self.frame_rate, self.min_side, self.crop_size = num_frames, frame_rate, min_side, crop_size
+        self.scale_jitter, self.scale_jitter_probability = scale_jitter, scale_jitter_probability
+        self.flip_probability, self.colour_probability = flip_probability, colour_probability
+        self.brightness, self.saturation, self.contrast, self.hue = brightness, saturation, contrast, hue
+        self._change_colour = tf.function(self._colour, jit_compile=jit_compile, autograph=False)
+        self.to_float = tf.function(_to_float, jit_compile=jit_compile, autograph=False)
+
+    @property
+    def seconds(self) -> float:
+        """Span of a clip."""
+        return self.num_frames / self.frame_rate
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of a clip: [T, H, W, 3]."""
+        return (self.num_frames, self.crop_size, self.crop_size, 3)
+
+    def random_start(self, stored_frames: tf.Tensor, stored_rate: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Index of the first frame of a training clip, scalar int32; uniform over those that leave room for a clip."""
+        last = self._last_start(stored_frames, stored_rate)
+        return tf.random.stateless_uniform([], seed, minval=0, maxval=last + 1, dtype=tf.int32)
+
+    def spaced_starts(self, stored_frames: tf.Tensor, stored_rate: tf.Tensor, num_clips: int) -> tf.Tensor:
+        """Indices of the first frames of evaluation clips, int32 [num_clips]: evenly spaced, or the middle for one."""
+        last = self._last_start(stored_frames, stored_rate)
+        if num_clips == 1:
+            return (last // 2)[None]
+        return tf.cast(tf.linspace(0.0, tf.cast(last, tf.float32), num_clips), tf.int32)
+
+    def _last_start(self, stored_frames, stored_rate):
+        span = tf.math.ceil(self.num_frames * stored_rate / self.frame_rate - 1e-3)
+        return tf.maximum(0, stored_frames - tf.cast(span, tf.int32))
+
+    def sample(self, jpegs: tf.Tensor, stored_rate: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+        """The frames of a clip, still encoded: [stored] string -> [T] string. Too short a record is repeated."""
+        steps = tf.range(self.num_frames, dtype=tf.float32) * (stored_rate / self.frame_rate)
+        return tf.gather(jpegs, (start + tf.cast(steps + 1e-3, tf.int32)) % tf.size(jpegs))
+
+    def training_clip(self, jpegs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Decodes and augments sampled frames: [T] string, seed [2] integer -> [T, H, W, 3] uint8."""
+        draw = tf.random.stateless_uniform([16], seed)
+        size = tf.io.extract_jpeg_shape(jpegs[0])[:2]
+        window = self._random_window(tf.cast(size, tf.float32), draw[:5])
+        frames = self._decode(jpegs, tf.reduce_min(window[2:]) // self.crop_size)
+        scale = tf.cast(tf.shape(frames)[1:3], tf.float32) / tf.cast(size, tf.float32)
+        begin, extent = _whole_pixels(window, scale, tf.shape(frames)[1:3])
+        frames = tf.slice(frames, [0, begin[0], begin[1], 0], [-1, extent[0], extent[1], -1])
+        # The kernel for float32 is faster than the one for uint8.
+        frames = tf.image.resize(tf.cast(frames, tf.float32), [self.crop_size, self.crop_size])
+        frames = tf.ensure_shape(frames, self.shape)
+        if self.colour_probability:
+            frames = self._change_colour(frames, draw[6:11])
+        else:  # whose compilation takes seconds
+            frames = tf.cast(frames + 0.5, tf.uint8)
+        return tf.cond(draw[5] < self.flip_probability, lambda: _flip(frames), lambda: frames)
+
+    def _decode(self, jpegs, reduction):
+        """[T] string -> [T, h, w, 3] uint8, at 1 / 2, 4 or 8 of the size where the clip is so many times smaller."""
+
+        def decode(ratio):
+            # Written out, not looped over: fewer dispatches, and the frames of a clip can be decoded side by side.
+            return lambda: tf.stack(
+                [tf.io.decode_jpeg(jpegs[i], channels=3, ratio=ratio) for i in range(self.num_frames)]
+            )
+
+        branch = tf.reduce_sum(tf.cast(reduction >= tf.constant(_REDUCTIONS[1:], reduction.dtype), tf.int32))
+        return tf.switch_case(branch, [decode(ratio) for ratio in _REDUCTIONS])
+
+    def _random_window(self, size, draw):
+        """The part of the stored frame that training sees, float32 [top, left, height, width] in stored pixels.
+
+        Scale jitter, resize_smallest and crop, one after the other, are one change of coordinates: the frame is
+        resampled once, where the reference resamples it twice.
+        """
+        jitter = 1.0 + self.scale_jitter * (2.0 * draw[1:3] - 1.0)
+        scale = tf.where(draw[0] < self.scale_jitter_probability, jitter, tf.ones([2]))
+        scale *= self.min_side / tf.reduce_min(size * scale)
+        extent = tf.minimum(self.crop_size / scale, size)
+        return tf.concat([draw[3:5] * (size - extent), extent], axis=0)
+
+    def _colour(self, frames, draw):
+        """Colour augmentation: [T, H, W, 3] float32 in [0, 255], draws [5] -> [T, H, W, 3] uint8.
+
+        Brightness, contrast, saturation and hue are all linear here, so they are one matrix, and their order does not
+        matter. The reference turns hue and saturation in HSV space, frame by frame, which takes longer than decoding;
+        here they act on the chroma of YIQ. Contrast is about the mean of some pixels of the clip, not of each frame.
+        """
+        symmetric = 2.0 * draw - 1.0
+        on = tf.cast(draw[0] < self.colour_probability, tf.float32)
+        brightness = on * self.brightness * symmetric[1]
+        saturation = 1.0 + on * self.saturation * symmetric[2]
+        contrast = 1.0 + on * self.contrast * symmetric[3]
+        angle = on * self.hue * symmetric[4] * (2 * np.pi)
+        c, s = saturation * tf.cos(angle), saturation * tf.sin(angle)
+        chroma = tf.reshape(tf.stack([1.0, 0.0, 0.0, 0.0, c, -s, 0.0, s, c]), [3, 3])
+        matrix = tf.matmul(_YIQ_TO_RGB, tf.matmul(chroma, _RGB_TO_YIQ))
+        mean = tf.reduce_mean(frames[::4, ::8, ::16], axis=[0, 1, 2])
+        offset = (1.0 - contrast) * tf.linalg.matvec(matrix, mean) + 255.0 * brightness
+        matrix *= contrast
+        # Written out by channel, which XLA turns into one vector loop.
+        red, green, blue = tf.unstack(frames, axis=-1)
+        channels = [matrix[i, 0] * red + matrix[i, 1] * green + matrix[i, 2] * blue + offset[i] for i in range(3)]
+        return tf.cast(tf.clip_by_value(tf.stack(channels, axis=-1), 0.0, 255.0) + 0.5, tf.uint8)
+
+    def evaluation_clip(self, jpegs: tf.Tensor) -> tf.Tensor:
+        """Decodes sampled frames and takes the centre: [T] string -> [T, H, W, 3] uint8."""
+        ops = quiet.preprocess_ops_3d()
+        frames = self._decode(jpegs, tf.reduce_min(tf.io.extract_jpeg_shape(jpegs[0])[:2]) // self.min_side)
+        frames = ops.resize_smallest(tf.cast(frames, tf.float32), self.min_side)
+        frames = ops.crop_image(frames, self.crop_size, self.crop_size)
+        return tf.cast(tf.ensure_shape(frames, self.shape) + 0.5, tf.uint8)
+
+
+def _whole_pixels(window, scale, size):
+    """[top, left, height, width] in stored pixels -> begin [2], extent [2] int32 in decoded pixels, inside `size`."""
+    extent = tf.clip_by_value(tf.cast(tf.round(window[2:] * scale), tf.int32), 1, size)
+    begin = tf.clip_by_value(tf.cast(tf.round(window[:2] * scale), tf.int32), 0, size - extent)
+    return begin, extent
+
+
+def _flip(frames):
+    """Left to right, [T, H, W, 3]. TensorFlow has a fast kernel for one image, and rows of all frames make one."""
+    rows = tf.reshape(frames, [-1, frames.shape[2], 3])
+    return tf.reshape(tf.reverse(rows, [1]), frames.shape)
+
+
+def _to_float(frames):
+    return tf.cast(frames, tf.float32) * (1 / 255)

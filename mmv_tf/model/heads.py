@@ -1,0 +1,56 @@
+"""Projection heads: the layers behind `graph.Head`."""
+
+import keras
+
+from mmv_tf.backbones.batch_norm import BatchNorm
+from mmv_tf.backbones.layers import fan_in_normal
+from mmv_tf.model.graph import Head
+
+
+class _DenseBeforeNorm(keras.layers.Dense):
+    """A dense layer whose bias is kept (released weights have one) and not trained.
+
+    A batch norm behind it takes any bias away again, so its gradient is zero. In floating point it is noise, which
+    Adam blows up to steps of the size of the learning rate; they differ from machine to machine, and the moving
+    averages follow them late.
+    """
+
+    def call(self, inputs, training=None):
+        return keras.ops.matmul(inputs, self.kernel) + keras.ops.stop_gradient(self.bias)
+
+
+def _dense(units: int, name: str, before_norm: bool, use_bias: bool = True) -> keras.layers.Dense:
+    layer = _DenseBeforeNorm if before_norm and use_bias else keras.layers.Dense
+    return layer(units, use_bias=use_bias, kernel_initializer=fan_in_normal(), name=name)
+
+
+@keras.saving.register_keras_serializable("mmv_tf")
+class ProjectionHead(keras.layers.Layer):
+    """A head of the graph: [..., D] -> [..., dim] (reference: mm_embeddings.py, `_get_pair_embedding_heads`).
+
+    activation -> (dense -> batch norm -> ReLU) for each hidden width -> dense -> batch norm, the last one optional.
+    The bias of the last dense layer is left out only where hidden layers and a batch norm stand around it, as in
+    the released networks.
+    """
+
+    def __init__(self, head: Head, dim: int, **kwargs):
+        super().__init__(**kwargs)
+        self.head = head
+        self.dim = dim
+        self.activation_norm = BatchNorm(name="activation_norm") if head.activation == "bnrelu" else None
+        self.hidden = [_dense(width, f"hidden_{i}", before_norm=True) for i, width in enumerate(head.hidden)]
+        self.hidden_norms = [BatchNorm(name=f"hidden_norm_{i}") for i in range(len(head.hidden))]
+        use_bias = not (head.hidden and head.batch_norm)
+        self.projection = _dense(dim, "projection", before_norm=head.batch_norm, use_bias=use_bias)
+        self.norm = BatchNorm(name="norm") if head.batch_norm else None
+
+    def call(self, inputs, training=False):
+        x = inputs
+        if self.activation_norm is not None:
+            x = self.activation_norm(x, training=training)
+        if self.head.activation:
+            x = keras.ops.relu(x)
+        for dense, norm in zip(self.hidden, self.hidden_norms, strict=True):
+            x = keras.ops.relu(norm(dense(x), training=training))
+        x = self.projection(x)
+        return x if self.norm is None else self.norm(x, training=training)

@@ -1,0 +1,220 @@
+"""MMV: backbones, a modality graph and its losses as one keras.Model with a custom train step."""
+
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from mmv_tf.backbones import batch_norm
+from mmv_tf.common import replicas
+from mmv_tf.common.configurable import configurable
+from mmv_tf.model import accumulation, losses, step_logs
+from mmv_tf.model.graph import Graph
+from mmv_tf.model.heads import ProjectionHead
+
+
+def _gather(tensor: tf.Tensor) -> tf.Tensor:
+    """[b, ...] on each replica -> [B, ...] in replica order, with an exact gradient; as it is on one replica."""
+    replica = replicas.context()
+    return tensor if replica is None else replica.all_gather(tensor, axis=0)
+
+
+def _on_present(backbone, inputs: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """`backbone` in training mode on the samples that are there, and zeros for the others.
+
+    The same as all samples under `batch_norm.present(mask)`, with half the time of a small network on a CPU: batch norm
+    has a fast kernel there, which cannot weigh samples.
+    """
+    some = tf.reduce_any(mask)
+    # Where nothing is there at all, one row stands in, since a network needs some input. It leaves no trace.
+    rows = tf.where(mask | (~some & (tf.range(tf.size(mask)) == 0)))
+    with batch_norm.averages_frozen_unless(some):
+        present = backbone(tf.gather(inputs, rows[:, 0]), training=True)
+    return tf.ensure_shape(
+        tf.scatter_nd(rows, present, tf.cast([tf.size(mask), present.shape[-1]], tf.int64)),
+        [mask.shape[0], present.shape[-1]],
+    )
+
+
+@configurable
+class MMV(keras.Model):
+    """A MultiModal Versatile network (paper section 3).
+
+    Args:
+      backbones: {modality: layer}; each maps its modality to a representation [B, D].
+      graph: the modality graph. Its modalities must be those of `backbones`.
+      micro_batches: parts in which a replica's batch passes through the backbones in training, one after the other, to
+        save memory; the losses still compare everything with everything (see mmv_tf.model.accumulation).
+
+    Raises:
+      ValueError: the graph uses a modality that has no backbone, or a backbone is not in the graph.
+    """
+
+    def __init__(self, backbones: Mapping[str, keras.layers.Layer], graph: Graph, micro_batches: int = 1, **kwargs):
+        super().__init__(**kwargs)
+        if micro_batches < 1:
+            raise ValueError(f"MMV.micro_batches = {micro_batches} must be at least 1.")
+        missing = sorted(set(graph.modalities) - set(backbones))
+        unused = sorted(set(backbones) - set(graph.modalities))
+        if missing:
+            raise ValueError(f"The graph uses the modality {missing[0]!r}, and MMV.backbones has none for it.")
+        if unused:
+            raise ValueError(f"MMV.backbones has {unused[0]!r}, and no head of the graph starts there.")
+        self.graph = graph
+        self.micro_batches = micro_batches
+        self.source_names: tuple[str, ...] = ()  # of the data, where losses are to be logged source by source
+        self.backbones = dict(backbones)
+        self.heads = {
+            str(head): ProjectionHead(head, graph.spaces[head.space], name=f"{head.source}_to_{head.space}")
+            for head in graph.heads
+        }
+
+    def embed(self, batch: Mapping[str, tf.Tensor], training: bool = False) -> dict[str, dict[str, tf.Tensor]]:
+        """Embeds any subset of the modalities.
+
+        Args:
+          batch: the dict of DESIGN.md section 5; other keys (masks, labels) are not looked at. video [B,T,H,W,3] in
+            [0,1], audio [B,T',M,1] log-mel, text [B,W] or [B,K,W] word ids.
+          training: with batch statistics, and only the spaces that some pair needs.
+
+        Returns:
+          {modality: {'repr': [B,D], space: [B,d], ...}}, raw (not normalised); [B,K,...] for K candidate texts.
+        """
+        return {m: self.embed_modality(m, batch[m], training) for m in self.graph.modalities if m in batch}
+
+    def embed_modality(self, modality: str, inputs: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        """`embed` for one modality: {'repr': [B,D], space: [B,d], ...}."""
+        return self.embed_repr(modality, self.backbones[modality](inputs, training=training), training)
+
+    def embed_repr(
+        self, modality: str, representation: tf.Tensor, training: bool = False, every_space: bool = False
+    ) -> dict[str, tf.Tensor]:
+        """The heads alone: from a representation [B,D] to {'repr': [B,D], space: [B,d], ...}.
+
+        With `every_space`, training mode too gives the spaces that no pair needs, with the moving averages of their
+        heads and without a change to them.
+        """
+        embeddings = {"repr": representation}
+        trained = self.graph.training_spaces(modality)
+        spaces = self.graph.spaces_of(modality) if every_space or not training else trained
+        for space in spaces:  # in the order of their paths: a space comes after those that it is made from
+            head = self.graph.path(modality, space)[-1]
+            source = embeddings["repr" if head.source == modality else head.source]
+            embeddings[space] = self.heads[str(head)](source, training=training and space in trained)
+        return embeddings
+
+    def call(self, batch, training=False):
+        return self.embed(batch, training=training)
+
+    def build_by_call(self, batch: Mapping[str, tf.Tensor]) -> None:
+        """Makes all variables, also of heads that training leaves out (use inside `strategy.scope()`)."""
+        self.embed(batch, training=False)
+        self.built = True
+
+    def named_variables(self) -> dict[str, keras.Variable]:
+        """{stable name: variable}, such as 'video/Mixed_3b/.../kernel' or 'va -> vat/projection/bias'.
+
+        A name is the part's own (modality or head) and the path below it: the path's first component is a name that
+        Keras numbers by what else the process has made.
+
+        Raises:
+          ValueError: two variables of a backbone have the same path; its layers need names of their own.
+        """
+        named = {}
+        for part, layer in [*self.backbones.items(), *self.heads.items()]:
+            for variable in layer.variables:
+                name = f"{part}/{variable.path.partition('/')[2]}"
+                if name in named:
+                    raise ValueError(
+                        f"Two variables are called {name!r}: give the layers inside {part!r} distinct names."
+                    )
+                named[name] = variable
+        return named
+
+    def represent(self, batch: Mapping[str, tf.Tensor], training: bool = False) -> dict[str, tf.Tensor]:
+        """The backbones alone: {modality: [B,D]}. In training, what is missing does not enter batch statistics."""
+        representations = {}
+        for modality in (m for m in self.graph.modalities if m in batch):
+            backbone, inputs, mask = self.backbones[modality], batch[modality], batch.get(f"{modality}_mask")
+            if not training or mask is None:
+                representations[modality] = backbone(inputs, training=training)
+            elif replicas.context() is None and not self.jit_compile and len(mask.shape) == 1:
+                representations[modality] = _on_present(backbone, inputs, mask)
+            else:
+                # With shapes that are known beforehand, as XLA and TPUs need them.
+                with batch_norm.present(mask):
+                    representations[modality] = backbone(inputs, training=True)
+        return representations
+
+    def compute_losses(self, batch: Mapping[str, tf.Tensor], training: bool = False):
+        """The weighted loss of a batch, and what to log.
+
+        Returns:
+          total: scalar, this replica's share of the loss of the global batch.
+          logs: {name: (sum, weight)} of this replica, see `log_names`. Summed over replicas, and over steps, their
+            quotients are means.
+        """
+        return self.compute_losses_of(self.represent(batch, training), batch, training)
+
+    def compute_losses_of(self, representations: Mapping[str, tf.Tensor], batch, training: bool = False):
+        """`compute_losses` from what `represent` has given; of the batch it needs masks and 'source' only."""
+        sides = {}
+        for modality, representation in representations.items():
+            with batch_norm.present(batch.get(f"{modality}_mask")):
+                embeddings = self.embed_repr(modality, representation, training)
+            for space in self.graph.compared_spaces(modality):  # gathered once, however many pairs use it
+                sides[modality, space] = self._side(embeddings[space], batch, modality)
+        total, logs = 0.0, {}
+        for pair in self.graph.pairs:
+            compared = pair.loss(sides[pair.first, pair.space], sides[pair.second, pair.space])
+            total += pair.weight * compared.share()
+            logs.update(step_logs.of_pair(self.graph.pair_name(pair), compared, self.source_names, batch.get("source")))
+        for (modality, space), side in sides.items():
+            logs.update(step_logs.of_embeddings(f"{modality}/{space}", side))
+        return total, {"total_loss": step_logs.of_share(total), **logs}
+
+    def _side(self, embeddings, batch, modality: str) -> losses.Embeddings:
+        single = losses.Embeddings.single(embeddings, batch.get(f"{modality}_mask"))
+        replica = replicas.context()
+        number = 0 if replica is None else replica.replica_id_in_sync_group
+        # float32 before the gather: the masks and the losses are float32, and bfloat16 would round the embeddings.
+        local = ops.cast(single.local, "float32")
+        mask = tf.cast(_gather(tf.cast(single.mask, tf.int32)), tf.bool)
+        return losses.Embeddings(local, single.mask, _gather(local), mask, number * tf.shape(local)[0])
+
+    @property
+    def log_names(self) -> list[str]:
+        """The names of a step's logs, in order (see mmv_tf.model.step_logs)."""
+        return step_logs.names(self.graph, self.source_names)
+
+    @tf.autograph.experimental.do_not_convert  # nothing needs it, and it takes a quarter of the time to trace
+    def take_step(self, batch) -> tf.Tensor:
+        """One optimiser step in a replica context.
+
+        Returns:
+          [len(log_names), 2] float32: sum and weight of every log over the global batch, equal on all replicas.
+        """
+        variables = self.trainable_variables
+        gradients, logs = accumulation.gradients(self, batch, variables, self.micro_batches)
+        # Heads that only inference uses have no gradient.
+        used = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+        gradients, variables = [g for g, _ in used], [v for _, v in used]
+        if replicas.context() is not None:
+            # Summed here and not by the optimiser, which would clip the replicas' parts one by one. The losses are
+            # shares of one mean, so that the sum is exact.
+            gradients = replicas.total(gradients)
+            self.optimizer._all_reduce_sum_gradients = list
+        self.optimizer.apply(gradients, variables)
+        norm = tf.linalg.global_norm(gradients) / replicas.count()
+        return step_logs.sum_over_replicas({**logs, "gradient_norm": step_logs.of_share(norm)})
+
+    def train_step(self, batch):
+        """One optimiser step, for `fit`: {name: mean over the global batch}. NaN where nothing is there to average."""
+        return self._means(self.take_step(batch))
+
+    def test_step(self, batch):
+        return self._means(step_logs.sum_over_replicas(self.compute_losses(batch, training=False)[1]))
+
+    def _means(self, sums):
+        return dict(zip(self.log_names, tf.unstack(sums[:, 0] / sums[:, 1]), strict=False))

@@ -1,0 +1,79 @@
+"""What a training step says of itself: {name: (sum, weight)}, which add up over replicas and steps to means.
+
+total_loss                          the weighted sum of the pairs
+loss/<pair>                         mean over the samples that have both modalities
+loss/<pair>/<source>                the same over the samples of one source, where a run mixes several
+accuracy/<pair>, .../_reverse       in-batch retrieval at 1: the second modality by the first, and the reverse
+similarity/<pair>/positive          over temperature, with itself (best candidate); `negative`: mean with all others
+norm/<modality>/<space>             mean length of the embeddings
+spread/<modality>/<space>           square root of the variance of the normalised embeddings of the global batch, summed
+                                    over dimensions: 1 where they point everywhere, 0 where they have collapsed
+gradient_norm                       of the gradient of the global batch
+"""
+
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+
+from mmv_tf.common import replicas
+from mmv_tf.model.graph import Graph
+from mmv_tf.model.losses import Compared, Embeddings
+
+Logs = dict[str, tuple[tf.Tensor, tf.Tensor]]
+
+
+def names(graph: Graph, sources: Sequence[str]) -> list[str]:
+    """The names of a step's logs, in order."""
+    pairs = [n for pair in graph.pairs for n in _pair_names(graph.pair_name(pair), sources)]
+    spaces = [f"{m}/{space}" for m in graph.modalities for space in graph.compared_spaces(m)]
+    return ["total_loss", *pairs, *(f"{what}/{s}" for s in spaces for what in ("norm", "spread")), "gradient_norm"]
+
+
+def _pair_names(pair: str, sources: Sequence[str]) -> list[str]:
+    accuracies = [f"accuracy/{pair}", f"accuracy/{pair}_reverse"]
+    similarities = [f"similarity/{pair}/positive", f"similarity/{pair}/negative"]
+    return [f"loss/{pair}", *accuracies, *similarities, *(f"loss/{pair}/{source}" for source in sources)]
+
+
+def of_share(share, weight=1.0):
+    """(sum, weight) of a value whose shares on the replicas add up to it."""
+    return tf.cast(share, tf.float32), tf.cast(weight, tf.float32) / replicas.count()
+
+
+def of_pair(pair: str, compared: Compared, sources: Sequence[str], source: tf.Tensor | None) -> Logs:
+    """The logs of a pair of modalities. `source` [b]: index into `sources` of each sample."""
+    valid = tf.cast(compared.valid, tf.float32)
+
+    def mean(values, where=valid):
+        # tf.where and not a product: NaN of what is left out must not count, NaN of the rest must.
+        return tf.reduce_sum(tf.where(where > 0, tf.cast(values, tf.float32), 0.0)), tf.reduce_sum(where)
+
+    values = [
+        of_share(compared.share(), compared.count > 0),
+        *map(mean, (compared.found, compared.found_reverse, compared.positive, compared.negative)),
+        *(mean(compared.loss, valid * tf.cast(source == i, tf.float32)) for i in range(len(sources))),
+    ]
+    return dict(zip(_pair_names(pair, sources), values, strict=True))
+
+
+def of_embeddings(place: str, side: Embeddings) -> Logs:
+    """The logs of a modality in a space, '<modality>/<space>'."""
+    local = tf.cast(side.mask, tf.float32)
+    norms = tf.norm(tf.where(side.mask[..., None], side.local, 1.0), axis=-1)
+    present = tf.cast(side.everyone_mask, tf.float32)[..., None]
+    count = tf.reduce_sum(present)
+    # Only to be looked at: no gradient, and what is absent (whose norm may be 0) is left out.
+    everyone = tf.stop_gradient(tf.where(side.everyone_mask[..., None], side.everyone, 1.0))
+    unit = tf.math.l2_normalize(everyone, axis=-1)
+    mean = tf.reduce_sum(unit * present, axis=[0, 1]) / tf.maximum(count, 1.0)
+    variance = tf.reduce_sum(tf.square(unit - mean) * present) / tf.maximum(count, 1.0)  # summed over dimensions
+    return {
+        f"norm/{place}": (tf.reduce_sum(norms * local), tf.reduce_sum(local)),
+        f"spread/{place}": of_share(tf.sqrt(variance) / replicas.count(), count > 1),
+    }
+
+
+def sum_over_replicas(logs: Mapping[str, tuple]) -> tf.Tensor:
+    """[names, 2] sums and weights over all replicas, in one reduction."""
+    sums = [tf.stack([tf.cast(total, tf.float32), tf.cast(weight, tf.float32)]) for total, weight in logs.values()]
+    return replicas.total(tf.stack(sums))

@@ -1,0 +1,1 @@
+"""HTML, SVG and pictures, which know nothing of MMV."""

@@ -1,0 +1,1 @@
+"""The stored format. Nothing here imports TensorFlow."""

@@ -1,0 +1,1 @@
+"""The released weights of the paper's authors, read safely."""

@@ -1,0 +1,105 @@
+"""Embeds a set of records with a model: one clip a record, the middle one, without augmentation."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from mmv_tf.inputs.pipeline import explain_data_error
+from mmv_tf.metrics import retrieval
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Clips:
+    """The embeddings of N clips, and what the clips are.
+
+    Attributes:
+      embeddings: {(modality, space): float32 [N, d]}, raw; the space 'repr' is the representation before the heads.
+        A clip has one text: the first of its narrations that has a known word.
+      present: {modality: bool [N]}; without meaning is the embedding of what is not present.
+      words: int32 [N, W], ids of that narration; None if the model takes no text.
+      label: int32 [N], the first label of the record, -1 for none.
+    """
+
+    embeddings: dict[tuple[str, str], np.ndarray]
+    present: dict[str, np.ndarray]
+    words: np.ndarray | None
+    label: np.ndarray
+
+    def relevance(self, rows: np.ndarray, by_text: bool) -> retrieval.Relevance:
+        """Which of the clips `rows` (bool [N]) is right for which: itself.
+
+        `by_text`: so are those with the same narration, which cannot be told apart by it.
+        """
+        groups = np.arange(rows.sum())
+        if by_text:
+            groups = np.unique(self.words[rows], axis=0, return_inverse=True)[1].reshape(-1)
+        return retrieval.Relevance.same_group(groups, groups)
+
+
+class RecordEmbedder:
+    """Embeds sets of records, each in one pass; a set or a shape that comes again costs no preparation.
+
+    Works under any strategy, called from its cross-replica context: the clips run on one device, where the variables
+    are read and never written.
+
+    Args:
+      model: a built MMV.
+      pipeline: the InputPipeline that feeds it.
+      batch_size: clips embedded at once.
+    """
+
+    def __init__(self, model, pipeline, batch_size: int):
+        self._model, self._pipeline, self._batch_size = model, pipeline, batch_size
+        self._datasets: dict[str, tf.data.Dataset] = {}
+        self._embed = tf.function(self._embed_batch, autograph=False)
+
+    def embed(self, pattern: str, most: int) -> Clips:
+        """Embeds the first `most` records that `pattern` means, in the order of their files.
+
+        Raises:
+          ValueError: no file matches, or a record cannot be read; names it.
+        """
+        if pattern not in self._datasets:
+            self._datasets[pattern] = self._pipeline.evaluation_dataset(pattern, self._batch_size)
+        try:
+            batches = [self._clips(batch) for batch in self._datasets[pattern].take(-(-most // self._batch_size))]
+        except tf.errors.OpError as error:
+            if fault := explain_data_error(error):
+                raise ValueError(fault) from error
+            raise
+        first = batches[0]
+        return Clips(
+            {name: _joined([b.embeddings[name] for b in batches], most) for name in first.embeddings},
+            {name: _joined([b.present[name] for b in batches], most) for name in first.present},
+            None if first.words is None else _joined([b.words for b in batches], most),
+            _joined([b.label for b in batches], most),
+        )
+
+    def _clips(self, batch) -> Clips:
+        batch = {name: values.numpy() for name, values in batch.items()}
+        size, words, present, inputs = len(batch["label"]), None, {}, {}
+        for modality in self._model.graph.modalities:
+            values, mask = batch[modality], batch[f"{modality}_mask"]
+            if modality == "text":
+                # Narrations are nearest in time first, and one clip is one row.
+                words = values = values[np.arange(size), mask.argmax(axis=1)]
+                mask = mask.any(axis=1)
+            present[modality] = mask
+            # The last batch is filled up: one shape is one trace, and a TPU takes no other.
+            filling = [(0, self._batch_size - size)] + [(0, 0)] * (values.ndim - 1)
+            inputs[modality] = tf.constant(np.pad(values, filling))
+        embeddings = {
+            (modality, space): rows.numpy()[:size]
+            for modality, spaces in self._embed(inputs).items()
+            for space, rows in spaces.items()
+        }
+        return Clips(embeddings, present, words, batch["label"])
+
+    def _embed_batch(self, inputs):
+        embeddings = self._model.embed(inputs, training=False)
+        return tf.nest.map_structure(lambda rows: tf.cast(rows, tf.float32), embeddings)
+
+
+def _joined(parts: list[np.ndarray], most: int) -> np.ndarray:
+    return np.concatenate(parts)[:most]

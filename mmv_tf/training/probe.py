@@ -1,0 +1,163 @@
+"""A look at what the network has learned, while it trains: retrieval on held-out clips, k-NN on a small labelled set.
+
+--gin_param="Probe.every = 1000" --gin_param="Probe.retrieval_data = 'records/test-*'"
+--gin_param="Probe.labelled_train = 'ucf/train-*'" --gin_param="Probe.labelled_test = 'ucf/test-*'"
+"""
+
+from collections.abc import Mapping
+
+import gin
+
+from mmv_tf.metrics import knn, retrieval
+from mmv_tf.training.embedder import Clips, RecordEmbedder
+
+LABELLED_MODALITIES = ("video", "audio")
+RECALLS = (1, 5)
+
+
+@gin.configurable
+class Probe:
+    """Measures a model without a trace in it: moving averages and random states stay as they are.
+
+    Args:
+      every: steps between two probes, 0 for none; a multiple of train.steps_per_loop.
+      retrieval_data: pattern of held-out records to find in each other, '' for none.
+      labelled_train, labelled_test: patterns of records with labels: neighbours, and clips to classify; '' for none.
+      max_clips: at most so many records of each set are looked at, the first ones in the order of their files.
+      num_neighbours: k of k-NN.
+      batch_size: clips embedded at once.
+
+    Raises:
+      ValueError: names the setting.
+    """
+
+    def __init__(
+        self,
+        every: int = 0,
+        retrieval_data: str = "",
+        labelled_train: str = "",
+        labelled_test: str = "",
+        max_clips: int = 1000,
+        num_neighbours: int = 5,
+        batch_size: int = 16,
+    ):
+        for name, value, least in (
+            ("every", every, 0),
+            ("max_clips", max_clips, 2),
+            ("num_neighbours", num_neighbours, 1),
+            ("batch_size", batch_size, 1),
+        ):
+            if value < least:
+                raise ValueError(f"Probe.{name} = {value} must be at least {least}.")
+        if bool(labelled_train) != bool(labelled_test):
+            absent = "labelled_test" if labelled_train else "labelled_train"
+            raise ValueError(
+                f"Probe.{absent} is not set: k-NN needs both, clips to compare with and clips to classify."
+            )
+        if every and not (retrieval_data or labelled_train):
+            raise ValueError(
+                f"Probe.every = {every}, and there is nothing to probe: set Probe.retrieval_data, or "
+                "Probe.labelled_train and Probe.labelled_test, to patterns of records."
+            )
+        self.every, self.retrieval_data = every, retrieval_data
+        self.labelled_train, self.labelled_test = labelled_train, labelled_test
+        self.max_clips, self.num_neighbours, self.batch_size = max_clips, num_neighbours, batch_size
+        self._embedder, self._probed = None, None
+
+    def due(self, step: int) -> bool:
+        """Whether a probe is to be run at `step` (0 too: the untrained network is what to compare with)."""
+        return bool(self.every) and step % self.every == 0
+
+    def run(self, model, pipeline) -> dict[str, float]:
+        """Probes `model` with records that `pipeline` reads. Call it in the cross-replica context (any strategy).
+
+        Returns:
+          {'probe/...': value}: for each way between two modalities with a common space
+          'probe/retrieval/video_to_audio/R@1', '.../R@5' (shares) and '.../median_rank' (from 1), and for video and
+          audio 'probe/knn/video' (share classified rightly); beside each, under '<name>_chance', what knowing nothing
+          gives.
+        Raises:
+          ValueError: a set is missing, has too few clips, or lacks labels or classes; names the setting.
+        """
+        if self._embedder is None or self._probed != (model, pipeline):
+            self._probed, self._embedder = (model, pipeline), RecordEmbedder(model, pipeline, self.batch_size)
+        scalars = {}
+        if self.retrieval_data:
+            scalars |= self._retrieval(model.graph)
+        if self.labelled_train:
+            scalars |= self._knn(model.graph)
+        return {f"probe/{name}": float(value) for name, value in scalars.items()}
+
+    def _clips(self, setting: str) -> Clips:
+        try:
+            return self._embedder.embed(getattr(self, setting), self.max_clips)
+        except ValueError as error:
+            raise ValueError(f"Probe.{setting}: {error}") from error
+
+    def _retrieval(self, graph):
+        clips, scalars = self._clips("retrieval_data"), {}
+        for name, first, second, space in comparisons(graph):
+            both = clips.present[first] & clips.present[second]
+            if both.sum() < 2:
+                continue  # such as text in records of AudioSet
+            relevance = clips.relevance(both, by_text="text" in (first, second))
+            chance = retrieval.chance(relevance, RECALLS)
+            twin = name.removeprefix(f"{first}_{second}")  # the space, where one pair meets in several
+            for query, target in ((first, second), (second, first)):
+                sides = [clips.embeddings[modality, space][both] for modality in (query, target)]
+                for measure, value in retrieval.retrieval(*sides, relevance, recalls=RECALLS).items():
+                    label = f"retrieval/{query}_to_{target}{twin}/{measure.replace('MedR', 'median_rank')}"
+                    scalars[label], scalars[f"{label}_chance"] = value, chance[measure]
+        if not scalars:
+            raise ValueError(
+                f"Probe.retrieval_data = {self.retrieval_data!r}: fewer than 2 clips have both modalities of any pair."
+            )
+        return scalars
+
+    def _knn(self, graph):
+        train, test = self._clips("labelled_train"), self._clips("labelled_test")
+        for name, clips in (("labelled_train", train), ("labelled_test", test)):
+            if (clips.label < 0).all():
+                raise ValueError(
+                    f"Probe.{name} = {getattr(self, name)!r}: none of its {len(clips.label)} clips has a label; "
+                    "give records with labels, or no Probe.labelled_train and Probe.labelled_test."
+                )
+        scalars = {}
+        for modality in (m for m in LABELLED_MODALITIES if m in graph.modalities):
+            kept = [(clips, clips.present[modality] & (clips.label >= 0)) for clips in (train, test)]
+            if not all(rows.any() for _, rows in kept):
+                continue  # such as frames in records of sound alone
+            sides = [part[rows] for clips, rows in kept for part in (clips.embeddings[modality, "repr"], clips.label)]
+            try:
+                accuracy, majority = knn.accuracy(*sides, num_neighbours=self.num_neighbours)
+            except ValueError as error:
+                raise ValueError(f"Probe.labelled_train = {self.labelled_train!r}, {modality}: {error}") from None
+            scalars[f"knn/{modality}"], scalars[f"knn/{modality}_chance"] = accuracy, majority
+        if not scalars:
+            raise ValueError(
+                f"Probe.labelled_train = {self.labelled_train!r} and Probe.labelled_test = {self.labelled_test!r}: "
+                f"the labelled clips of the two have neither {' nor '.join(LABELLED_MODALITIES)} in common."
+            )
+        return scalars
+
+
+def summary(scalars: Mapping[str, float]) -> str:
+    """One line for the console: each R@1 and accuracy of a probe beside its chance."""
+    shown = []
+    for name, value in scalars.items():
+        if name.endswith("/R@1") or name.startswith("probe/knn/") and not name.endswith("_chance"):
+            what = name.removeprefix("probe/").removeprefix("retrieval/").replace("_to_", "->").replace("/", " ")
+            shown.append(f"{what} {value:.1%} (chance {scalars[f'{name}_chance']:.1%})")
+    return "probe: " + ", ".join(shown)
+
+
+def comparisons(graph) -> list[tuple[str, str, str, str]]:
+    """(name, first, second, space): the pairs of a graph, and the modalities with a common space that no pair has."""
+    found = [(graph.pair_name(pair), pair.first, pair.second, pair.space) for pair in graph.pairs]
+    spaces: Mapping[str, tuple[str, ...]] = {m: graph.spaces_of(m) for m in graph.modalities}
+    for number, first in enumerate(graph.modalities):
+        for second in graph.modalities[number + 1 :]:
+            space = retrieval.common_space(first, second, spaces)
+            if space and not any({first, second} == {pair.first, pair.second} for pair in graph.pairs):
+                found.append((f"{first}_{second}", first, second, space))
+    return found

@@ -1,0 +1,82 @@
+"""Networks of the paper's tables that have no released weights: counts, and values against plain TensorFlow."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from helpers.golden_recipe import assert_close, unit_input
+from mmv_tf.backbones import I3D, S3D, R2Plus1D
+from mmv_tf.backbones.r2plus1d import Block, factored_channels
+from mmv_tf.model.cost import multiply_adds
+
+
+def parameters(network, *names) -> int:
+    if not network.built:
+        network.build(None)
+    return sum(np.prod(v.shape) for v in network.trainable_variables if not names or v.name in names)
+
+
+def test_parameter_counts():
+    assert parameters(I3D()) == 12_287_264
+    network = R2Plus1D()
+    assert parameters(network) == 33_165_639
+    assert parameters(network, "kernel") + 512 * 400 + 400 == 33_344_679  # the table's 33.3 million
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "expected"), [(64, 64, 144), (64, 128, 230), (512, 512, 1152)])
+def test_factored_convolution_has_the_weights_of_the_full_one(inputs, outputs, expected):
+    middle = factored_channels(inputs, outputs)
+    assert middle == expected  # 144, 230 and 1152 also in torchvision
+    assert 0 <= 27 * inputs * outputs - middle * (9 * inputs + 3 * outputs) < 9 * inputs + 3 * outputs
+
+
+def test_r2plus1d_block_equals_plain_tensorflow():
+    x = tf.constant(unit_input("x", (2, 5, 7, 6, 8)))
+    block = Block(8, 16, stride=2)
+
+    def step(y, part, strides, relu=True):
+        y = tf.nn.conv3d(y, part.conv.kernel.value, [1, *strides, 1], "SAME")
+        mean, variance = tf.nn.moments(y, [0, 1, 2, 3])
+        y = (y - mean) / tf.sqrt(variance + 1e-5)
+        return tf.nn.relu(y) if relu else y
+
+    outputs = block(x, training=True)
+    y = step(x, block.convs[0], (1, 2, 2))
+    y = step(y, block.convs[1], (2, 1, 1))
+    y = step(y, block.convs[2], (1, 1, 1))
+    y = step(y, block.convs[3], (1, 1, 1), relu=False)
+    shortcut = step(x, block.shortcut, (2, 2, 2), relu=False)
+    assert outputs.shape == (2, 3, 4, 3, 16)
+    assert_close(outputs, tf.nn.relu(y + shortcut), 1e-5)
+
+
+@pytest.mark.parametrize("make", [I3D, R2Plus1D])
+def test_odd_sizes_and_unknown_shapes(make):
+    network = make(width=0.125)
+    video = unit_input("video", (2, 3, 33, 31, 3))
+    unknown = tf.function(network, input_signature=[tf.TensorSpec([None, None, None, None, 3])])
+    expected = network(video)
+    assert expected.shape == (2, network.output_dim)
+    assert_close(unknown(video), expected, 1e-5)
+
+
+def test_endpoints_of_r2plus1d():
+    ends = R2Plus1D(width=0.125).endpoints(np.zeros((1, 8, 32, 32, 3), np.float32))
+    sizes = [(8, 16, 16, 8), (8, 16, 16, 8), (4, 8, 8, 16), (2, 4, 4, 32), (1, 2, 2, 64)]
+    assert [tuple(end.shape[1:]) for end in ends.values() if len(end.shape) == 5] == sizes
+
+
+def test_multiply_adds():
+    # The space-to-depth stem: 8*16*16 positions, 64 channels, 2*4*4*24 weights each.
+    network = S3D(final_endpoint="Conv2d_1a_7x7")
+    network.build(None)
+    assert multiply_adds(network, tf.TensorSpec((1, 16, 32, 32, 3))) == 8 * 16 * 16 * 64 * 2 * 4 * 4 * 24
+    with pytest.raises(ValueError, match="give inputs of fixed sizes"):
+        multiply_adds(network, tf.TensorSpec((None, 16, 32, 32, 3)))
+
+
+def test_bad_settings_are_named():
+    with pytest.raises(ValueError, match="R2Plus1D.depth must be 18 or 34, not 50"):
+        R2Plus1D(50)
+    with pytest.raises(ValueError, match="I3D.final_endpoint must be one of"):
+        I3D(final_endpoint="Logits")

@@ -1,0 +1,380 @@
+"""The miniature benchmark: plans, physics, film, sound, narrations, splits, manifests, measures and tables."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks.miniature import (
+    card,
+    experiments,
+    film,
+    make,
+    measure,
+    page,
+    physics,
+    run,
+    scenes,
+    sound,
+    tables,
+    words,
+)
+from benchmarks.miniature.embeddings import Part
+from demo import encode
+from demo.stages import Stage, StageError
+
+SHARE = 0.002  # an episode of each split
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """An episode of each split, rendered, with its manifests."""
+    output = tmp_path_factory.mktemp("miniature")
+    for episode in scenes.episodes(SHARE):
+        make.render(episode, output)
+    make.write_manifests(output, SHARE)
+    return output
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_an_episode_is_in_one_split_and_a_share_is_a_part_of_the_whole():
+    everything = scenes.episodes()
+    assert [episode.number for episode in everything] == list(range(sum(scenes.EPISODES.values())))
+    assert len({episode.path for episode in everything}) == len(everything)
+    assert set(scenes.episodes(0.1)) <= set(everything)
+    shown = {split: set() for split in scenes.EPISODES}
+    for episode in everything:
+        shown[episode.split] |= {shot.event for shot in episode.shots}
+    assert {split for split, events in shown.items() if events & set(scenes.NEW_EVENTS)} == {"new_train", "new_test"}
+    assert shown["test"] == set(scenes.EVENTS) and shown["new_test"] == set(scenes.NEW_EVENTS)
+    seeds = [shot.seed for episode in everything for shot in episode.shots]
+    assert len(set(seeds)) == len(seeds)
+
+
+@pytest.mark.parametrize("event", [*scenes.EVENTS, *scenes.NEW_EVENTS])
+def test_every_event_is_heard_stays_in_sight_and_is_the_same_again(event):
+    motion, again = (physics.simulate(event, "fast", 4.0, np.random.default_rng(3)) for _ in range(2))
+    np.testing.assert_array_equal(motion.places, again.places)
+    assert motion.impacts == again.impacts and motion.places.shape == (40, 3, 2)
+    assert 5 <= len(motion.impacts) <= 1000
+    assert all(
+        0 <= first[0] <= second[0] < 4 for first, second in zip(motion.impacts, motion.impacts[1:], strict=False)
+    )
+    sight = ((motion.places > -0.1) & (motion.places < 1.1)).all(axis=2)
+    assert sight.mean() > 0.7
+    assert np.abs(np.diff(motion.places, axis=0)).max() > 0.02
+
+
+def test_balls_fall_as_galileo_says():
+    """A body dropped from rest over h meets the ground after sqrt(2 h / g)."""
+    motion = physics.simulate("bounce", "slow", 4.0, np.random.default_rng(11))
+    heights = 0.95 - 0.01 - motion.radius - motion.places[0, :, 1]  # the ground is 0.01 thick to each side
+    heard = np.array([second for second, _ in motion.impacts])
+    expected = heard[0] * np.sqrt(heights / heights.min())
+    assert np.abs(heard[:, None] - expected).min(axis=0).max() < 0.01
+
+
+def test_what_whirls_strikes_the_clapper_at_the_top():
+    motion = physics.simulate("whirl", "slow", 4.0, np.random.default_rng(2))
+    out = motion.places - 0.5
+    angles = np.unwrap(np.arctan2(out[..., 1], out[..., 0]), axis=0)
+    rounds = np.abs(angles[-1] - angles[0]).sum() / (2 * np.pi)
+    assert rounds - 3 <= len(motion.impacts) <= 3 * rounds
+    for second, _ in motion.impacts:
+        shown = motion.places[min(round(second * scenes.FPS), len(motion.places) - 1)]
+        nearest = np.hypot(*(shown - np.array([0.5, 0.5 - np.hypot(*out[0].T).mean()])).T).min()
+        assert nearest < 3 * motion.radius
+
+
+def still(places):
+    """A motion in which the three balls stay where they are."""
+    return physics.Motion(np.repeat(np.array(places)[None], 12, axis=0), 0.08, [], np.zeros(10))
+
+
+def test_a_ball_is_drawn_where_it_is():
+    def picture(places):
+        return np.stack(film.frames(still(places), "rubber", "still", np.random.default_rng(4))).astype(int)
+
+    with_it, without = picture([(0.5, 0.6), (9, 9), (9, 9)]), picture([(9, 9)] * 3)
+    rows, columns = np.nonzero(np.abs(with_it - without).sum(axis=3)[0])
+    elsewhere = picture([(0.5, 0.7), (9, 9), (9, 9)])
+    lower, _ = np.nonzero(np.abs(elsewhere - without).sum(axis=3)[0])
+    assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=2)
+    # A tenth of the world is at least an eighth of a ball's width of 0.16: it moved by that much, downwards.
+    assert lower.mean() - rows.mean() == pytest.approx(np.ptp(rows) * 0.1 / 0.16, abs=2)
+
+
+def test_the_camera_moves_what_is_still_and_only_it_does():
+    places, moved = [(0.3, 0.4), (0.5, 0.6), (0.7, 0.4)], {}
+    for camera in scenes.CAMERAS:
+        shown = film.frames(still(places), "glass", camera, np.random.default_rng(1))
+        assert shown[0].shape == (scenes.SIZE, scenes.SIZE, 3) and shown[0].dtype == np.uint8
+        moved[camera] = np.abs(np.diff(np.stack(shown).astype(int), axis=0)).mean()
+    assert moved.pop("still") == 0
+    assert min(moved.values()) > 0.3
+
+
+def test_materials_differ_and_impacts_are_heard_when_they_happen():
+    knocks, times = {}, [0.5, 1.5, 2.0]
+    motion = physics.Motion(np.zeros((40, 3, 2)), 0.085, [(time, 1.0) for time in times], np.zeros(2000))
+    for material in scenes.MATERIALS:
+        heard = sound.samples(motion, material, 3.0, np.random.default_rng(0))
+        assert heard.shape == (48000,) and heard.dtype == np.float32 and np.abs(heard).max() <= 1
+        energy = np.square(heard).reshape(300, 160).sum(axis=1)  # hundredths of a second
+        quiet = np.median(energy)
+        for time in times:
+            assert energy[int(time * 100) : int(time * 100) + 3].max() > 3 * quiet, material
+        power = np.abs(np.fft.rfft(heard)) ** 2
+        knocks[material] = np.fft.rfftfreq(48000, 1 / 16000)[power.argmax()]
+    assert knocks["rubber"] < knocks["wood"] < knocks["metal"] < knocks["glass"]
+
+
+def test_rendering_leaves_ordinary_videos_and_does_not_repeat_itself(rendered):
+    import av
+
+    episode = scenes.episodes(SHARE)[0]
+    path = rendered / "videos" / episode.path
+    with av.open(str(path)) as container:
+        video, audio = container.streams.video[0], container.streams.audio[0]
+        assert (video.width, video.height, float(video.average_rate)) == (scenes.SIZE, scenes.SIZE, scenes.FPS)
+        assert sum(1 for _ in container.decode(video)) == scenes.SHOTS * scenes.SHOT_SECONDS * scenes.FPS
+        assert audio.duration * audio.time_base == pytest.approx(scenes.SHOTS * scenes.SHOT_SECONDS, abs=0.1)
+    before = path.stat().st_mtime_ns
+    make.render(episode, rendered)
+    assert path.stat().st_mtime_ns == before
+    content = path.read_bytes()
+    path.unlink()
+    make.render(episode, rendered)
+    assert path.read_bytes() == content
+
+
+def test_manifests_keep_episodes_apart_and_say_what_is_shown(rendered):
+    rows = lines(rendered / "clips.jsonl")
+    assert len(rows) == len(scenes.EPISODES) * scenes.SHOTS
+    episode = next(one for one in scenes.episodes(SHARE) if one.split == "test")
+    row, shot = next(row for row in rows if row["split"] == "test"), episode.shots[0]
+    assert row["key"] == f"{episode.path}:0.5-3.5" and row["event"] == shot.event and row["impacts"] > 0
+    manifest = lines(rendered / "manifests" / "test.jsonl")
+    assert manifest[0]["label"] == [f"{name}: {row[name]}" for name in scenes.LABELS]
+    assert [one["text"] for one in manifest[0]["captions"]] == [words.caption(shot.event, shot.material)]
+
+
+def test_narrations_are_loose_and_only_where_they_belong(rendered):
+    texts = {split: [one["captions"] for one in lines(rendered / "manifests" / f"{split}.jsonl")]
+             for split in scenes.EPISODES}  # fmt: skip
+    assert {split for split, of_clips in texts.items() if any(of_clips)} == {"narrated", "val", "test"}
+    # Some captions are given to two clips: they lie between them.
+    said = [json.dumps(one) for captions in texts["narrated"] for one in captions]
+    assert len(set(said)) < len(said)
+    heard = {one["text"] for captions in texts["narrated"] for one in captions}
+    assert not heard & {measure.sentences()[n]["text"] for n in range(len(measure.sentences()))}
+
+
+def test_held_out_wordings_are_new_but_their_words_are_not():
+    known = {word for options in (words.EVENTS | words.MATERIALS).values() for text in options[:-1]
+             for word in text.replace(",", "").split()}  # fmt: skip
+    for what, wordings in (("event", words.EVENTS), ("material", words.MATERIALS)):
+        for value, options in wordings.items():
+            assert options[-1] not in options[:-1]
+            assert set(words.clean(what, value).removeprefix("the balls ").split()) <= known
+
+
+def test_share_of_wrong_and_of_misheard_words():
+    rng, shot = np.random.default_rng(0), scenes.episodes()[0].shots[0]
+    told = [words.sentence("material", shot, rng) for _ in range(4000)]
+    right = np.mean([any(one in text for one in words.MATERIALS[shot.material][:-1]) for text in told])
+    assert right == pytest.approx(1 - words.WRONG * 3 / 4, abs=0.02)
+    text = "one two three four"
+    kept = np.mean([len(words.misheard(text, rng).split()) for _ in range(4000)]) / 4
+    assert kept == pytest.approx(1 - words.DROPPED, abs=0.01)
+    assert all(words.misheard("one", rng) == "one" for _ in range(200))
+
+
+def part(seed, repeats=2):
+    """Clips whose embeddings hold the event in 'video', and nothing in the 'repr' of 'audio'."""
+    rng = np.random.default_rng(seed)
+    rows, video = [], []
+    for index in range(repeats * len(scenes.EVENTS) * len(scenes.MATERIALS)):
+        event, material = scenes.EVENTS[index % 6], scenes.MATERIALS[index // 6 % 4]
+        rows.append({"event": event, "material": material, "video_path": f"{index // 4}.mp4"})
+        video.append(np.eye(10)[index % 6] + np.eye(10)[6 + index // 6 % 4] + 0.01 * rng.normal(size=10))
+    audio = rng.normal(size=(len(rows), 8))
+    return Part(rows, {("video", "repr"): np.array(video), ("audio", "repr"): audio, ("video", "va"): np.array(video),
+                       ("audio", "va"): np.array(video), ("video", "vt"): np.array(video)})  # fmt: skip
+
+
+def test_probes_find_what_is_there_and_nothing_else():
+    parts = [part(seed, repeats=6) for seed in range(3)]
+    assert measure.probe(*parts, "video", "event") == 100
+    assert measure.probe(*parts, "audio", "event") < 40
+    assert measure.chance_of(parts[0], parts[2], "material") == 25
+    first, second = measure.halves(parts[0])
+    episodes = [{row["video_path"] for row in half.rows} for half in (first, second)]
+    assert not episodes[0] & episodes[1] and len(second.rows) * 2 == len(first.rows)
+
+
+def test_retrieval_of_a_perfect_network_and_chance_where_nothing_can_be_compared():
+    test = part(0)
+    told = np.stack([
+        sum(np.eye(10)[n] for n, name in enumerate((*scenes.EVENTS, *scenes.MATERIALS)) if name in one["is"].split())
+        for one in measure.sentences()
+    ])  # fmt: skip
+    found = measure.retrievals(test, {("text", "vt"): told})
+    assert found["retrieval/video->audio R@10"] == found["retrieval/video->audio within event R@10"] == 100
+    assert found["retrieval/video->text event"] == found["retrieval/video->text material"] == 100
+    assert found["retrieval/text->video mAP"] == 100
+    assert found["retrieval/audio->text event"] == pytest.approx(100 / 6)
+    # Two of 48 clips are right: the mean over all pairs of places that they can have.
+    pairs = [(1 / i + 2 / j) / 2 for j in range(2, 49) for i in range(1, j)]
+    assert found["retrieval/text->audio mAP"] == pytest.approx(100 * np.mean(pairs))
+    bare = measure.retrievals(Part(test.rows, {}), {})
+    assert bare["retrieval/video->audio R@10"] == pytest.approx(1000 / 48)
+    assert bare["retrieval/video->audio within event R@10"] == 100  # of eight clips ten are all
+    assert measure.incomparable(test.embeddings) == ["video, text", "audio, text"]
+
+
+def result(seeds=(0, 1, 2)):
+    made = experiments.TABLES["e"]
+    rows = {"pretrained (FAC)": {c: [80.0, 82.0, 81.0] for c in experiments.FEW},
+            "from scratch": {c: [50.0, 53.0, 51.0] for c in experiments.FEW}}  # fmt: skip
+    return {"schema": 1, "table": "e", "title": made.title, "command": "run e", "seeds": list(seeds), "data": "",
+            "rows": rows, "baselines": {"chance": {c: [16.7] * 3 for c in experiments.FEW}},
+            "orderings": [one for claim in made.claims for one in tables.orderings(claim, rows)],
+            "notes": []}  # fmt: skip
+
+
+def test_orderings_are_by_paired_seeds():
+    one = result()["orderings"][0]
+    # Differences 30, 29, 30: mean 29.67, t(2, .975) = 4.3027, standard error 1/3.
+    assert one["difference"] == 29.67
+    assert (one["low"], one["high"]) == pytest.approx((29.667 - 4.3027 / 3, 29.667 + 4.3027 / 3), abs=0.01)
+    assert one["verdict"] == "holds"
+    noisy = {"pretrained (FAC)": {experiments.FEW[0]: [1.0, 9.0]}, "from scratch": {experiments.FEW[0]: [2.0, 5.0]}}
+    assert tables.orderings(experiments.TABLES["e"].claims[0], noisy)[0]["verdict"] == "within noise"
+
+
+def test_a_table_without_its_baselines_is_neither_written_nor_shown(tmp_path):
+    whole = result()
+    tables.write(tmp_path / "miniature_e.json", whole)
+    tables.write_page(tmp_path)
+    assert "| 4 clips an event | 16.7 | 81.0 (80-82) | 51.3 (50-53) |" in (tmp_path / "README.md").read_text()
+    for broken in ({**whole, "baselines": {}}, {**whole, "baselines": {"chance": {experiments.FEW[0]: [1.0] * 3}}}):
+        with pytest.raises(ValueError, match="baseline 'chance'"):
+            tables.write(tmp_path / "other.json", broken)
+        with pytest.raises(ValueError, match="baseline 'chance'"):
+            tables.markdown(broken)
+    with pytest.raises(ValueError, match="from scratch"):
+        tables.markdown({**whole, "rows": {**whole["rows"], "from scratch": {experiments.FEW[0]: [1.0]}}})
+    assert not (tmp_path / "other.json").exists()
+
+
+def test_the_card_counts_and_notices_one_changed_shot(rendered):
+    (rendered / "vocabulary.txt").write_text("balls\n")
+    first = card.statistics(rendered)
+    assert first["splits"]["narrated"]["clips"] == scenes.SHOTS and first["splits"]["plain"]["with text"] == 0
+    assert f"| test | 1 | {scenes.SHOTS} | {scenes.SHOTS} |" in card.render(first)
+    assert card.statistics(rendered) == first
+    rows = lines(rendered / "clips.jsonl")
+    rows[-1]["brightness"] += 0.1
+    with encode.whole_file(rendered / "clips.jsonl") as partial:
+        partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    changed = [name for name, value in card.statistics(rendered)["checksums"].items()
+               if value != first["checksums"][name]]  # fmt: skip
+    assert changed == ["impacts, brightness and level of each shot"]
+
+
+def test_runs_share_what_they_have_in_common(tmp_path):
+    """A run that two tables need is trained by the same stage, and each of its branches starts with it."""
+    (tmp_path / "statistics.json").write_text("{}")
+    wanted = [branch for table in "abcde" for branch in run.branches(table, [0, 1], tmp_path)]
+    assert {folder.name for folder, _ in wanted} == {
+        f"{name}-{seed}" for seed in (0, 1) for name in
+        ("untrained", "vt", "va", "fac", "fac10", "shared", "disjoint", "batch16", "batch16_steps", "batch128",
+         "candidates1", "candidates3")}  # fmt: skip
+    assert {stages[0].name for _, stages in wanted} == {"train"}
+    trained = {(folder, tuple(stages[0].command)) for folder, stages in wanted}
+    assert len(trained) == len({folder for folder, _ in trained})
+    assert [stage.name for stage in run.branches("c", [0], tmp_path)[1][1]] == ["train", "deflate", "images"]
+
+
+def test_every_experiment_is_a_gin_file():
+    for table in experiments.TABLES.values():
+        for name in table.rows.values():
+            file = "fac" if name in ("untrained", "naive", "trained", "inflated") else name
+            assert (run.HERE / "gin" / f"{file}.gin").is_file()
+        assert {measure for claim in table.claims for measure in claim.measures} <= set(table.columns)
+        assert {side for claim in table.claims for side in (claim.better, claim.worse)} <= set(table.rows)
+
+
+def test_the_page_shows_every_event_and_what_holds():
+    shown = page.render([result()])
+    assert all(f"<h3>{event}, " in shown for event in (*scenes.EVENTS, *scenes.NEW_EVENTS))
+    assert shown.count("<audio") == 10
+    assert "<td>81.0 (80-82)</td>" in shown and "<td>holds</td>" in shown
+    _, shot = page.examples()[0]
+    frames, samples = page.film_and_sound(shot)
+    assert frames.shape == (30, scenes.SIZE, scenes.SIZE, 3) and samples.shape == (48000,)
+
+
+def measured_runs(data, seeds):
+    """Folders as runs leave them: VT cannot compare audio and text, FAC is better by ten, seeds differ by one."""
+    (data / "statistics.json").write_text(json.dumps({"checksums": {"vocabulary.txt": "ab"}}))
+    for seed in seeds:
+        for name, level in (("untrained", 20.0), ("vt", 40.0), ("va", 30.0), ("fac", 50.0), ("fac10", 55.0)):
+            found = {"measures": {column: level + seed for column in experiments.ALL}, "incomparable": []}
+            if name == "vt":
+                found["incomparable"] = ["audio, text"]
+                found["measures"] = {k: v for k, v in found["measures"].items() if not k.startswith("probe/audio")}
+            if name == "untrained":
+                found["raw"] = {column: 15.0 for column in experiments.ALL if column.startswith("probe/")}
+                found["chance"] = dict.fromkeys(experiments.ALL, 10.0)
+            (data / "runs" / f"{name}-{seed}").mkdir(parents=True)
+            (data / "runs" / f"{name}-{seed}" / "miniature.json").write_text(json.dumps(found))
+
+
+def test_a_table_is_collected_from_its_runs(tmp_path):
+    measured_runs(tmp_path, [0, 1])
+    found = tables.collect("a", tmp_path, [0, 1], "run a")
+    assert found["rows"]["VAT (FAC)"]["probe/video/event"] == [50.0, 51.0] and found["data"] == {"vocabulary.txt": "ab"}
+    assert "probe/audio/event" not in found["rows"]["VT"] and found["baselines"]["raw"]["probe/video/event"] == [15, 15]
+    assert "VT has no common space for audio, text: chance" in found["notes"]
+    tables.write(tmp_path / "miniature_a.json", found)
+    assert (
+        "| video/event | 10.0 | 20.5 (20-21) | 15.0 | 40.5 (40-41) | 30.5 (30-31) | 50.5 (50-51) | 55.5 (55-56) |"
+        in (tables.markdown(found))
+    )
+    lost = {name: {k: v for k, v in row.items() if "tempo" not in k} for name, row in found["rows"].items()}
+    with pytest.raises(ValueError, match="no row has 'probe/video/tempo'"):
+        tables.validate({**found, "rows": lost})
+    with pytest.raises(ValueError, match=r"fac-2.miniature.json is missing|untrained-2|vt-2"):
+        tables.collect("a", tmp_path, [0, 2], "run a")
+
+
+def test_a_report_is_not_written_of_runs_that_are_not_done(tmp_path):
+    measured_runs(tmp_path, [0])
+    with pytest.raises(StageError, match="train of untrained-0 is not done"):
+        run.check_all({"a": run.branches("a", [0], tmp_path)})
+
+
+def test_a_table_is_written_when_its_last_run_ends_and_a_failure_stops_the_rest(tmp_path):
+    def stage(run_name, code="pass"):
+        return Stage(run_name, "does a thing", [sys.executable, "-c", code])
+
+    names = {"x": ["one", "two"], "y": ["two", "three"]}
+    wanted = {table: [(tmp_path / name, [stage(name)]) for name in runs] for table, runs in names.items()}
+    ended = []
+    run.run_all(wanted, 1, ended.append)
+    assert ended == ["x", "y"]
+    wanted = {"z": [(tmp_path / "bad", [stage("bad", "raise SystemExit(3)")]), (tmp_path / "next", [stage("next")])]}
+    with pytest.raises(StageError, match="exit status 3"):
+        run.run_all(wanted, 1, ended.append)
+    assert ended == ["x", "y"] and not (tmp_path / "next").exists()
+
+
+def test_a_share_beyond_the_whole_would_mix_splits():
+    with pytest.raises(ValueError, match="at most 1"):
+        scenes.episodes(1.5)

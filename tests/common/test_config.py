@@ -1,0 +1,77 @@
+"""gin files: every shipped experiment builds its graph, and mistakes are named."""
+
+import gin
+import pytest
+
+from mmv_tf.common import config
+from mmv_tf.model.graph import Graph
+
+# All but the settings of what comes after training.
+EXPERIMENTS = sorted(path.name for path in config.gin_folder().glob("*.gin") if path.name != "deflate.gin")
+
+
+def test_there_are_experiments():
+    assert {"fac.gin", "shared.gin", "disjoint.gin", "va.gin", "vt.gin", "demo.gin"} <= set(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_parses_and_states_a_command(name):
+    text = (config.gin_folder() / name).read_text()
+    assert f"--gin_file=gin/{name}" in text, "the header states the exact command"
+    config.parse([f"gin/{name}"])
+    graph = Graph()
+    backbones = gin.query_parameter("MMV.backbones")
+    assert set(graph.modalities) == set(backbones) == set(gin.query_parameter("InputPipeline.modalities"))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_one_include_more_makes_every_experiment_small(name):
+    config.parse([f"gin/{name}", "gin/models/tiny.gin"])
+    Graph()
+    assert gin.query_parameter("S3D.width") == 0.25
+    assert gin.query_parameter("VideoInput.num_frames") == 8
+
+
+def test_the_graphs_of_the_paper():
+    config.parse(["gin/fac.gin"])
+    fac = Graph()
+    assert fac.spaces == {"va": 512, "vat": 256}
+    assert [str(h) for h in fac.path("audio", "vat")] == ["audio -> va", "va -> vat"]
+    config.parse(["gin/disjoint.gin"])
+    assert "vt" not in Graph().spaces_of("audio")
+
+
+def test_looking_for_a_file_is_no_error(caplog, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config.parse(["gin/fac.gin"])
+    assert not caplog.records
+
+
+def test_parsing_starts_from_nothing():
+    config.parse(["gin/fac.gin"], ["train.batch_size = 3"])
+    config.parse(["gin/fac.gin"])
+    assert gin.query_parameter("train.batch_size") == 512
+
+
+@pytest.mark.parametrize(
+    ("binding", "word"),
+    [("S3D.widht = 1", "widht"), ("Grahp.spaces = {}", "Grahp"), ("train.batch_size = ", "batch_size")],
+)
+def test_mistyped_bindings_are_errors(binding, word):
+    with pytest.raises((ValueError, SyntaxError), match=word):
+        config.parse(["gin/fac.gin"], [binding])
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(OSError, match="gin/nowhere.gin"):
+        config.parse(["gin/nowhere.gin"])
+
+
+def test_run_turns_an_error_into_one_line(capsys):
+    def command(argv):
+        raise ValueError("first\n  second\n  In call to configurable 'f'")
+
+    with pytest.raises(SystemExit) as stop:
+        config.run(command)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines()[0] == "error: first second"

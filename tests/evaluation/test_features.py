@@ -1,0 +1,153 @@
+"""Windows and features: what is cut from a record, and that a stopped extraction goes on where it was."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from helpers import record_fixtures as fixtures
+from mmv_tf.evaluation import features
+from mmv_tf.evaluation.features import Extractor
+from mmv_tf.evaluation.labelled import Labelled
+from mmv_tf.evaluation.networks import Network
+from mmv_tf.evaluation.windows import Windows
+
+VIDEO = dict(num_frames=4, frame_rate=10.0, min_side=40, crop_size=40)
+
+
+@pytest.fixture
+def pattern(tmp_path):
+    """Five clips of 12 frames in two shards; frame i is of the grey level 10 + 10 i; the last has no frames."""
+    clips = [fixtures.record(f"clip{i}", captions=(f"text {i}", "more"), sound=i != 1) for i in range(4)]
+    clips.append(fixtures.record("clip4", num_frames=0, sound=False, captions=(), label=None))
+    return fixtures.write_shards(tmp_path, [clips[:3], clips[3:]])
+
+
+class _Grey:
+    """A network that gives the mean grey level of the left of each frame, and counts what passes it."""
+
+    def __init__(self, name="network", checksum="1"):
+        self.seen = 0
+        self.network = Network(name, checksum, {"video": self._video}, {"video": ("grey",)})
+
+    def _video(self, frames):
+        def count(x):
+            self.seen += len(x)
+            return x.astype(np.float32)
+
+        grey = 255 * tf.reduce_mean(frames[:, :, 10:30, 2:8], axis=[2, 3, 4])
+        return {"grey": tf.ensure_shape(tf.numpy_function(count, [grey], tf.float32), [None, 4])}
+
+
+def _extract(grey, pattern, windows, **options):
+    return Extractor(**options).extract({"it": (grey.network, "grey")}, windows, pattern)["it"]
+
+
+def test_windows_are_spaced_evenly_from_the_first_frame_to_the_last(pattern):
+    found = _extract(_Grey(), pattern, Windows("video", 3, **VIDEO), batch_size=4)
+    assert found.keys == tuple(f"clip{i}" for i in range(5)) and found.labels == (("name",),) * 4 + ((),)
+    levels = 10 + 10 * np.array([[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]])
+    np.testing.assert_allclose(found.values[:4], np.tile(levels, (4, 1, 1)), atol=3)
+    assert found.present.tolist() == [[True] * 3] * 4 + [[False] * 3]
+
+
+def test_a_stride_is_a_lower_rate(pattern):
+    found = _extract(_Grey(), pattern, Windows("video", 1, **{**VIDEO, "frame_rate": 5.0}), batch_size=4)
+    np.testing.assert_allclose(found.values[0, 0], 10 + 10 * np.array([2, 4, 6, 8]), atol=3)
+
+
+def test_random_windows_depend_on_seed_key_and_number_alone(pattern):
+    def levels(seed, files):
+        return _extract(_Grey(), files, Windows("video", 6, True, seed=seed, **VIDEO), batch_size=5).values
+
+    first = levels(0, pattern)
+    np.testing.assert_array_equal(first, levels(0, pattern))
+    np.testing.assert_array_equal(first[3], levels(0, pattern.replace("train-*", "train-00001*"))[0])
+    assert len({round(float(start)) for start in first[0, :, 0]}) > 2 and not np.allclose(first[0], first[1], atol=3)
+    assert not np.allclose(first, levels(1, pattern), atol=3)
+
+
+def test_sound_and_texts_are_windows_too(pattern):
+    windows = Windows("audio", 2, seconds=0.3, sample_rate=fixtures.SAMPLE_RATE)
+    batch = next(iter(windows.dataset([(pattern.replace("*", "00000-of-00002"), 3, 0, 3)]).batch(6)))
+    assert batch["input"].shape == (6, 300) and batch["present"].numpy().tolist() == [
+        True,
+        True,
+        False,
+        False,
+        True,
+        True,
+    ]
+    # Sample s of 1,200 is s / 1200: the windows are the first and the last 0.3 s.
+    np.testing.assert_allclose(batch["input"][:2, 0], [0, 0.75], atol=1e-6)
+    texts = next(iter(Windows("text", 3).dataset([(pattern.replace("*", "00001-of-00002"), 2, 0, 2)]).batch(6)))
+    assert texts["input"].numpy().tolist() == [b"text 3", b"more", b"", b"", b"", b""]
+    assert texts["present"].numpy().tolist() == [True, True, False, False, False, False]
+
+
+def test_a_stopped_extraction_goes_on_where_it_was(pattern, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "_WINDOWS_A_PART", 2)  # one record of two windows
+    windows, cache = Windows("video", 2, **VIDEO), str(tmp_path / "cache")
+    expected = _extract(_Grey(), pattern, windows)
+
+    class Stop(Exception):
+        pass
+
+    def stop():
+        calls.append(1)
+        if len(calls) == 3:
+            raise Stop
+
+    calls, first = [], _Grey()
+    with pytest.raises(Stop):
+        _extract(first, pattern, windows, cache=cache, batch_size=2, stop=stop)
+    (folder,) = (tmp_path / "cache").iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == [f"{i:08d}.npz" for i in range(3)]
+    second = _Grey()
+    found = _extract(second, pattern, windows, cache=cache, batch_size=2)
+    assert second.seen == 4  # two records of two windows were left
+    np.testing.assert_array_equal(found.values, expected.values)
+    third = _Grey()
+    again = _extract(third, pattern, windows, cache=cache)
+    assert third.seen == 0 and again.keys == expected.keys and again.labels == expected.labels
+    np.testing.assert_array_equal(again.present, expected.present)
+
+
+@pytest.mark.parametrize("change", ["weights", "windows", "records"])
+def test_other_weights_windows_or_records_are_other_features(change, pattern, tmp_path):
+    windows, cache = Windows("video", 2, **VIDEO), str(tmp_path / "cache")
+    _extract(_Grey(), pattern, windows, cache=cache)
+    other = _Grey(checksum="2" if change == "weights" else "1")
+    if change == "windows":
+        windows = Windows("video", 2, **{**VIDEO, "min_side": 44})
+    if change == "records":
+        fixtures.write_shards(tmp_path, [[fixtures.record("new")], []])
+    assert _extract(other, pattern, windows, cache=cache).keys[0] == ("new" if change == "records" else "clip0")
+    assert other.seen > 0
+
+
+def test_networks_share_one_pass_and_only_missing_ones_run(pattern, tmp_path):
+    windows, cache = Windows("video", 1, **VIDEO), str(tmp_path / "cache")
+    _extract(_Grey(), pattern, windows, cache=cache)
+    old, new = _Grey(), _Grey("untrained", "3")
+    wanted = {"it": (old.network, "grey"), "other": (new.network, "grey")}
+    found = Extractor(cache, batch_size=5).extract(wanted, windows, pattern)
+    assert (old.seen, new.seen) == (0, 5)
+    np.testing.assert_array_equal(found["it"].values, found["other"].values)
+
+
+def test_labels_are_read_without_decoding(pattern):
+    found = Labelled.read([pattern], "video", "", "setting")
+    assert found.keys == ("clip0", "clip1", "clip2", "clip3") and found.classes == ("name",)
+    assert found.left_out == {"no video": 1, "no label": 0}
+    with pytest.raises(ValueError, match="all 4 training clips are of class 'name'"):
+        found.check_classes(found)
+
+
+def test_few_clips_are_drawn_of_every_class_by_the_seed():
+    labels = tuple("ab"[i % 2] for i in range(40))
+    clips = Labelled(("x",), tuple(map(str, range(40))), labels, ("a", "b"), {})
+    draws = [clips.draw(3, seed) for seed in (0, 0, 1)]
+    assert draws[0].keys == draws[1].keys != draws[2].keys
+    assert sorted(draws[0].labels) == ["a"] * 3 + ["b"] * 3
+    with pytest.raises(ValueError, match="class 'a' has 20 training clips, and 21 are wanted"):
+        clips.draw(21, 0)

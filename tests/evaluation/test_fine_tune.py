@@ -1,0 +1,103 @@
+"""Fine-tuning: what is learned, what is left behind, what a stopped run has to do again."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from helpers import record_fixtures as fixtures
+from mmv_tf.evaluation import protocol, tuner
+from mmv_tf.evaluation.features import Extractor
+from mmv_tf.evaluation.fine_tune import FineTune
+from mmv_tf.evaluation.networks import Network, Trainable
+
+
+def _network(name, seed):
+    """Mean colour of the frames -> tanh -> 4 numbers; the seed is that of its weights."""
+    weights = tf.Variable(np.random.default_rng(seed).normal(size=(3, 4)), dtype=tf.float32)
+    seen = tf.Variable(0.0, trainable=False)
+
+    def call(frames, training):
+        if training:
+            seen.assign_add(1.0)
+        return tf.tanh(tf.reduce_mean(frames, axis=[1, 2, 3]) @ weights)
+
+    tuned = {"video": Trainable(call, [weights], [weights, seen])}
+    return Network(name, str(seed), {}, {"video": ("before_head",)}, trainable=tuned)
+
+
+@pytest.fixture
+def compared():
+    return protocol.Comparison(_network("network", 0), _network("untrained", 1), Network("raw", "", {}, {}))
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Clips that are dark or bright, by their label, in the splits train and test of a folder."""
+    dark = {i: fixtures.jpeg(10 + 2 * i, 40, 40) for i in range(12)}
+    bright = {i: fixtures.jpeg(200 + 2 * i, 40, 40) for i in range(12)}
+    for split, numbers in (("train", range(8)), ("test", range(8, 12))):
+        clips = []
+        for number in numbers:
+            for label, jpegs in (("dark", dark), ("bright", bright)):
+                record = fixtures.record(f"{split}{label}{number}", num_frames=1, sound=False)
+                changed = {"jpegs": (jpegs[number],) * 3, "labels": ((0, label),)}
+                clips.append(fixtures.records.Record(**{**vars(record), **changed}))
+        fixtures.write_shards(tmp_path, [clips[:5], clips[5:]], split, card=False)
+    return str(tmp_path)
+
+
+def _tune(records, **options):
+    given = dict(num_frames=2, frame_rate=10.0, min_side=40, crop_size=36, test_windows=2, batch_size=8, epochs=30)
+    given |= dict(warm_up_epochs=1, learning_rate=0.1, dropout=0.0, colour_probability=0.0, decay_epochs=(20,))
+    return FineTune(records=records, **{**given, **options})
+
+
+def test_it_learns_leaves_the_network_as_it_was_and_is_not_done_again(records, compared, tmp_path, monkeypatch):
+    before = [variable.numpy() for variable in compared.network.trainable["video"].variables]
+    extractor = Extractor(str(tmp_path / "cache"), batch_size=3)
+    found = _tune(records, seeds=(0, 1)).run(compared, extractor)
+    for row in ("network", "untrained"):
+        assert [fold["top1"].mean() for fold in _by_fold(found, row)] == [1.0, 1.0]
+    assert [fold["top1"].mean() for fold in _by_fold(found, "chance")] == [0.5, 0.5]
+    assert found.folds == [{"name": f"test, seed {s}", "train": 16, "test": 8} for s in (0, 1)]
+    assert found.seeds == 2 and found.n["test"] == len(found.items) == len(set(found.items)) == 8
+    after = [variable.numpy() for variable in compared.network.trainable["video"].variables]
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+    monkeypatch.setattr(tuner.Tuner, "step", None)
+    again = _tune(records, seeds=(0, 1)).run(compared, extractor)
+    for row in found.outcomes:
+        for a, b in zip(_by_fold(found, row), _by_fold(again, row), strict=True):
+            np.testing.assert_array_equal(a["top1"], b["top1"])
+
+
+def _by_fold(found, row):
+    return [{"top1": fold} for fold in found.outcomes[row]["top1"]]
+
+
+def test_the_same_seed_is_the_same_run(records, compared, tmp_path):
+    compared.untrained = None
+    scores = []
+    for number, seeds in enumerate(((0, 1), (0,))):
+        tf.random.set_seed(number)  # what was drawn before has no part in it
+        cache = tmp_path / f"cache{number}"
+        one = _tune(records, epochs=1, clips_per_class=4, dropout=0.3, seeds=seeds)
+        assert one.run(compared, Extractor(str(cache))).folds[0]["train"] == 8
+        scores.append({path.name: np.load(path) for path in cache.glob("tuned-network-*")})
+    ((name, again),) = scores[1].items()
+    np.testing.assert_array_equal(scores[0].pop(name), again)
+    (other,) = scores[0].values()
+    assert not np.allclose(again, other)
+
+
+def test_a_loss_that_is_not_finite_names_run_and_step(records, compared):
+    for variable in compared.network.trainable["video"].trainable_variables:
+        variable.assign(variable * float("nan"))
+    with pytest.raises(FloatingPointError, match=r"network, test, seed 0\): the loss is nan at step 0"):
+        _tune(records).run(compared, Extractor())
+
+
+def test_a_network_without_variables_is_told(records, compared):
+    fixed = protocol.Comparison(Network("network", "", {}, {}), None, compared.raw)
+    with pytest.raises(ValueError, match="the network network cannot be fine-tuned"):
+        _tune(records).run(fixed, Extractor())

@@ -1,0 +1,141 @@
+"""The page of results: what stands in which table, and what is refused."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mmv_tf import report
+from mmv_tf.evaluation import report_page, results
+from mmv_tf.metrics.classification import Measure
+
+TOP1 = Measure("top1", "top1", "mean")
+
+
+def write_result(folder, right=0.75, protocol="ucf101", variant="", name="", clips="abcd" * 10):
+    """A result whose network is right on a share of the clips, the untrained one on a quarter of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def outcome(share):
+        return {"top1": [np.arange(len(clips)) < share * len(clips)]}
+
+    network = results.make_row([TOP1], outcome(right), samples=50)
+    untrained = results.make_row([TOP1], outcome(0.25), samples=50)
+    network["against_untrained"] = results.compare_rows(untrained, network, TOP1, samples=50)
+    chance = results.make_chance([TOP1], outcome(0.1), "guessing <b>")
+    result = {
+        "schema": 1,
+        "protocol": protocol,
+        "dataset": "UCF101",
+        "metric": "top1",
+        "value": network["measures"]["top1"]["value"],
+        "interval": network["measures"]["top1"]["interval"],
+        "n": {"test": len(clips), "items": results.identity(clips)},
+        "measures": {"top1": {"outcome": "top1", "summary": "mean"}},
+        "network": {"workdir": name or str(folder.parent), **network},
+        "baselines": {"chance": chance, "untrained": untrained, "raw": untrained},
+        "folds": [{"name": "test_1", "train": 8, "test": len(clips)}],
+        "settings": {"class": "LinearVideo", "variant": variant},
+        "gin": "",
+        "versions": {},
+        "command": "python -m mmv_tf.evaluate --gin_param='A = \"<x>\"'",
+    }
+    results.write(str(folder / f"{protocol}.json"), result)
+    return result
+
+
+def _cells(page, name):
+    """The cells of the row of a name in the first table that has one."""
+    row = re.search(rf"<tr[^>]*><td>{re.escape(name)}</td>(.*?)</tr>", page).group(1)
+    return re.findall("<td>(.*?)</td>", row)
+
+
+def test_our_rows_stand_in_the_published_tables_with_their_baselines(tmp_path, capsys):
+    write_result(tmp_path / "runs/fac/results")
+    write_result(tmp_path / "runs/va/results", right=0.5)
+    write_result(tmp_path / "runs/va/results", right=0.5, protocol="voc2007_inflated", variant="inflated")
+    places = [f"--results={tmp_path}/runs/{name}" for name in ("fac", "va")]
+    assert report.main([*places, f"--output={tmp_path}/page.html"]) == 0
+    assert "3 results of 2 networks" in capsys.readouterr().out
+    page = (tmp_path / "page.html").read_text()
+    assert _cells(page, "published: VAT (FAC)") == ["84.7", "57.3", "32.2", "28.6", "78.7"]
+    ours = _cells(page, "fac")
+    assert ours[0].startswith("75.0 (") and ours[1:] == ["–"] * 4
+    assert _cells(page, "fac, untrained")[0].startswith("25.0 (")
+    # top1 is no measure of the table of images, so that its rows are the published ones alone.
+    assert "va i-inf, untrained" not in page
+    # The two networks on the same clips: 10 of 40 clips apart, which is more than chance gives.
+    assert _cells(page, "ucf101")[:3] == ["fac", "va", "top1"] and _cells(page, "ucf101")[3] == "-25.0"
+    assert _cells(page, "ucf101")[5] == "yes"
+    assert "&lt;x&gt;" in page and "<x>" not in page and "<script" not in page
+    assert [cell.split(" ")[0] for cell in _cells(page, "top1")] == ["75.0", "10.0", "25.0", "25.0"]
+    assert _cells(page, "published: VA") == ["75.5", "51.6", "–", "–", "79.0"] and "arXiv 2006.16228" in page
+    assert "Not measured yet: <code>python -m mmv_tf.evaluate</code> with gin/evals/esc50.gin, gin/evals/hmdb51" in page
+    assert _cells(page, "ucf101")[6] == "none"
+
+
+def test_networks_of_one_name_are_told_apart():
+    found = [{"network": {"workdir": place}, "path": ""} for place in ("/a/fac", "/b/fac", "/b/va")]
+    assert report_page.network_names(found) == {"/a/fac": "a/fac", "/b/fac": "b/fac", "/b/va": "b/va"}
+
+
+def test_one_network_written_in_two_ways_is_one():
+    found = [{"network": {"workdir": place}, "path": ""} for place in ("runs/fac", "runs/fac/", "./runs/fac", ".")]
+    assert report_page.network_names(found) == {"runs/fac": "fac", ".": "."}
+
+
+def test_settings_that_differ_are_named_beside_a_difference(tmp_path):
+    first = write_result(tmp_path / "fac/results")
+    second = write_result(tmp_path / "va/results", right=0.5)
+    second["settings"]["classifier"] = {"C": 1.0}
+    assert _cells(report_page.render([first, second]), "ucf101")[6] == "classifier.C"
+
+
+def test_changed_settings_stand_in_a_row_of_their_own_and_are_named(tmp_path):
+    usual = write_result(tmp_path / "fac/results")
+    changed = write_result(tmp_path / "fac/results", right=0.5) | {"changed": {"classifier.C": [0.001, 1.0]}}
+    page = report_page.render([usual, changed])
+    assert _cells(page, "fac")[0].startswith("75.0 (")
+    assert _cells(page, "fac (changed: classifier.C = 1.0)")[0].startswith("50.0 (")
+    assert "<li>not the protocol of gin/evals/ucf101.gin: classifier.C = 1.0 (not 0.001)</li>" in page
+    assert _cells(page, "ucf101")[:3] == ["fac", "fac (changed: classifier.C = 1.0)", "top1"]
+
+
+def test_a_result_without_a_baseline_is_refused(tmp_path, capsys):
+    result = write_result(tmp_path / "run/results")
+    del result["baselines"]["raw"]
+    (tmp_path / "run/results/ucf101.json").write_text(json.dumps(result))
+    assert report.main([f"--results={tmp_path}/run", f"--output={tmp_path}/page.html"]) == 2
+    error = capsys.readouterr().err
+    assert "ucf101.json" in error and "baseline 'raw'" in error and not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize(("place", "message"), [("nowhere", "no such file or folder"), ("", "no result in it")])
+def test_places_without_results_are_named(tmp_path, capsys, place, message):
+    assert report.main([f"--results={tmp_path}/{place}"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_curves_that_are_missing_or_end_in_nan_are_told(tmp_path, capsys):
+    for name in ("nan", "empty", "whole"):
+        write_result(tmp_path / name / "results")
+    moved = write_result(tmp_path / "here/results", name=str(tmp_path / "moved"))
+    for name, last in (("nan", float("nan")), ("whole", 1.0)):
+        with tf.summary.create_file_writer(str(tmp_path / name)).as_default():
+            for step, value in ((0, 3.0), (10, 2.0), (20, last)):
+                tf.summary.scalar("loss/total", value, step=step)
+    assert moved["network"]["workdir"].endswith("moved")
+    places = [f"--results={tmp_path}/{name}" for name in ("nan", "empty", "whole", "here")]
+    assert report.main([*places, f"--output={tmp_path}/page.html"]) == 0
+    page, error = (tmp_path / "page.html").read_text(), capsys.readouterr().err
+    for note in (
+        "nan: loss/total is nan at step 20: shown up to there",
+        f"empty: no curves, as {tmp_path}/empty has no TensorBoard scalars",
+        f"moved: no curves, as {tmp_path}/moved is no folder (any more)",
+    ):
+        assert f"<b>{note}</b>" in page and f"training curves: {note}" in error
+    assert "whole: no" not in page and error.count("\n") == 3
+    points = [len(line.split()) for line in re.findall(r'<polyline points="([^"]*)"', page)]
+    assert points == [2, 3]  # of nan and whole

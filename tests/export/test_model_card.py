@@ -1,0 +1,150 @@
+"""The model card: its numbers are those of the run, and nothing that comes from outside becomes mark-up."""
+
+import json
+import pathlib
+
+import pytest
+from markdown_it import MarkdownIt
+
+from helpers import exports, tiny
+from mmv_tf.export import card_data, markdown, model_card, module_files
+from mmv_tf.records import card as dataset_card
+
+
+@pytest.fixture
+def run(tmp_path_factory):
+    return exports.tiny_export(tmp_path_factory.getbasetemp())
+
+
+def _card(run):
+    return model_card.text(str(run.module), run.loaded, str(run.workdir))
+
+
+def _headings(text):
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    return [tokens[i + 1].content for i, token in enumerate(tokens) if token.type == "heading_open"]
+
+
+def test_the_numbers_are_those_of_the_run(run):
+    text = (run.module / "assets.extra" / "README.md").read_text()
+    assert text == _card(run)
+    model = run.loaded.model
+    assert f"{model.count_params():,} parameters" in text
+    assert "| video | S3D | final\\_endpoint 'Mixed\\_3b'" in text
+    assert f"| {model.backbones['audio'].count_params():,} |" in text
+    assert model.graph.describe() in text
+    # As tests/helpers/tiny.py configures it.
+    assert "4 frames at 10 frames/s (0.4 s)" in text and "resized to 36 pixels" in text and "32 x 32 pixels" in text
+    assert "8000 Hz" in text and "3200 samples" in text and "16 mel bins from 80 to 3800 Hz" in text
+    assert "FFT of 256 samples, one every 128 samples" in text and "log(1 + 10000 mel), natural" in text
+    assert f"the vocabulary of {len(tiny.WORDS)} words" in text and "the first 16 that remain" in text
+    assert "stop words are left out" in text
+    assert "split train: 24 clips" in text and "batch_size 8" in text
+    assert "| audio - text | vat | by composition of heads that others train; never trained |" in text
+    assert "| video - audio | va | trained in va |" in text
+    assert "| audio | output last\\_conv | float32 \\[any, any, 1, 64\\] | feature maps |" in text
+    assert "not normalised" in text and "by their cosine" in text
+    assert "Nothing in it was trained (`naive`)" in text
+    assert "No results of an evaluation were found" in text and "untrained: the vectors mean nothing" in text
+    for digest in module_files.checksums(str(run.module)).values():
+        assert digest in text
+    assert module_files.checksum(str(run.module)) in text
+    assert "http" not in text and "![" not in text  # nothing is fetched to show it
+
+
+def test_what_lies_in_the_run_is_in_the_card(run):
+    workdir = run.workdir
+    found = {
+        "summary.json": {"steps": 8, "total_loss": 1.2345678, "bad_records": []},
+        "deflated/report.json": {"naive": {"cosine": 0.25}},
+        "results/retrieval.json": {"video->audio": {"R@1": 0.125}},
+    }
+    for name, content in found.items():
+        (workdir / name).parent.mkdir(exist_ok=True)
+        (workdir / name).write_text(json.dumps(content))
+    (workdir / "WEIGHTS_LICENSE.txt").write_text("CC BY-NC 4.0\n```\n# not a heading\n")
+    (workdir / "DATA_LICENSE.txt").write_text("CC BY 4.0 of the archive\n")
+    try:
+        text = _card(run)
+    finally:
+        for name in [*found, "WEIGHTS_LICENSE.txt", "DATA_LICENSE.txt"]:
+            (workdir / name).unlink()
+    assert "| total\\_loss | 1.235 |" in text and "| bad\\_records |  |" in text
+    assert "| video-\\>audio / R@1 | 0.125 |" in text and "### retrieval" in text
+    assert "CC BY 4.0 of the archive" in text and "```` text".replace(" ", "") in text
+    assert "not a heading" not in "".join(_headings(text)) and "retrieval" in _headings(text)
+    assert "was not evaluated" not in text
+    assert "| naive / cosine | 0.25 |" in text and "batch norms were trained" in text
+
+
+def test_records_that_are_gone_are_said_to_be_gone(run):
+    card = run.records / dataset_card.FILE_NAME
+    hidden = card.rename(card.with_suffix(".away"))
+    try:
+        text = _card(run)
+    finally:
+        hidden.rename(card)
+    assert "The records cannot be described" in text and "24 clips" not in text
+
+
+def test_counters_of_the_records(tmp_path):
+    split = dataset_card.Split({"train-00000-of-00001": 30}, settings={"clip_seconds": 10.0})
+    split.counters = {"read": 33, "accepted": 30, "rejected": 3, "reasons": {"crash": 3}, "milliseconds": 300_000}
+    split.counters |= {"with_video": 30, "with_sound": 28}
+    other = dataset_card.Split({"test-00000-of-00001": 99})
+    dataset_card.DatasetCard(12.5, 16000, 128, {"train": split, "test": other}).save(tmp_path)
+    lines = card_data._describe_records(str(tmp_path / "train-*"))
+    assert lines[0] == "stored at 12.5 frames/s, short side 128 pixels at most, sound at 16000 Hz"
+    assert lines[1:] == [
+        "split train: 30 clips, 0.0833 hours (300 s)",
+        "of them 30 with video, 28 with sound",
+        "33 clips were read, 3 rejected (3 crash)",
+        "whole videos were cut into clips of about 10 s",
+    ]
+
+
+HOSTILE = [
+    "# heading",
+    "a | b\n\n# heading",
+    "[link](http://x.y) ![i](j) <script>alert(1)</script>",
+    "`code` **bold** __init__ &amp;",
+    "\\| \u202egpj.exe \x00\x1b[31m",
+    "- item\n1. one\n```",
+    "\ud800",
+]
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_text_from_outside_stays_text(value):
+    escaped = markdown.escape(value)
+    document = markdown.sections(
+        "t", [("h", markdown.bullets([f"is {escaped}"])), ("g", markdown.table("ab", [[value, 1]]))]
+    )
+    tokens = MarkdownIt("commonmark").enable("table").parse(document)
+    assert _headings(document) == ["t", "h", "g"]
+    inline = [child.type for token in tokens for child in token.children or []]
+    assert set(inline) <= {"text", "text_special"}
+    cells = [tokens[i + 1] for i, token in enumerate(tokens) if token.type == "td_open"]
+    assert len(cells) == 2
+    shown = "".join(child.content for child in cells[0].children)
+    assert shown == " ".join("".join(c if c.isprintable() else " " for c in value.replace("\ud800", "?")).split())
+
+
+def test_long_values_are_cut():
+    assert markdown.escape("x" * 1000) == "x" * 297 + "..."
+
+
+def test_a_card_of_a_hostile_path(run, monkeypatch):
+    source = run.loaded.pipeline.sources[0]
+    monkeypatch.setattr(source, "pattern", "a|b`\n# heading\n<b>/train-*")
+    assert _headings(_card(run)) == _headings(_card(run)) and "heading" not in " ".join(_headings(_card(run)))
+
+
+def test_macros_of_the_configuration_are_looked_up():
+    text = "STEPS = 400\n\ntrain.steps = %STEPS\nA/train.batch_size = \\\n    8\nother.train.x = 1\n"
+    assert card_data.bindings(text, "train") == {"steps": "400", "batch_size": "    8"}
+
+
+def test_a_folder_without_a_module_is_named(tmp_path):
+    with pytest.raises(ValueError, match=f"{pathlib.Path(tmp_path).name}.*no exported module"):
+        module_files.signatures(str(tmp_path))

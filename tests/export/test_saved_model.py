@@ -1,0 +1,135 @@
+"""The export: equal to the Python model, and usable in a process that has none of our code."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from helpers import tiny, tiny_export
+from mmv_tf.export import saved_model, signatures
+
+SPACES = {"video": {"va", "vat"}, "image": {"va", "vat"}, "audio": {"va", "vat"}, "text": {"vat"}}
+WAYS = ("tf", "hub", "embed", "layer", "keras3")
+
+
+@pytest.fixture(scope="module")
+def exported():
+    return tiny_export.exported()
+
+
+@pytest.fixture(scope="module")
+def client(exported, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("client")
+    np.savez(folder / "inputs.npz", **tiny_export.inputs())
+    script = pathlib.Path(__file__).parents[1] / "helpers" / "hub_client.py"
+    arguments = [script, exported.module, folder / "inputs.npz", folder / "outputs.npz"]
+    result = subprocess.run([sys.executable, *map(str, arguments)], cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return dict(np.load(folder / "outputs.npz")), json.loads(result.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def expected(exported):
+    """What the Python model gives: {modality: {key: array}}."""
+    loaded, inputs = exported.loaded, {k: tf.constant(v) for k, v in tiny_export.inputs().items()}
+    batch = {
+        "video": inputs["video"],
+        "audio": loaded.pipeline.audio(inputs["audio"]),
+        "text": loaded.pipeline.text(inputs["text"]),
+    }
+    embeddings = loaded.model.embed(batch)
+    embeddings["image"] = loaded.model.embed_repr("video", exported.image_network(inputs["image"]))
+    for outputs in embeddings.values():
+        outputs[signatures.BEFORE_HEAD] = outputs.pop("repr")
+    return embeddings
+
+
+def _assert_close(found, wanted):
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("modality", SPACES)
+def test_every_way_to_load_it_gives_what_the_python_model_gives(client, expected, modality):
+    outputs, _ = client
+    assert set(expected[modality]) == {signatures.BEFORE_HEAD, *SPACES[modality]}
+    for way in WAYS:
+        keys = {name.split("/")[2] for name in outputs if name.startswith(f"{way}/{modality}/")}
+        assert keys - {"last_conv"} == set(expected[modality])
+        for key, wanted in expected[modality].items():
+            _assert_close(outputs[f"{way}/{modality}/{key}"], wanted)
+    assert (f"tf/{modality}/last_conv" in outputs) == (modality == "audio")
+
+
+def test_the_calls_of_the_published_modules_documentation(client, expected):
+    outputs, _ = client
+    for key, wanted in expected["video"].items():
+        _assert_close(outputs[f"call/video/{key}"], wanted)
+    for way in ("output_key", "subscript"):
+        _assert_close(outputs[f"{way}/video/before_head"], expected["video"]["before_head"])
+    _assert_close(outputs["functional/video/va"], expected["video"]["va"])
+    similarity = np.asarray(expected["text"]["vat"]) @ np.asarray(expected["video"]["vat"]).T
+    _assert_close(outputs["similarity"], similarity)
+
+
+def test_last_conv_is_the_map_before_the_last_batch_norm(exported, client):
+    loaded = exported.loaded
+    mel = loaded.pipeline.audio(tf.constant(tiny_export.inputs()["audio"]))
+    _assert_close(client[0]["hub/audio/last_conv"], loaded.model.backbones["audio"].endpoints(mel)["last_conv"])
+
+
+def test_image_and_video_network_are_two(client):
+    clips = tiny_export.inputs()["image"][:, None].repeat(4, axis=1)
+    module = tf.saved_model.load(tiny_export.exported().module)
+    of_clips = module.signatures["video"](tf.constant(clips))["before_head"].numpy()
+    of_images = client[0]["tf/image/before_head"]
+    assert 1e-3 < np.linalg.norm(of_clips - of_images) / np.linalg.norm(of_clips) < 1
+
+
+def test_fine_tuning_through_hub_changes_the_network_and_its_moving_averages(exported, client):
+    heads = exported.loaded.model.heads
+    networks = {**exported.loaded.model.backbones, "image": exported.image_network}
+    # The root is the video network's; the bias in front of its first head's batch norm has a gradient of zero.
+    for name, network, head, without_effect in (
+        ("", "video", "video -> va", 1),
+        ("image", "image", "video -> va", 1),
+        ("audio", "audio", "audio -> va", 0),
+    ):
+        on_the_way = len(networks[network].trainable_variables) + len(heads[head].trainable_variables)
+        report = client[1]["tuned"][name]
+        assert report["trainable"] == on_the_way + len(heads["va -> vat"].trainable_variables)
+        assert report["changed"] == on_the_way - without_effect
+        assert report["moving_averages_changed"] > 10
+
+
+def test_a_classifier_fits_on_top(exported, client):
+    report = client[1]["fit"]
+    assert report["last"] < 0.5 * report["first"]
+    assert report["changed"] == len(exported.loaded.model.backbones["video"].trainable_variables)
+
+
+def test_the_export_holds_its_configuration_words_and_card(exported):
+    extra = pathlib.Path(exported.module) / "assets.extra"
+    assert "Graph.spaces" in (extra / "config.gin").read_text()
+    assert (extra / "vocabulary.txt").read_text().split() == list(tiny.WORDS)
+    assert "image" in (extra / "README.md").read_text()
+    assert (extra / "tf_serving_warmup_requests").stat().st_size > 0
+
+
+def test_an_export_never_overwrites(exported):
+    with pytest.raises(FileExistsError, match="is there already"):
+        saved_model.save(exported.loaded, exported.module, "anywhere")
+
+
+def test_the_image_network_can_be_left_out(exported, monkeypatch):
+    def module(loaded, modality, network):
+        made = tf.train.Checkpoint()
+        made.__call__, made.variables, made.trainable_variables = tf.function(tf.identity), [], []
+        return made, network
+
+    monkeypatch.setattr(signatures, "module", module)  # what is traced is the business of the tests above
+    assert set(saved_model.build(exported.loaded)[1]) == {"video", "audio", "text", "image"}
+    assert saved_model.build(exported.loaded, image=False)[1] == exported.loaded.model.backbones

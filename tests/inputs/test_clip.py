@@ -1,0 +1,33 @@
+import pytest
+import tensorflow as tf
+
+from helpers.record_fixtures import record
+from mmv_tf.inputs.clip import ClipMaker
+from mmv_tf.inputs.video import VideoInput
+from mmv_tf.records import schema
+
+CLIP = VideoInput(num_frames=4, min_side=20, crop_size=16)  # 0.4 s
+# A record of 1.2 s from second 100 on; its narrations are nearest to its middle first, as preprocessing stores them.
+NARRATIONS = [("middle", 100.5, 100.7), ("late", 100.8, 100.9), ("early", 100.2, 100.3), ("before", 98.0, 99.0)]
+
+
+def texts(clip, captions, max_candidates=2):
+    one = record("x", sound=False, captions=())
+    fields = dict(start=100.0, end=101.2, captions=tuple(schema.Caption(*caption) for caption in captions))
+    serialized = schema.encode(one.__class__(**{**one.__dict__, **fields}))
+    maker = ClipMaker(("text",), CLIP, None, max_candidates)
+    example = maker.evaluation(tf.constant(serialized), clip, 3)  # three clips, from 100.0, 100.4 and 100.8 on
+    return [text.decode() for text in example["text"].numpy()]
+
+
+@pytest.mark.parametrize(
+    ("clip", "expected"), [(0, ["early", "middle"]), (1, ["middle", "late"]), (2, ["late", "middle"])]
+)
+def test_narrations_are_those_nearest_to_the_clip(clip, expected):
+    assert texts(clip, NARRATIONS) == expected
+
+
+def test_where_nothing_is_to_choose_the_stored_order_stays():
+    assert texts(2, NARRATIONS, max_candidates=4) == ["middle", "late", "early", "before"]
+    assert texts(2, NARRATIONS[:1]) == ["middle", ""]
+    assert texts(2, [(text, 100.0, 101.2) for text in "abc"]) == ["a", "b"]

@@ -1,0 +1,75 @@
+import pytest
+import tensorflow as tf
+
+from mmv_tf.inputs.faults import FAULT_MARK, Place, explain_data_error
+from mmv_tf.inputs.shard_reader import place, read_places, read_shard, read_what_can_be_read
+
+SIZE = 16 + 2  # bytes of a record with its frame
+
+
+@pytest.fixture
+def shard(tmp_path):
+    with tf.io.TFRecordWriter(str(tmp_path / "shard")) as writer:
+        for i in range(6):
+            writer.write(f"r{i}".encode())
+    return tmp_path / "shard"
+
+
+def read(how, shard, begin=0, end=6, count=6):
+    numbers = (tf.constant(n, tf.int64) for n in (count, begin, end))
+    return list(how(tf.constant(str(shard)), *numbers).as_numpy_iterator())
+
+
+@pytest.mark.parametrize("how", [read_shard, read_what_can_be_read])
+def test_reads_a_range(shard, how):
+    assert read(how, shard) == [b"r0", b"r1", b"r2", b"r3", b"r4", b"r5"]
+    assert read(how, shard, 2, 4) == [b"r2", b"r3"]
+    assert read(how, shard, 5, 6) == [b"r5"]
+
+
+@pytest.mark.parametrize("how", [read_shard, read_what_can_be_read])
+def test_more_records_than_known_are_an_error(shard, how):
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        read(how, shard, 0, 5, count=5)
+    assert explain_data_error(caught.value) == f"shard {shard}: holds more than the 5 records that dataset.json says"
+
+
+@pytest.mark.parametrize("how", [read_shard, read_what_can_be_read])
+def test_a_shard_that_is_missing_is_an_error(tmp_path, how):
+    with pytest.raises(tf.errors.OpError, match="nowhere"):
+        read(how, tmp_path / "nowhere")
+
+
+def damage(shard, place):
+    content = bytearray(shard.read_bytes())
+    content[place] ^= 1
+    shard.write_bytes(content)
+
+
+def test_goes_on_after_a_damaged_record(shard):
+    damage(shard, 2 * SIZE + 12)
+    damage(shard, 4 * SIZE + 15)
+    bad = (FAULT_MARK + "its checksum does not fit its content").encode()
+    assert read(read_what_can_be_read, shard) == [b"r0", b"r1", bad, b"r3", bad, b"r5"]
+    assert read(read_what_can_be_read, shard, 3, 4) == [b"r3"]
+
+
+def test_a_damaged_length_hides_what_follows(shard):
+    damage(shard, 3 * SIZE)
+    records = read(read_what_can_be_read, shard, 1)
+    assert records[:2] == [b"r1", b"r2"] and len(set(records[2:])) == 1 and len(records) == 5
+    assert records[2].decode().startswith(FAULT_MARK + "the length of record 3 is damaged")
+    assert read(read_what_can_be_read, shard, 5) == records[-1:]
+
+
+@pytest.mark.parametrize("size", [4 * SIZE, 4 * SIZE + 5, 5 * SIZE - 1])
+def test_a_shard_that_ends_too_early(shard, size):
+    shard.write_bytes(shard.read_bytes()[:size])
+    lost = (FAULT_MARK + "the shard ends before the end of record 4").encode()
+    assert read(read_what_can_be_read, shard) == [b"r0", b"r1", b"r2", b"r3", lost, lost]
+
+
+def test_places(tmp_path):
+    found = [place(text) for text in read(read_places, tmp_path / "not\topened", 1, 3)]
+    assert found == [Place(str(tmp_path / "not\topened"), number, 6) for number in (1, 2)]
+    assert str(found[0]) == f"shard {tmp_path}/not\topened: record 1 of 6"

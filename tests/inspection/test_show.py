@@ -1,0 +1,142 @@
+"""The page of a folder of records: it stands alone, escapes what is from outside, and its figures are right."""
+
+import collections
+import html.parser
+import re
+
+import numpy as np
+import pytest
+
+from helpers import record_fixtures
+from mmv_tf import inspect
+from mmv_tf.inspection import statistics
+from mmv_tf.pages import bars, jpeg
+from mmv_tf.records import schema
+from mmv_tf.records.card import load
+
+EVIL = "<script>alert(1)</script>\"'&"
+
+
+class Checker(html.parser.HTMLParser):
+    """Every tag that opens closes; no address leads out of the page; no script."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags = [], collections.Counter()
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags[tag] += 1
+        assert tag != "script" and not any(name.startswith("on") for name, _ in attributes)
+        assert all(value.startswith("data:") for name, value in attributes if name in ("src", "href"))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags[tag] += 1
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def folder(tmp_path):
+    shards = [
+        [
+            record_fixtures.record("a/one.mp4:0-1.2", captions=("saw the wood", "glue")),
+            record_fixtures.record("quiet", sound=False, captions=(), label=None),
+        ],
+        [
+            record_fixtures.record(EVIL, captions=(EVIL, "saw"), num_frames=20),
+            schema.Record("sound", "s.wav", 5.0, 7.0, waveform=np.zeros(2000, np.float32), sample_rate=1000),
+        ],
+    ]
+    folder = tmp_path / "records"
+    folder.mkdir()
+    record_fixtures.write_shards(folder, shards)
+    card = load(folder)
+    card.splits["train"].counters = {"read": 9, "accepted": 4, "rejected": 5, "reasons": {"timeout": 2, EVIL: 3}}
+    card.save(folder)
+    return folder
+
+
+def page(folder, tmp_path, *more):
+    output = tmp_path / "page.html"
+    assert inspect.main(["show", str(folder), "--output", str(output), "--processes=1", *more]) == 0
+    text = output.read_text()
+    return text, Checker(text)
+
+
+def test_the_page_stands_alone_and_tells_all(folder, tmp_path):
+    vocabulary = tmp_path / "words.txt"
+    vocabulary.write_text("saw\nwood\n")
+    text, checker = page(folder, tmp_path, "--vocabulary", str(vocabulary))
+    assert "<h2>4 clips</h2>" in text and "4 clips, 0.00 hours" in text and "44 frames" in text
+    assert text.count('class="card clip"') == 4
+    assert checker.tags["audio"] == 2 + 1  # of silence, too
+    assert text.count('<p class="missing">no frames</p>') == 1 and text.count('<p class="missing">no sound</p>') == 1
+    assert text.count('<p class="missing">no narration</p>') == 2
+    assert "5 of 9 clips read were rejected" in text
+    # saw, wood, glue; script, alert, 1, script, saw: glue and the four of the hostile one are unknown.
+    assert "5 of 8 words (62.50%) are not in the vocabulary of 2" in text
+    assert "saw the wood" in text and "+0.0 to +1.0 s" in text and "3 name" in text
+    assert "silent" in text and "48 x 40" in text
+
+
+def test_chosen_clips(folder, tmp_path, capsys):
+    text, _ = page(folder, tmp_path, "--key", "sound")
+    assert text.count('class="card clip"') == 1 and "5 to 7 s of s.wav" in text
+    assert page(folder, tmp_path, "--number", "2")[0].count('class="card clip"') == 2
+    assert "2 clips, " in page(folder, tmp_path, "--max_shards", "1")[0]
+    for more, said in (
+        (["--key", "nothing"], "no clip with the key 'nothing' in 2 shards"),
+        (["--split", "test"], "no split 'test'"),
+        (["--number", "-1"], "--number"),
+        (["--vocabulary", "nowhere.txt"], "nowhere.txt"),
+    ):
+        assert inspect.main(["show", str(folder), "--output", str(tmp_path / "x.html"), "--processes=1", *more]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "x.html").exists()
+
+
+def test_a_damaged_record_is_on_the_page(folder, tmp_path):
+    shard = folder / "train-00000-of-00002"
+    data = bytearray(shard.read_bytes())
+    data[40] ^= 4
+    shard.write_bytes(data)
+    text, _ = page(folder, tmp_path)
+    assert "1 records cannot be read" in text and "the checksum of record 0 does not fit its content" in text
+    assert "<h2>3 clips</h2>" in text
+
+
+def test_loudness_is_that_of_full_scale():
+    sine = np.sin(np.arange(48000) * 2 * np.pi * 440 / 48000).astype(np.float32)
+    assert statistics.loudness(sine) == pytest.approx(-3.0103, abs=1e-3)
+    assert statistics.loudness(sine / 10) == pytest.approx(-23.0103, abs=1e-3)
+    assert statistics.loudness(np.zeros(9, np.float32)) == -np.inf == statistics.loudness(np.zeros(0, np.float32))
+
+
+def test_size_of_a_jpeg_by_its_header():
+    data = record_fixtures.jpeg(10, 24, 32)
+    assert jpeg.size(data) == (24, 32) == jpeg.decode(data).shape[:2]
+    for broken, said in ((b"", "no JPEG"), (data[:-9], "cut off"), (b"\xff\xd8\xff\xd9", "without a size")):
+        with pytest.raises(ValueError, match=said):
+            jpeg.size(broken)
+        with pytest.raises(ValueError, match=said):
+            jpeg.decode(broken)
+    huge = data.replace(b"\x08\x00\x18\x00\x20", b"\x08\xff\xff\xff\xff", 1)
+    assert jpeg.size(huge) == (65535, 65535)
+    with pytest.raises(ValueError, match="65535x65535 pixels, which is not decoded"):
+        jpeg.decode(huge)
+
+
+def test_bars_are_as_long_as_their_values():
+    svg = bars.rows([("a", 10), (EVIL, 5)], "things")
+    assert [float(width) for width in re.findall(r'width="([\d.]+)" height="12"', svg)] == [300.0, 150.0]
+    assert "<script" not in svg
+    tall = [
+        float(height) for height in re.findall(r'height="([\d.]+)" fill', bars.columns([("1", 4), ("2", 1)], "n", "s"))
+    ]
+    assert tall[0] == pytest.approx(4 * tall[1], rel=0.01)
+    Checker(bars.rows([], "nothing") + bars.columns([], "nothing", "s"))

@@ -1,0 +1,88 @@
+"""The modality graph: paths, what training leaves out, and errors that name what is wrong."""
+
+import pytest
+
+from helpers import graphs
+from mmv_tf.model import graph_drawing
+from mmv_tf.model.graph import Graph, Head, Pair
+
+
+def test_fac_reaches_the_coarse_space_through_the_fine_one():
+    graph = graphs.fac()
+    assert graph.modalities == ("video", "audio", "text")
+    assert [str(h) for h in graph.path("video", "vat")] == ["video -> va", "va -> vat"]
+    assert graph.spaces_of("audio") == ("va", "vat")
+    assert graph.spaces_of("text") == ("vat",)
+
+
+def test_in_training_audio_never_enters_the_coarse_head_of_fac():
+    graph = graphs.fac()
+    assert graph.training_spaces("audio") == ("va",)
+    assert graph.training_spaces("video") == ("va", "vat")
+    assert "audio also reaches vat at inference" in graph.describe()
+
+
+def test_training_the_pair_of_audio_and_text_makes_audio_reach_the_coarse_space_in_training():
+    pairs = [("video", "audio", "va"), ("video", "text", "vat"), ("audio", "text", "vat")]
+    assert graphs.fac(pairs=pairs).training_spaces("audio") == ("va", "vat")
+
+
+def test_shared_and_disjoint_are_other_values_of_the_same_class():
+    shared, disjoint = graphs.shared(), graphs.disjoint()
+    assert {m: shared.spaces_of(m) for m in shared.modalities} == {"video": ("s",), "audio": ("s",), "text": ("s",)}
+    assert disjoint.spaces_of("video") == ("va", "vt")
+    assert disjoint.spaces_of("audio") == ("va",)
+    assert shared.pairs[1].weight == 2.0
+
+
+def test_pairs_that_meet_in_two_spaces_get_distinct_names():
+    graph = graphs.fac(pairs=[("video", "audio", "va"), ("video", "audio", "vat"), ("video", "text", "vat")])
+    assert [graph.pair_name(p) for p in graph.pairs] == ["video_audio_va", "video_audio_vat", "video_text"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"heads": [("video", "va"), ("audio", "va"), ("text", "vat")]},
+            "no path of heads leads from 'video' to 'vat'",
+        ),
+        ({"heads": [("video", "va"), ("audio", "va"), ("va", "vat"), ("vat", "va"), ("text", "vat")]}, "cycle"),
+        ({"heads": [("video", "va"), ("video", "va"), ("audio", "va"), ("va", "vat")]}, "claim the space 'va' from"),
+        ({"heads": [("video", "va"), ("audio", "va"), ("va", "vat"), ("video", "vat")]}, "Two ways lead from 'video'"),
+        ({"heads": [("video", "va"), ("audio", "va"), ("text", "vta")]}, "there is no space 'vta'"),
+        ({"heads": [("video", "va"), ("audio", "va")]}, "Space 'vat' cannot be reached: no head leads into it"),
+        ({"heads": [("video", "va", {"hiden": (3,)}), ("audio", "va")]}, "unknown setting 'hiden'"),
+        ({"heads": [("video",)]}, "is not of the form"),
+        ({"heads": [("video", "va", {"activation": "gelu"})]}, "activation must be None, 'relu' or 'bnrelu'"),
+        ({"pairs": [("video", "sound", "va")]}, "unknown modality 'sound'"),
+        ({"pairs": [("video", "video", "va")]}, "compares a modality with itself"),
+        ({"pairs": []}, "nothing to train"),
+        ({"spaces": {"va": 0, "vat": 4}}, "positive integer"),
+    ],
+)
+def test_a_bad_graph_is_refused_with_the_name_of_what_is_wrong(change, message):
+    with pytest.raises(ValueError, match=message):
+        graphs.fac(**change)
+
+
+def test_spaces_that_only_reach_each_other_are_a_cycle():
+    with pytest.raises(ValueError, match="cannot be reached from any modality"):
+        Graph(
+            spaces={"va": 2, "a": 2, "b": 2},
+            heads=[("video", "va"), ("audio", "va"), ("a", "b"), ("b", "a")],
+            pairs=[("video", "audio", "va")],
+        )
+
+
+def test_heads_and_pairs_may_be_given_as_objects():
+    graph = Graph({"va": 3}, [Head("video", "va"), Head("audio", "va")], [Pair("video", "audio", "va")])
+    assert graph.describe().splitlines()[0] == "spaces: va [3]"
+
+
+def test_the_drawing_names_every_modality_space_and_pair_and_escapes_them():
+    graph = Graph({"va<": 3}, [("video", "va<"), ("audio", "va<")], [("video", "audio", "va<")])
+    drawing = graph_drawing.svg(graph)
+    assert drawing.count("<rect class=") == 3
+    assert "va&lt; [3]" in drawing and "va< " not in drawing
+    assert "video ~ audio: nce x 1" in drawing

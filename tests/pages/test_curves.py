@@ -1,0 +1,28 @@
+import tensorflow as tf
+
+from mmv_tf.pages import curves
+
+
+def test_curves_come_from_the_event_files(tmp_path):
+    with tf.summary.create_file_writer(str(tmp_path / "train")).as_default():
+        for step in (0, 10):
+            tf.summary.scalar("loss/total", 3.0 - step / 10, step=step)
+    assert curves.read(str(tmp_path)) == {"loss/total": [(0, 3.0), (10, 2.0)]}
+
+
+def test_a_curve_ends_before_the_first_that_is_no_number():
+    nan = float("nan")
+    scalars = {"a": [(0, 1.0), (1, 2.0)], "b": [(0, 1.0), (5, nan), (6, 3.0)], "c": [(0, float("inf")), (5, nan)]}
+    assert curves.finite(scalars) == (
+        {"a": [(0, 1.0), (1, 2.0)], "b": [(0, 1.0)]},
+        ["b is nan at step 5: shown up to there", "c is inf at step 0: not shown"],
+    )
+
+
+def test_charts_hold_losses_and_accuracies_by_direction():
+    points = [(0, 1.0)]
+    scalars = {"loss/video_audio": points, "accuracy/video_audio_va": points, "accuracy/video_audio_va_reverse": points}
+    assert curves.by_chart(scalars | {"learning_rate": points}) == {
+        "loss": {"video audio": points},
+        "right one of the batch is nearest": {"video→audio": points, "audio→video": points},
+    }

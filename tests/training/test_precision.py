@@ -1,0 +1,110 @@
+"""mixed_bfloat16: activations in bfloat16; variables, batch statistics and losses in float32; gradients that agree."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from helpers import graphs, toy
+from helpers.golden_recipe import unit_input
+from mmv_tf.backbones import I3D, S3D, AudioResNet, R2Plus1D, TextNetwork, TSMResNet, residual
+from mmv_tf.backbones.inception import Mixed, Unit
+from mmv_tf.backbones.r2plus1d import Block
+from mmv_tf.backbones.tsm_resnet import temporal_shift
+
+CLIPS = (4, 4, 32, 32, 3)
+# Not deeper: in an untrained deep network rounding the input alone turns the gradient (a cosine of .92 for an S3D of
+# width 1/8 up to Mixed_4c, of .70 for an R(2+1)D-18), whatever computes it.
+PARTS = {
+    "unit": (lambda **o: Unit(8, (3, 3, 3), **o), (4, 4, 8, 8, 8)),
+    "mixed": (lambda **o: Mixed(((8,), (8, 16), (8, 8), (8,)), **o), (4, 4, 8, 8, 8)),
+    "residual": (lambda **o: residual.Block(16, 2, projection=True, **o), (8, 16, 16, 8)),
+    "shifted": (lambda **o: residual.Block(8, shift=lambda x, _: temporal_shift(x, 4, 2), **o), (8, 16, 16, 8)),
+    "r2plus1d": (lambda **o: Block(8, 16, 2, **o), (4, 4, 8, 8, 8)),
+    "stem": (lambda **o: S3D(width=0.125, final_endpoint="Conv2d_2b_1x1", **o), CLIPS),
+    "text": (lambda **o: TextNetwork(20, 8, 16, learned=True, **o), (6, 2, 5)),
+}
+NETWORKS = {
+    "s3d": (lambda: S3D(width=0.125, final_endpoint="Mixed_3c", rematerialise=True), CLIPS),
+    "i3d": (lambda: I3D(width=0.125, final_endpoint="Mixed_3c"), CLIPS),
+    "tsm": (lambda: TSMResNet(depth=18, width=0.125), CLIPS),
+    "r2plus1d": (lambda: R2Plus1D(width=0.125), CLIPS),
+    "audio": (lambda: AudioResNet(depth=18, width=0.125), (4, 64, 32, 1)),
+}
+
+
+@pytest.fixture
+def mixed_bfloat16():
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    yield
+    keras.mixed_precision.set_global_policy("float32")
+
+
+def cosine(a, b) -> float:
+    a, b = (np.concatenate([np.ravel(np.asarray(x, np.float64)) for x in each]) for each in (a, b))
+    return a @ b / np.sqrt((a @ a) * (b @ b))
+
+
+def gradients_of(layer, x):
+    with tf.GradientTape() as tape:
+        y = layer(x, training=True)
+        loss = tf.reduce_sum(tf.cast(y, tf.float32) * unit_input("weights", y.shape))
+    return y, [tf.convert_to_tensor(g) for g in tape.gradient(loss, [v.value for v in layer.trainable_variables])]
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_gradients_of_parts_agree_with_float32(name):
+    make, shape = PARTS[name]
+    x = tf.random.stateless_uniform(shape, (0, 1), 0, 20, tf.int32) if name == "text" else unit_input("x", shape)
+    keras.utils.set_random_seed(0)
+    single, half = make(dtype="float32"), make(dtype="mixed_bfloat16")
+    for layer in (single, half):
+        layer.build(shape)
+    for a, b in zip(half.variables, single.variables, strict=True):
+        a.assign(b)
+    (y, expected), (y16, got) = gradients_of(single, x), gradients_of(half, x)
+    assert y16.dtype == tf.bfloat16 and all(v.dtype == "float32" for v in half.variables)
+    assert all(g.dtype == tf.float32 for g in got)
+    assert cosine([y16], [y]) > 0.999
+    assert cosine(got, expected) > 0.99
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_under_the_global_policy(name, mixed_bfloat16):
+    make, shape = NETWORKS[name]
+    keras.utils.set_random_seed(0)
+    half = make()
+    keras.mixed_precision.set_global_policy("float32")
+    single, x = make(), unit_input("x", shape)
+    for network in (half, single):
+        network.build(shape)
+    for a, b in zip(half.variables, single.variables, strict=True):
+        a.assign(b)
+    # Gradients are tested part by part, above: at this size the last maps are smaller than their kernels, and what
+    # TensorFlow's bfloat16 gradient of such a convolution holds on a CPU is whatever was in memory before.
+    y = half(x, training=True)
+    assert y.dtype == tf.bfloat16 and all(v.dtype == "float32" for v in half.variables)
+    assert cosine([y], [single(x, training=True)]) > 0.98
+    layers = [layer for layer in half._flatten_layers() if not list(layer._layers) and layer.trainable_variables]
+    assert all(layer.compute_dtype == "bfloat16" for layer in layers)
+
+
+def train(model, steps=16):
+    values = []
+    step = tf.function(model.train_step)
+    for number in range(steps):
+        values.append(float(step(toy.batch(12, seed=number % 2))["total_loss"]))
+    return values
+
+
+def test_whole_model_trains_as_in_float32(mixed_bfloat16):
+    half = toy.mmv(graphs.fac())
+    keras.mixed_precision.set_global_policy("float32")
+    single = toy.mmv(graphs.fac())
+    batch = toy.batch(12)
+    assert half.embed(batch)["video"]["va"].dtype == tf.bfloat16
+    assert half.compute_losses(batch, training=True)[0].dtype == tf.float32
+    assert not [v for v in half.variables + half.optimizer.variables if "float16" in v.dtype]
+    losses = train(half), train(single)
+    np.testing.assert_allclose(losses[0][:4], losses[1][:4], rtol=0.05)  # later the paths part
+    assert losses[0][-1] < 0.5 * losses[0][0] and losses[1][-1] < 0.5 * losses[1][0]

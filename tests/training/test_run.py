@@ -1,0 +1,191 @@
+"""Training as a user runs it: the same command goes on where it stopped, on the same path; errors in one line."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from helpers import tiny, toy
+from mmv_tf.common import config
+from mmv_tf.training import workdir as workdirs
+from mmv_tf.training.run import train
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    pattern = tiny.make_records(folder)
+    return tiny.bindings(pattern, tiny.write_vocabulary(folder / "vocabulary.txt"))
+
+
+def _command(workdir, bindings, *more):
+    params = [f"--gin_param={binding}" for binding in bindings]
+    return [sys.executable, "-m", "mmv_tf.train", "--gin_file=gin/fac.gin", f"--workdir={workdir}", *params, *more]
+
+
+def _events(workdir):
+    for path in sorted(pathlib.Path(workdir).glob("events*")):
+        yield from tf.compat.v1.train.summary_iterator(str(path))
+
+
+def _scalars(workdir):
+    """{step: total loss} of the TensorBoard events; where a step was logged twice, both must agree."""
+    found = {}
+    for event in _events(workdir):
+        for value in event.summary.value:
+            if value.tag == "total_loss":
+                loss = float(tf.make_ndarray(value.tensor))
+                assert found.setdefault(event.step, loss) == loss
+    return found
+
+
+def _train(workdir, bindings, **options):
+    config.parse(["gin/fac.gin"], bindings)
+    return train(str(workdir), tf.distribute.get_strategy(), **options)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    _train(workdir, data)
+    return workdir
+
+
+def test_a_run_leaves_what_export_and_evaluation_need(undisturbed):
+    assert sorted(_scalars(undisturbed)) == [2, 4, 6, 8]
+    kinds = {value.tag for event in _events(undisturbed) for value in event.summary.value}
+    assert {"clips", "config", "graph", "input_wait", "gradient_norm", "norm/audio/va", "spread/text/vat"} <= kinds
+    summary = json.loads((undisturbed / "summary.json").read_text())
+    assert summary["steps"] == 8 and summary["loss/video_text"] > 0
+    assert (undisturbed / "vocabulary.txt").read_text().split() == list(tiny.WORDS)
+    loaded = workdirs.load(str(undisturbed))
+    assert loaded.step == 8
+    assert loaded.model.graph.spaces == {"va": 16, "vat": 8}
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(data, undisturbed, tmp_path):
+    command = _command(tmp_path, [*data, "STEPS = 8"])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    deadline = time.time() + 120
+    while not list((tmp_path / "checkpoints").glob("ckpt-4.index")):
+        assert process.poll() is None and time.time() < deadline, process.stderr.read().decode()[-2000:]
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    _train(tmp_path, data)
+    assert _scalars(tmp_path) == _scalars(undisturbed)
+    mine, other = workdirs.load(str(tmp_path)), workdirs.load(str(undisturbed))
+    for variable, expected in zip(mine.model.variables, other.model.variables, strict=True):
+        np.testing.assert_array_equal(variable, expected, err_msg=variable.path)
+
+
+def test_two_replicas_read_the_same_clips_and_take_the_same_steps(data, undisturbed, tmp_path):
+    config.parse(["gin/fac.gin"], data)
+    train(str(tmp_path), toy.mirrored(2))
+    one, two = _scalars(undisturbed), _scalars(tmp_path)
+    assert one.keys() == two.keys()
+    # Rounding grows from step to step in a network this small, with Adam; the first steps show that all is the same.
+    np.testing.assert_allclose(two[2], one[2], rtol=1e-5)
+    np.testing.assert_allclose(two[4], one[4], rtol=1e-4)
+
+
+def test_a_run_in_bfloat16_with_micro_batches_and_a_probe(data, undisturbed, tmp_path):
+    held_out = data[0].removeprefix("TRAIN_DATA = ")
+    more = [
+        "train.precision = 'mixed_bfloat16'",
+        "MMV.micro_batches = 2",
+        "Probe.every = 4",
+        f"Probe.retrieval_data = {held_out}",
+        f"Probe.labelled_train = {held_out}",
+        f"Probe.labelled_test = {held_out}",
+        f"train.init_from = '{undisturbed}'",
+        "train.init_parts = ('audio',)",
+        "train.keep_every = 4",
+        # On this size of map, and not on one smaller than its kernel: there TensorFlow's bfloat16 gradient on CPUs is
+        # whatever was in memory before.
+        "LogMel.stride = 32",
+        "LogMel.num_bins = 64",
+    ]
+    _train(tmp_path, [*data, *more, "STEPS = 4"])
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["probe/knn/video"] > 0 and summary["bad_records"] == []
+    steps = [e.step for e in _events(tmp_path) for v in e.summary.value if v.tag == "probe/knn/audio"]
+    assert sorted(steps) == [0, 4]  # the untrained network, too
+    assert (tmp_path / "checkpoints" / "kept" / "ckpt-4.index").exists()
+    loaded = workdirs.load(str(tmp_path)).model
+    assert {v.dtype for v in loaded.variables} == {"float32"} and loaded.backbones["video"].compute_dtype == "float32"
+
+
+def test_init_writes_the_untrained_network(data, tmp_path):
+    _train(tmp_path, data, mode="init")
+    assert workdirs.load(str(tmp_path)).step == 0
+
+
+def test_a_run_with_another_model_leaves_a_workdir_as_it_was(data, undisturbed):
+    config_file = undisturbed / "config.gin"
+    before = config_file.read_text()
+    with pytest.raises(ValueError, match="does not fit the configured model"):
+        _train(undisturbed, [*data, "Graph.spaces = {'va': 12, 'vat': 8}"])
+    assert config_file.read_text() == before
+    with pytest.raises(ValueError, match="holds step 8"):
+        _train(undisturbed, data, mode="init")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("S3D.widht = 2.0", "widht"),
+        ("TRAIN_DATA = '/nowhere/train-*'", "/nowhere/train-*"),
+        ("InputPipeline.modalities = ('video', 'smell')", "smell"),
+        ("train.batch_size = 7", None),
+        ("Probe.every = 3", "Probe.every = 3"),
+        ("train.precision = 'float8'", "float8"),
+        ("train.checkpoint_every = 3", "must be a multiple of train.steps_per_loop"),
+        ("TextNetwork.vocabulary_size = 3", "vocabulary_size"),
+    ],
+)
+def test_mistakes_end_in_an_error_that_names_them(data, tmp_path, change, message):
+    if message is None:
+        with pytest.raises(ValueError, match="cannot be divided among 2 replicas"):
+            config.parse(["gin/fac.gin"], [*data, change])
+            train(str(tmp_path), toy.mirrored(2))
+        return
+    with pytest.raises(Exception, match=message.replace("*", r"\*")) as error:
+        _train(tmp_path, [*data, change])
+    assert isinstance(error.value, ValueError | OSError)
+
+
+def test_a_corrupt_record_stops_the_run_and_is_named(tmp_path):
+    pattern = tiny.make_records(tmp_path)
+    bindings = tiny.bindings(pattern, tiny.write_vocabulary(tmp_path / "vocabulary.txt"))
+    _train(tmp_path / "run", [*bindings, "STEPS = 4"])
+    shard = tmp_path / "train-00002-of-00004"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    named = r"shard .*train-00002-of-00004: record \d of 6 cannot be read"
+    with pytest.raises(ValueError, match=rf"after step \d+: {named}"):
+        _train(tmp_path / "run", bindings)
+    with pytest.raises(ValueError, match=named):  # already when the first clips are shown
+        _train(tmp_path / "another", bindings)
+
+
+def test_a_mistake_on_the_command_line_is_one_line_and_exit_status_2(data, tmp_path):
+    command = _command(tmp_path, [*data, "S3D.widht = 2.0"])
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 2
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and "widht" in errors[0]
+    assert "Traceback" not in result.stderr

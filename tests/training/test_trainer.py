@@ -1,0 +1,64 @@
+"""The inner loop: what it logs, that it stops on NaN with the step's number, and that it runs on several replicas."""
+
+import numpy as np
+import orbit
+import pytest
+import tensorflow as tf
+
+from helpers import graphs, toy
+from mmv_tf.training.trainer import Trainer
+
+BATCH = 8
+
+
+class ToyPipeline:
+    """A stream of toy batches; sound of batch `poisoned` holds a NaN."""
+
+    def __init__(self, poisoned=-1):
+        self.poisoned = poisoned
+
+    def keys_of_step(self, global_batch_size, seed, step):
+        return [("toy", f"clip{i}", step == self.poisoned and i == 2) for i in range(global_batch_size)]
+
+    def training_dataset(self, global_batch_size, seed, start_step=0, input_context=None):
+        batches = []
+        for number in range(start_step, start_step + 8):
+            batch = toy.batch(global_batch_size, seed=1000 * seed + number)
+            if number == self.poisoned:
+                batch["audio"] = batch["audio"] + np.nan
+            batches.append(batch)
+        data = tf.data.Dataset.from_tensor_slices({k: tf.stack([b[k] for b in batches]) for k in batches[0]})
+        replicas = input_context.num_replicas_in_sync if input_context else 1
+        return data.unbatch().batch(global_batch_size // replicas, drop_remainder=True).repeat()
+
+
+def _trainer(strategy, pipeline=None):
+    with strategy.scope():
+        model = toy.mmv(graphs.fac())
+        step = orbit.utils.create_global_step()
+    return Trainer(model, pipeline or ToyPipeline(), strategy, step, batch_size=BATCH, seed=3, total_steps=8)
+
+
+def test_a_loop_logs_means_over_its_steps_and_counts_them():
+    trainer = _trainer(tf.distribute.get_strategy())
+    one_by_one = toy.mmv(graphs.fac())
+    expected = [float(one_by_one.train_step(toy.batch(BATCH, seed=3000 + n))["total_loss"]) for n in range(4)]
+    logs = trainer.train(tf.constant(4))
+    np.testing.assert_allclose(logs["total_loss"], np.mean(expected), rtol=1e-5)
+    assert {"loss/video_audio", "accuracy/video_text", "learning_rate", "clips_per_second"} <= logs.keys()
+    assert int(trainer._step.numpy()) == 4
+
+
+def test_nan_stops_the_run_and_names_the_step_and_the_part():
+    trainer = _trainer(tf.distribute.get_strategy(), ToyPipeline(poisoned=2))
+    named = r"Step 3: .*loss/video_audio.* became NaN.*clip2 is not finite"
+    with pytest.raises(FloatingPointError, match=named) as error:
+        trainer.train(tf.constant(4))
+    assert "loss/video_text" not in str(error.value)
+
+
+def test_two_replicas_train_as_one_device():
+    one = _trainer(tf.distribute.get_strategy()).train(tf.constant(4))
+    two = _trainer(toy.mirrored(2)).train(tf.constant(4))
+    for name in (n for n in one if "loss" in n):
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-4, err_msg=name)

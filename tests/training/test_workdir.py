@@ -1,0 +1,74 @@
+"""What a checkpoint holds, and what a workdir gives back."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from helpers import graphs, toy
+from mmv_tf.training import workdir as workdirs
+
+
+def _saved(folder):
+    model, step = toy.mmv(graphs.fac()), tf.Variable(7, dtype=tf.int64)
+    model.train_step(toy.batch(6))
+    return model, workdirs.make_checkpoint(model, step, model.optimizer).save(str(folder / "ckpt"))
+
+
+def test_a_checkpoint_holds_every_weight_moving_average_and_slot(tmp_path):
+    model, path = _saved(tmp_path)
+    other, step = toy.mmv(graphs.fac(), seed=1), tf.Variable(0, dtype=tf.int64)
+    workdirs.restore(workdirs.make_checkpoint(other, step, other.optimizer), path)
+    assert step == 7
+    for name, variable in model.named_variables().items():
+        np.testing.assert_array_equal(variable, other.named_variables()[name], err_msg=name)
+    for mine, restored in zip(model.optimizer.variables, other.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(mine, restored)
+    assert model.optimizer.iterations == 1
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    _, path = _saved(tmp_path)
+    other = toy.mmv(graphs.disjoint())
+    with pytest.raises(ValueError, match="does not fit the configured model"):
+        workdirs.restore(workdirs.make_checkpoint(other, tf.Variable(0, dtype=tf.int64)), path)
+
+
+def test_a_folder_that_is_no_workdir_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path} is not a workdir: it has no config.gin"):
+        workdirs.load(str(tmp_path))
+
+
+def test_a_changed_configuration_is_told(tmp_path):
+    assert workdirs.write_config(str(tmp_path), "a = 1\nb = 2\n") == []
+    assert workdirs.write_config(str(tmp_path), "a = 1\nb = 3\n") == ["-b = 2", "+b = 3"]
+    assert (tmp_path / "config.gin").read_text() == "a = 1\nb = 3\n"
+
+
+def _initialised(source, parts=()):
+    model = toy.mmv(graphs.fac(), seed=1)
+    before = {name: np.array(v) for name, v in model.named_variables().items()}
+    restored = workdirs.initialise(model, str(source), parts)
+    changed = {n for n, v in model.named_variables().items() if not np.array_equal(v, before[n])}
+    return model, restored, {name.partition("/")[0] for name in changed}
+
+
+def test_a_run_can_begin_with_all_weights_of_another_or_with_some_parts(tmp_path):
+    (tmp_path / workdirs.CHECKPOINTS).mkdir()
+    source, path = _saved(tmp_path / workdirs.CHECKPOINTS)
+    model, restored, _ = _initialised(tmp_path)
+    assert restored == ["video", "audio", "text", *source.heads]
+    for name, variable in source.named_variables().items():
+        np.testing.assert_array_equal(variable, model.named_variables()[name], err_msg=name)
+    assert model.optimizer.iterations == 0
+    _, _, changed = _initialised(path, ("video", "va -> vat"))
+    assert changed == {"video", "va -> vat"}
+
+
+def test_initial_weights_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(ValueError, match="train.init_from = .* is neither a workdir"):
+        _initialised(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="train.init_parts has 'smell'; the model's parts are 'video', 'audio'"):
+        _initialised(tmp_path, ("smell",))
+    _, path = _saved(tmp_path)
+    with pytest.raises(ValueError, match="does not fit"):
+        workdirs.initialise(toy.mmv(graphs.disjoint()), path)
