@@ -5,13 +5,12 @@ import os
 import pathlib
 import re
 
-from mmv_tf.records.schema import Caption
+from mmv_tf.records.schema import MAX_CHARACTERS, Caption
 
 SUFFIXES = (".srt", ".vtt")
 
 MAX_FILE_BYTES = 16 << 20
 MAX_CAPTIONS = 100_000  # a file
-MAX_CHARACTERS = 1000  # a caption
 
 # 00:01:02,500 --> 00:01:04.000 : hours may be missing in WebVTT; cue settings may follow.
 _CLOCK = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"

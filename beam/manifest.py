@@ -8,7 +8,8 @@ import pathlib
 
 from mmv_tf.beam import captions as captions_lib
 from mmv_tf.beam.decoding import image_worker
-from mmv_tf.beam.specs import ClipSpec, Inputs, Reason, Rejection, Source
+from mmv_tf.beam.specs import ClipSpec, Inputs, Rejection, Source
+from mmv_tf.records.card import Reason
 from mmv_tf.records.schema import Caption
 
 csv.field_size_limit(16 << 20)  # the default of 128 KiB makes one long caption end the reading

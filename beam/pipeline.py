@@ -19,6 +19,8 @@ from apache_beam.io.filesystems import FileSystems
 
 from mmv_tf.beam import spool, storage
 from mmv_tf.beam.decoding.decode_source import DecodeSource
+from mmv_tf.records.naming import shard_name
+from mmv_tf.records.tfrecord import check_framed
 
 
 def staging_folder(output, split):
@@ -36,7 +38,7 @@ class WriteShard(beam.DoFn):
     def process(self, element):
         shard, items = element
         items = list(items)  # references only
-        name = storage.shard_name(self._split, shard, self._num_shards)
+        name = shard_name(self._split, shard, self._num_shards)
         references = sorted(item[1:] for item in items if item[0] == "record")
         for before, after in zip(references, references[1:], strict=False):
             if before[0] == after[0]:
@@ -67,7 +69,7 @@ class WriteShard(beam.DoFn):
         with storage.WholeFile(self._staging, FileSystems.join(self._output, name)) as out:
             for _, file, offset, length in references:
                 frame = storage.read_range(file, offset, length)
-                if not storage.check_framed(frame):
+                if not check_framed(frame):
                     raise OSError(
                         f"{file}: the staged record at byte {offset} is damaged; delete the file and run again"
                     )
@@ -119,7 +121,7 @@ def build(pipeline, files, root, output, split, settings, label_map, num_shards)
 def read_reports(output, split, num_shards):
     """Yields the reports of all shards of a finished run, in order. Raises ValueError for a missing one."""
     for index in range(num_shards):
-        name = storage.shard_name(split, index, num_shards)
+        name = shard_name(split, index, num_shards)
         path = FileSystems.join(staging_folder(output, split), f"{name}.report")
         try:
             yield json.loads(storage.read_text(path))

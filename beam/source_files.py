@@ -9,8 +9,8 @@ from typing import NamedTuple
 from apache_beam.io.filesystems import FileSystems
 
 from mmv_tf.beam import manifest
-from mmv_tf.beam.specs import Reason
 from mmv_tf.beam.storage import is_remote
+from mmv_tf.records.card import Reason
 
 _CHUNK = 1 << 20
 

@@ -5,7 +5,6 @@ of `Rejection`; nothing behind it knows where they came from.
 """
 
 import dataclasses
-import enum
 import hashlib
 import json
 from collections.abc import Iterable
@@ -13,22 +12,6 @@ from typing import NamedTuple
 
 from mmv_tf.beam.captions import Counts
 from mmv_tf.records.schema import SCHEMA_VERSION, Caption
-
-
-class Reason(enum.Enum):
-    """Why a clip, or a whole source, is not in the records. The codes of dead_letters.jsonl."""
-
-    BAD_ROW = "bad_row"  # the row of the manifest, or the file name, cannot be used (no path, end before start, ...)
-    OUTSIDE_ROOT = "outside_root"  # the path leads out of the root, also through a symbolic link
-    MISSING_FILE = "missing_file"  # there is no such file, it is no regular file, or it cannot be read
-    NOT_A_VIDEO = "not_a_video"  # no container of the allowed formats, or neither pictures nor sound in it
-    TOO_LARGE = "too_large"  # over a limit: bytes of the file, pixels, duration of the source or of the clip
-    TRUNCATED = "truncated"  # the source ends well before the duration that its header states; what is there is kept
-    EMPTY_CLIP = "empty_clip"  # neither pictures nor sound in the span that was asked for
-    DECODE_ERROR = "decode_error"  # the decoder failed, or on more pictures of the clip than it decoded
-    OUT_OF_MEMORY = "out_of_memory"  # decoding needed more memory than allowed
-    TIMEOUT = "timeout"  # no clip, or not all clips, within the time allowed; the decoding process was killed
-    CRASH = "crash"  # the decoding process died
 
 
 class ClipSpec(NamedTuple):
@@ -100,21 +83,3 @@ class Settings:
 
         content = [dataclasses.asdict(self), SCHEMA_VERSION, av.__version__, *more]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def clip_key(path, start, end):
-    """The key of a clip: its path and span. 'a/b.mp4:12.5-22.5', to the microsecond."""
-
-    def seconds(value):
-        return f"{value:.6f}".rstrip("0").rstrip(".")
-
-    return f"{path}:{seconds(start)}-{'' if end is None else seconds(end)}"
-
-
-def shard_of(key, num_shards):
-    """(shard, rank): the shard of a clip and what its records are sorted by in it, both from a hash of the key.
-
-    The order is that of the hash, not of the key, so that the clips of one source do not lie side by side.
-    """
-    digest = hashlib.sha256(key.encode("utf-8")).digest()
-    return int.from_bytes(digest[:8], "big") % num_shards, digest[8:].hex()

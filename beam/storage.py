@@ -7,33 +7,9 @@ import hashlib
 import os
 import re
 import shutil
-import struct
 import uuid
 
 from apache_beam.io.filesystems import FileSystems
-
-from mmv_tf.records.tfrecord import FOOTER, HEADER, checksum
-
-
-def shard_name(split, index, number):
-    """'train-00002-of-00008'."""
-    return f"{split}-{index:05d}-of-{number:05d}"
-
-
-def framed(data):
-    """A record as it lies in a TFRecord file: length, checksum of the length, data, checksum of the data."""
-    length = struct.pack("<Q", len(data))
-    return length + checksum(length) + data + checksum(data)
-
-
-def check_framed(frame):
-    """Whether `frame` is one whole, undamaged record."""
-    return (
-        len(frame) >= HEADER + FOOTER
-        and struct.unpack("<Q", frame[:8])[0] == len(frame) - HEADER - FOOTER
-        and frame[8:HEADER] == checksum(frame[:8])
-        and frame[-FOOTER:] == checksum(frame[HEADER:-FOOTER])
-    )
 
 
 class WholeFile:

@@ -20,7 +20,8 @@ import sys
 from mmv_tf.beam import captions as captions_lib
 from mmv_tf.beam import manifest
 from mmv_tf.beam.decoding.client import DecodeClient, Failure
-from mmv_tf.beam.specs import Reason, Settings
+from mmv_tf.beam.specs import Settings
+from mmv_tf.records.card import Reason
 from mmv_tf.records.schema import Caption
 
 SAMPLE_RATE = 16000  # Hz; what recognisers of speech take

@@ -28,8 +28,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from helpers import hostile_videos as hostile  # noqa: E402
 from mmv_tf.beam.decoding.client import DecodeClient, Failure  # noqa: E402
-from mmv_tf.beam.specs import Reason, Settings  # noqa: E402
+from mmv_tf.beam.specs import Settings  # noqa: E402
 from mmv_tf.records import reader, tfrecord  # noqa: E402
+from mmv_tf.records.card import Reason  # noqa: E402
 
 _CRASHES = {Reason.CRASH.value, Reason.TIMEOUT.value}
 

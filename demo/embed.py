@@ -14,8 +14,8 @@ import pathlib
 
 import numpy as np
 
-from demo import encode
 from demo.evaluation import NOT_SPACES, Clip
+from demo.stages import whole_file
 from mmv_tf.pages import curves, pictures
 
 BATCH = 16
@@ -129,14 +129,14 @@ def main(arguments: argparse.Namespace) -> None:
             for space, rows in spaces.items():
                 arrays[f"{model}/{modality}/{space}"] = rows
                 print(f"  {model} {modality} -> {space}: {rows.shape[0]} embeddings of {rows.shape[1]}", flush=True)
-    with encode.whole_file(output / "embeddings.npz") as partial:
+    with whole_file(output / "embeddings.npz") as partial:
         np.savez(partial, **arrays)
     about = {
         "clips": [dataclasses.asdict(sample.clip) for sample in samples],
         "sentences": sentences,
         "curves": curves.read(arguments.workdir),
     }
-    with encode.whole_file(output / "clips.json") as partial:
+    with whole_file(output / "clips.json") as partial:
         partial.write_text(json.dumps(about), "utf-8")
 
 

@@ -1,29 +1,15 @@
 """Frames and sound -> .mp4 (h264 + aac), and the fingerprints by which near-duplicates are found. Uses PyAV."""
 
-import contextlib
 import fractions
-import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 SOUND_RATE = 30_720  # samples a second that the games make
 FINGERPRINT_RATE = 10  # fingerprints a second
-PARTIAL = ".partial-"  # what the name of an unfinished file starts with
 _AAC_RATE = 48_000
 _AAC_FRAME = 1024
-
-
-@contextlib.contextmanager
-def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields a temporary path in the same folder that becomes `path` when the block ends well, and goes when not."""
-    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_mp4(

@@ -25,6 +25,7 @@ import time
 import numpy as np
 
 from demo import captions, encode
+from demo.stages import PARTIAL, whole_file
 
 GAMES = tuple(captions.WORDINGS)
 EMULATOR_RATE = 60  # frames a second
@@ -101,12 +102,12 @@ def render(game: str, split: str, seed: int, output: pathlib.Path, seconds: floa
     path.parent.mkdir(parents=True, exist_ok=True)
     fingerprint.parent.mkdir(parents=True, exist_ok=True)
     subtitle = captions.to_srt(captions.narration(game, split, seed, seconds))
-    with encode.whole_file(path.with_suffix(".srt")) as partial:
+    with whole_file(path.with_suffix(".srt")) as partial:
         partial.write_text(subtitle, encoding="utf-8")
-    with encode.whole_file(fingerprint) as partial:
+    with whole_file(fingerprint) as partial:
         np.savez(partial, **encode.fingerprint(frames, samples, fps))
     # The video last: it is what says that the episode is complete.
-    with encode.whole_file(path) as partial:
+    with whole_file(path) as partial:
         encode.write_mp4(partial, frames, samples, fps, comment=settings)
     return True
 
@@ -118,7 +119,7 @@ def episodes(train: int, test: int) -> list[tuple[str, int]]:
 
 def prune(output: pathlib.Path, games, train: int, test: int) -> None:
     """Removes leftovers of a killed run, games that left the list, and other episodes of `games`."""
-    for path in output.rglob(f"{encode.PARTIAL}*"):
+    for path in output.rglob(f"{PARTIAL}*"):
         path.unlink()
     wanted = {(split, f"{seed:02d}") for split, seed in episodes(train, test)}
     for split in SPLITS:

@@ -11,7 +11,7 @@ import argparse
 import json
 import pathlib
 
-from demo.encode import whole_file
+from demo.stages import whole_file
 from mmv_tf.beam.manifest import MEDIA_SUFFIXES
 
 HELD_OUT = 4  # one part in so many

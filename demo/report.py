@@ -11,9 +11,10 @@ import pathlib
 
 import numpy as np
 
-from demo import duplicates, encode
+from demo import duplicates
 from demo.evaluation import Clip, Evaluation, Sentence
 from demo.page import NEAR, RIGHT, WRONG, Example, Item, Page, Section, render
+from demo.stages import whole_file
 from mmv_tf.pages import curves
 
 EXAMPLES = 4
@@ -158,9 +159,9 @@ def main(arguments: argparse.Namespace) -> None:
         right_means={pair: _right_means(pair, arguments.data) for pair in evaluation.pairs},
     )
     output.mkdir(parents=True, exist_ok=True)
-    with encode.whole_file(output / "results.json") as partial:
+    with whole_file(output / "results.json") as partial:
         partial.write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
-    with encode.whole_file(output / "index.html") as partial:
+    with whole_file(output / "index.html") as partial:
         partial.write_text(render(page), "utf-8")
     print(as_text(metrics))
     print(f"  {dict(facts)['held-out clips']}, left out: {dict(facts)['left out']}")

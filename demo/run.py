@@ -17,8 +17,7 @@ import time
 
 import mmv_tf
 from demo import captions, games
-from demo.encode import whole_file
-from demo.stages import Runner, Stage, StageError, with_includes
+from demo.stages import Runner, Stage, StageError, python, whole_file, with_includes
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GIN = {"games": ["gin/demo.gin"], "videos": ["gin/demo.gin", "gin/graphs/va.gin"]}
@@ -26,10 +25,6 @@ CLIP_SECONDS = 3.2  # what the gin files above train on
 # Small pictures: the networks of the demo see less than this, and a record is read the faster.
 PREPROCESS = ["--short_side", "96"]
 NEVER_TRAINED = ("audio->text", "text->audio")
-
-
-def python(module: str, *arguments) -> list[str]:
-    return [sys.executable, "-m", module, *map(str, arguments)]
 
 
 def _code(*names: str) -> list[pathlib.Path]:

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import re
 import shlex
@@ -18,7 +19,9 @@ import sys
 import time
 from collections.abc import Iterator
 
-from demo.encode import whole_file
+pass
+
+PARTIAL = ".partial-"  # what the name of an unfinished file starts with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,3 +163,18 @@ class Runner:
         file.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(file) as partial:
             partial.write_text(json.dumps({"digest": digest, "done": done, "seconds": round(seconds, 1)}), "utf-8")
+
+
+@contextlib.contextmanager
+def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a temporary path in the same folder that becomes `path` when the block ends well, and goes when not."""
+    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def python(module: str, *arguments) -> list[str]:
+    return [sys.executable, "-m", module, *map(str, arguments)]

@@ -39,9 +39,9 @@ def main(argv=None):
 
 
 def cli(argv=None):
-    from mmv_tf.common import config
+    from mmv_tf.common.command import run
 
-    return config.run(main, argv)
+    return run(main, argv)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from mmv_tf.beam import manifest
 from mmv_tf.beam.decoding import image_worker
-from mmv_tf.beam.specs import ClipSpec, Inputs, Reason, Settings
+from mmv_tf.beam.specs import ClipSpec, Inputs, Settings
+from mmv_tf.records.card import Reason
 
 _PICTURES_FIRST = {suffix: rank for rank, suffix in enumerate((".mp4", ".webm", ".mkv", ".avi"))}
 _SOUND = frozenset(".wav .mp3 .flac .m4a .aac .opus .oga .ogg .mka".split())

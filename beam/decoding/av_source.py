@@ -13,7 +13,7 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import VideoReformatter
 
-from mmv_tf.beam.specs import Reason
+from mmv_tf.records.card import Reason
 
 # Containers, not playlists: `hls`, `concat` and the like open other files by name, whatever the protocol.
 FORMATS = "mov,matroska,avi,flv,ogg,mpeg,mpegts,mpegvideo,asf,wav,mp3,flac,aac"

@@ -12,7 +12,7 @@ import tempfile
 import time
 
 from mmv_tf.beam.decoding import worker as decode_worker
-from mmv_tf.beam.specs import Reason
+from mmv_tf.records.card import Reason
 
 _START_SECONDS = 60.0  # allowed for the imports of a fresh child, beside the time for its first answer
 # What a source may take in all, beside settings.timeout_seconds, for each second that is decoded: more than 4k video at

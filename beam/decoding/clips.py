@@ -14,7 +14,7 @@ import av
 import numpy as np
 
 from mmv_tf.beam.decoding.av_source import AvSource, LateSeek, SourceError
-from mmv_tf.beam.specs import Reason
+from mmv_tf.records.card import Reason
 
 SEEK_GAP = 10.0  # seconds; a smaller gap between two clips is decoded through
 PREROLL = 0.5  # seconds decoded before a clip: sound decoders need some packets to settle

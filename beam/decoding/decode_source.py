@@ -15,8 +15,11 @@ from mmv_tf.beam import captions as captions_lib
 from mmv_tf.beam import source_files, spool, storage
 from mmv_tf.beam.decoding.client import DecodeClient, Failure
 from mmv_tf.beam.decoding.image_worker import ImageClient
-from mmv_tf.beam.specs import ClipSpec, Reason, Rejection, clip_key, shard_of
+from mmv_tf.beam.specs import ClipSpec, Rejection
 from mmv_tf.records import schema, vocabulary
+from mmv_tf.records.card import Reason
+from mmv_tf.records.naming import clip_key, shard_of
+from mmv_tf.records.tfrecord import framed
 
 # Source.kind -> who decodes it. A source of the kind "tfds" is a file of many pictures.
 KINDS = {"video": DecodeClient, "image": ImageClient, "tfds": ImageClient}
@@ -177,7 +180,7 @@ class _Stage:
 
     def _accept(self, spec, key, start, header, blobs):
         record = self._record(spec, key, start, header, blobs)
-        frame = storage.framed(schema.encode(record))
+        frame = framed(schema.encode(record))
         shard, rank = shard_of(key, self._num_shards)
         self._records.append((rank, shard, self._out.size, len(frame)))
         self._out.write(frame)

@@ -8,7 +8,7 @@ import signal
 
 from mmv_tf.beam.decoding import worker as decode_worker
 from mmv_tf.beam.decoding.client import DecodeClient
-from mmv_tf.beam.specs import Reason
+from mmv_tf.records.card import Reason
 
 SUFFIXES = frozenset(".jpg .jpeg .jpe .png .bmp .gif .webp .tif .tiff .jp2 .ppm .pgm".split())
 

@@ -10,7 +10,7 @@ import json
 import pathlib
 
 from benchmarks.miniature import embeddings, measure
-from demo.encode import whole_file
+from demo.stages import whole_file
 
 VARIANTS = ("naive", "trained", "inflated")
 PROBES = {"video": ("material", "event")}
@@ -86,6 +86,6 @@ def cli(argv=None) -> None:
 
 
 if __name__ == "__main__":
-    from mmv_tf.common import config
+    from mmv_tf.common.command import run
 
-    config.run(cli)
+    run(cli)

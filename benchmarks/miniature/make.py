@@ -19,9 +19,8 @@ import numpy as np
 
 from benchmarks.miniature import film, physics, scenes, sound, words
 from demo import encode
-from demo.run import python
-from demo.stages import Runner, Stage, StageError, one_line_errors
-from mmv_tf.beam.specs import clip_key
+from demo.stages import Runner, Stage, StageError, one_line_errors, python, whole_file
+from mmv_tf.records.naming import clip_key
 
 HERE = pathlib.Path(__file__).resolve().parent
 RECORD = ["--short_side", "52", "--sample_rate", str(scenes.SAMPLE_RATE), "--num_shards", "4"]
@@ -55,9 +54,9 @@ def render(episode: scenes.Episode, output: pathlib.Path) -> None:
                 "level": round(float(np.sqrt(np.mean(samples**2))), 3),
             }
         )
-    with encode.whole_file(facts) as partial:
+    with whole_file(facts) as partial:
         partial.write_text(json.dumps(rows), "utf-8")
-    with encode.whole_file(path) as partial:
+    with whole_file(path) as partial:
         encode.write_mp4(partial, frames, np.concatenate(heard), scenes.FPS, settings, scenes.SAMPLE_RATE)
 
 
@@ -113,9 +112,9 @@ def write_manifests(output: pathlib.Path, share: float) -> None:
     made = plan(output, share)
     (output / "manifests").mkdir(exist_ok=True)
     for split, pairs in made.items():
-        with encode.whole_file(output / "manifests" / f"{split}.jsonl") as partial:
+        with whole_file(output / "manifests" / f"{split}.jsonl") as partial:
             partial.write_text("".join(json.dumps(line) + "\n" for _, line in pairs), "utf-8")
-    with encode.whole_file(output / "clips.jsonl") as partial:
+    with whole_file(output / "clips.jsonl") as partial:
         rows = [row for pairs in made.values() for row, _ in pairs]
         partial.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 

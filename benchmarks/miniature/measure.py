@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.miniature import embeddings, scenes, words
 from benchmarks.miniature.embeddings import Embedder, Part
-from demo.encode import whole_file
+from demo.stages import whole_file
 from mmv_tf.metrics import classification, retrieval
 
 PROBES = {"video": ("event", "material", "tempo"), "audio": ("event", "material", "tempo")}
@@ -193,6 +193,6 @@ def cli(argv=None) -> None:
 
 
 if __name__ == "__main__":
-    from mmv_tf.common import config
+    from mmv_tf.common.command import run
 
-    config.run(cli)
+    run(cli)

@@ -12,8 +12,7 @@ import pathlib
 import numpy as np
 
 from benchmarks.miniature import make, scenes, tables, words
-from demo.encode import whole_file
-from demo.stages import one_line_errors
+from demo.stages import one_line_errors, whole_file
 from mmv_tf.pages import document, pictures
 
 _FRAMES = 8

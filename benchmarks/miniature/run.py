@@ -17,9 +17,7 @@ import threading
 
 from benchmarks.miniature import make, page, tables
 from benchmarks.miniature.experiments import DATA, ORDER, SHOTS, TABLES, folder
-from demo.encode import whole_file
-from demo.run import python
-from demo.stages import Runner, Stage, StageError, one_line_errors, with_includes
+from demo.stages import Runner, Stage, StageError, one_line_errors, python, whole_file, with_includes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(__file__).resolve().parent

@@ -11,8 +11,10 @@ from typing import NamedTuple
 from mmv_tf.beam import manifest
 from mmv_tf.beam.decoding.client import DecodeClient, Failure
 from mmv_tf.beam.decoding.image_worker import SUFFIXES
-from mmv_tf.beam.specs import Reason, Rejection, Settings, clip_key
+from mmv_tf.beam.specs import Rejection, Settings
 from mmv_tf.records import schema
+from mmv_tf.records.card import Reason
+from mmv_tf.records.naming import clip_key
 
 RECORDS_A_UNIT, IMAGES_A_UNIT = 64, 64
 # What can be embedded from each way in, and what is unless signatures are named.
@@ -52,7 +54,7 @@ class RecordReader:
         import tensorflow as tf
 
         from mmv_tf.inputs.faults import FAULT_MARK, reason
-        from mmv_tf.inputs.shard_reader import read_what_can_be_read
+        from mmv_tf.inputs.shards import read_what_can_be_read
 
         shard, count, begin, end = unit
         number, mark = begin, FAULT_MARK.encode()

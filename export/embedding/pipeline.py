@@ -25,8 +25,8 @@ from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
 
 from mmv_tf.beam import storage
-from mmv_tf.beam.specs import shard_of
 from mmv_tf.export.embedding import parquet_file
+from mmv_tf.records.naming import shard_name, shard_of
 
 REFUSED, NOT_FINITE = "refused_by_module", "not_finite"
 
@@ -125,8 +125,9 @@ class ReadInputs(beam.DoFn):
     def process(self, element):
         import tensorflow as tf
 
-        from mmv_tf.beam.specs import Reason, Rejection
+        from mmv_tf.beam.specs import Rejection
         from mmv_tf.inputs import faults
+        from mmv_tf.records.card import Reason
 
         number, unit = element
         counts, rejections, names = dict.fromkeys(self._modalities, 0), [], []
@@ -222,7 +223,7 @@ def _in_time(row):
 
 def file_name(modality, space, shard, num_shards) -> str:
     """'video-vat-00000-of-00008.parquet'."""
-    return storage.shard_name(f"{modality}-{space}", shard, num_shards) + ".parquet"
+    return shard_name(f"{modality}-{space}", shard, num_shards) + ".parquet"
 
 
 def _is_of(modality, element):

@@ -19,7 +19,7 @@ from mmv_tf.evaluation.labelled import Labelled, slices
 from mmv_tf.evaluation.tuner import Tuner
 from mmv_tf.evaluation.windows import Windows, whole_shards
 from mmv_tf.inputs import shards
-from mmv_tf.inputs.shard_reader import read_shard
+from mmv_tf.inputs.shards import read_shard
 from mmv_tf.metrics import classification
 
 

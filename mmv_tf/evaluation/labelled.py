@@ -9,7 +9,7 @@ import tensorflow as tf
 from mmv_tf.evaluation.features import named_errors
 from mmv_tf.evaluation.windows import LABEL_SEPARATOR, joined_labels
 from mmv_tf.inputs import shards
-from mmv_tf.inputs.shard_reader import read_shard
+from mmv_tf.inputs.shards import read_shard
 from mmv_tf.records import schema
 
 

@@ -7,7 +7,7 @@ import types
 import tensorflow as tf
 
 from mmv_tf.inputs.clip import ClipMaker
-from mmv_tf.inputs.shard_reader import read_shard
+from mmv_tf.inputs.shards import read_shard
 from mmv_tf.inputs.video import VideoInput
 from mmv_tf.records import schema
 

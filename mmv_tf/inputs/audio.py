@@ -1,10 +1,10 @@
 """Waveform to log-mel spectrogram; the same for training, export and search."""
 
+import warnings
+
 import gin
 import numpy as np
 import tensorflow as tf
-
-from mmv_tf.inputs.quiet import tensorflow_io
 
 LOG_FORMS = ("log1p_scaled", "log_offset")
 
@@ -72,3 +72,15 @@ class LogMel:
     def zeros(self, batch_size: int, num_samples: int) -> np.ndarray:
         """An input of the right shape, to build a network with."""
         return np.zeros([batch_size, self.num_frames(num_samples), self.num_bins, 1], np.float32)
+
+
+def tensorflow_io():
+    """The module tensorflow_io.
+
+    Its native library does not load with TensorFlow 2.20, and it says so in warnings. Only its functions that are
+    written in TensorFlow are used here, and those need no library.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import tensorflow_io
+    return tensorflow_io

@@ -14,7 +14,7 @@ from mmv_tf.inputs import faults, shards
 from mmv_tf.inputs import stream as streams
 from mmv_tf.inputs.clip import ClipMaker
 from mmv_tf.inputs.mixture import Source, split_batch, spread
-from mmv_tf.inputs.shard_reader import place, read_places, read_shard, read_what_can_be_read
+from mmv_tf.inputs.shards import place, read_places, read_shard, read_what_can_be_read
 from mmv_tf.records import schema as records
 
 

@@ -19,7 +19,7 @@ from mmv_tf.inputs.clip import ClipMaker
 from mmv_tf.inputs.examples import TrainingExamples
 from mmv_tf.inputs.faults import BadRecords, explain_data_error  # noqa: F401  (for users of the pipeline)
 from mmv_tf.inputs.mixture import Source, distinct_names
-from mmv_tf.inputs.shard_reader import read_shard
+from mmv_tf.inputs.shards import read_shard
 from mmv_tf.inputs.text import Tokenizer
 from mmv_tf.inputs.video import VideoInput
 

@@ -4,11 +4,13 @@ import dataclasses
 import fnmatch
 import os
 import re
-import struct
+from collections.abc import Iterator
 
 import tensorflow as tf
 
+from mmv_tf.inputs.faults import FAULT_MARK, Place
 from mmv_tf.records import card as dataset_card
+from mmv_tf.records.tfrecord import FOOTER, HEADER, checksum, content_length, count_records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,27 +63,94 @@ def _known_counts(pattern):
     return {os.path.join(folder, shard): n for shard, n in card.shards.items() if fnmatch.fnmatch(shard, name)}
 
 
-def count_records(path: str) -> int:
-    """Counts the records of a TFRecord file by their headers (12 of each record's bytes are read).
-
-    Raises:
-      ValueError: the file ends inside a record; names it.
-    """
-    with tf.io.gfile.GFile(path, "rb") as file:
-        size, position, count = file.size(), 0, 0
-        while position < size:
-            file.seek(position)
-            header = file.read(12)
-            # Length, its CRC; then the payload and its CRC.
-            position += 16 + struct.unpack("<Q", header[:8])[0] if len(header) == 12 else size
-            if position > size:
-                raise ValueError(f"shard {path}: record {count} is cut off; the file is truncated or no TFRecord file")
-            count += 1
-    return count
-
-
 def mean_record_bytes(shards: Shards) -> float:
     """Mean size of a record in bytes, from the sizes of at most eight shards."""
     step = -(-len(shards.files) // 8)
     files, counts = shards.files[::step], shards.counts[::step]
     return sum(tf.io.gfile.stat(file).length for file in files) / sum(counts)
+
+
+def read_shard(file: tf.Tensor, count: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.data.Dataset:
+    """Records [begin, end) of a shard that should hold `count`; fewer or more are an error that names it.
+
+    TFRecordDataset names no file when a record is corrupt. Here errors only end the file, and the number of records
+    that came shows it: a mark follows the last record, and what comes too early or too late is an error.
+    """
+    records = tf.data.TFRecordDataset(file).skip(begin).ignore_errors(log_warning=True)
+    # A file that cannot be opened would be tried for ever under ignore_errors: it must fail before.
+    opened = tf.data.FixedLengthRecordDataset(file, 1, buffer_size=64).take(1).filter(lambda _: False)
+    records = opened.concatenate(records)
+    marked = records.map(lambda record: (record, True)).concatenate(tf.data.Dataset.from_tensors(("", False)))
+
+    def check(offset, element):
+        record, is_record = element
+        number = begin + offset
+        name, total = tf.strings.join(["shard ", file]), tf.strings.as_string(count)
+        short = tf.strings.join(
+            [
+                FAULT_MARK,
+                name,
+                ": record ",
+                tf.strings.as_string(number),
+                " of ",
+                total,
+                " cannot be read (corrupt, or the ",
+            ]
+            + ["file is truncated or holds fewer than dataset.json says); preprocess again or take the shard away"]
+        )
+        long = tf.strings.join([FAULT_MARK, name, ": holds more than the ", total, " records that dataset.json says"])
+        asserts = [
+            tf.debugging.Assert(is_record | (number == count), [short]),
+            tf.debugging.Assert(~is_record | (number < count), [long]),
+        ]
+        with tf.control_dependencies(asserts):
+            return tf.identity(record), tf.identity(is_record)
+
+    # The mark belongs to a range that reaches the end of the shard.
+    checked = marked.take(end - begin + tf.cast(end == count, tf.int64)).enumerate().map(check)
+    return checked.filter(lambda _, is_record: is_record).map(lambda record, _: record)
+
+
+def read_what_can_be_read(file: tf.Tensor, count: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.data.Dataset:
+    """Like `read_shard`, but goes on after a record that is damaged: in its place comes FAULT_MARK and the reason.
+
+    That text is no SequenceExample, so what parses it fails as it does on other bad records. Where the length of a
+    record is damaged nobody knows where the next one begins: all that follow in the shard count as damaged, too.
+    """
+    return tf.data.Dataset.from_generator(
+        _payloads, output_signature=tf.TensorSpec([], tf.string), args=(file, count, begin, end)
+    )
+
+
+def _payloads(path: bytes, count: int, begin: int, end: int) -> Iterator[bytes]:
+    path = path.decode()
+    with tf.io.gfile.GFile(path, "rb") as file:
+        size, position, lost = file.size(), 0, None
+        for number in range(end):
+            if not lost:
+                length, lost = content_length(file.read(HEADER), size - position, number)
+            if lost:
+                if number >= begin:
+                    yield (FAULT_MARK + lost).encode()
+                continue
+            position += HEADER + length + FOOTER
+            if number < begin:
+                file.seek(position)
+                continue
+            content = file.read(length + FOOTER)
+            whole = content[length:] == checksum(content[:length])
+            yield content[:length] if whole else (FAULT_MARK + "its checksum does not fit its content").encode()
+        if end == count and not lost and position < size:
+            raise ValueError(f"{FAULT_MARK}shard {path}: holds more than the {count} records that dataset.json says")
+
+
+def read_places(file: tf.Tensor, count: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.data.Dataset:
+    """Where the records lie, without opening the shard: scalar strings for `place`."""
+    tail = tf.strings.join(["\t", tf.strings.as_string(count), "\t", file])
+    return tf.data.Dataset.range(begin, end).map(lambda number: tf.strings.as_string(number) + tail)
+
+
+def place(text: bytes) -> Place:
+    """The Place that an element of `read_places` means."""
+    number, count, shard = text.decode().split("\t", 2)
+    return Place(shard, int(number), int(count))

@@ -14,8 +14,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from mmv_tf.inputs.shard_reader import read_shard
-from mmv_tf.inputs.shards import Shards, mean_record_bytes
+from mmv_tf.inputs.shards import Shards, mean_record_bytes, read_shard
 
 
 def num_readers(shards: Shards, readers: int, num_hosts: int = 1) -> int:
@@ -59,7 +58,7 @@ def record_stream(
       readers: greatest number of shards that are read side by side, over all hosts.
       window: records that a reader holds and permutes.
       host, num_hosts: which part this host reads.
-      read: one of `mmv_tf.inputs.shard_reader`, which gives records [begin, end) of a shard.
+      read: one of the three readers of `inputs.shards`, which gives records [begin, end) of a shard.
     Returns:
       dataset of (serialized scalar string, position scalar int64), endless and deterministic.
     Raises:

@@ -7,8 +7,6 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from mmv_tf.inputs import quiet
-
 _REDUCTIONS = (1, 2, 4, 8)  # libjpeg decodes at these fractions of the size, faster and without aliasing
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _RGB_TO_YIQ = np.array([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]], np.float32)
@@ -165,7 +163,7 @@ class VideoInput:
 
     def evaluation_clip(self, jpegs: tf.Tensor) -> tf.Tensor:
         """Decodes sampled frames and takes the centre: [T] string -> [T, H, W, 3] uint8."""
-        ops = quiet.preprocess_ops_3d()
+        ops = preprocess_ops_3d()
         frames = self._decode(jpegs, tf.reduce_min(tf.io.extract_jpeg_shape(jpegs[0])[:2]) // self.min_side)
         frames = ops.resize_smallest(tf.cast(frames, tf.float32), self.min_side)
         frames = ops.crop_image(frames, self.crop_size, self.crop_size)
@@ -187,3 +185,13 @@ def _flip(frames):
 
 def _to_float(frames):
     return tf.cast(frames, tf.float32) * (1 / 255)
+
+
+def preprocess_ops_3d():
+    """The module official.vision.ops.preprocess_ops_3d (tf-models-official), whose functions are pure TensorFlow.
+
+    Importing it makes gin configurables of its own, which gin refuses once a configuration is final.
+    """
+    with gin.unlock_config():
+        from official.vision.ops import preprocess_ops_3d
+    return preprocess_ops_3d

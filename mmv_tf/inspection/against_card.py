@@ -5,8 +5,9 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mmv_tf.beam.specs import Reason
-from mmv_tf.inspection.folder import DEAD_LETTERS, Folder, open_file, shard_name, shown
+from mmv_tf.inspection.folder import DEAD_LETTERS, Folder, open_file, shown
+from mmv_tf.records.card import Reason
+from mmv_tf.records.naming import parse_shard_name
 
 # Counters of dataset.json that can be counted again from the records.
 _COUNTED = ("with_video", "with_sound", "silent", "with_captions", "with_labels", "frames", "milliseconds")
@@ -18,7 +19,7 @@ def files(folder: Folder) -> Iterator[str]:
     for name in sorted(set(listed) - set(folder.names)):
         yield f"{name}: is in dataset.json and not in the folder"
     for split, content in folder.card.splits.items():
-        names = {name: shard_name(name) for name in content.shards}
+        names = {name: parse_shard_name(name) for name in content.shards}
         for name in sorted(name for name, parts in names.items() if not parts or parts.split != split):
             yield f"{name}: no name for a shard of the split {split}"
         indices = sorted(parts.index for parts in names.values() if parts)
@@ -32,7 +33,7 @@ def files(folder: Folder) -> Iterator[str]:
             yield f"{name}: a run of preprocess that has not ended; start it again"
         elif name.endswith(".tmp") or name.startswith("tmp-"):
             yield f"{name}: a temporary file that was left behind; delete it"
-        elif shard_name(name):
+        elif parse_shard_name(name):
             yield f"{name}: is in the folder and not in dataset.json; a reader with a pattern would take it"
 
 

@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmv_tf.beam.captions import MAX_CHARACTERS
 from mmv_tf.inspection.folder import shown
 from mmv_tf.pages import jpeg
 from mmv_tf.records.reader import Stored
-from mmv_tf.records.schema import SCHEMA_VERSION
+from mmv_tf.records.schema import MAX_CHARACTERS, SCHEMA_VERSION
 
 _SLACK = 1e-5  # seconds: times are stored in microseconds
 _MICROSECONDS = 1e6

@@ -2,29 +2,13 @@
 
 import dataclasses
 import os
-import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from mmv_tf.records import card as dataset_card
+from mmv_tf.records.naming import parse_shard_name
 
 # Written beside the shards by mmv_tf.beam.preprocess (its module run.py), with one line a rejected clip.
 DEAD_LETTERS = "dead_letters.jsonl"
-_SHARD = re.compile(r"(.+)-(\d{5,})-of-(\d{5,})(?:\.\w+)?")
-
-
-class ShardName(NamedTuple):
-    """'train-00002-of-00008' in parts."""
-
-    split: str
-    index: int
-    number: int
-
-
-def shard_name(name: str) -> ShardName | None:
-    """The parts of the name of a shard; None for other names."""
-    match = _SHARD.fullmatch(name)
-    return ShardName(match[1], int(match[2]), int(match[3])) if match else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +33,7 @@ class Folder:
                 self.card.files(split)
             of = {name: one for one, content in self.card.splits.items() for name in content.shards}
         else:
-            parsed = {name: shard_name(name) for name in self.names}
+            parsed = {name: parse_shard_name(name) for name in self.names}
             of = {name: parts.split if parts else "" for name, parts in parsed.items() if parts or "tfrecord" in name}
         found = {name: of[name] for name in self.names if name in of and split in (None, of[name])}
         if self.card and not self.card.splits:

@@ -9,7 +9,7 @@ from mmv_tf.inspection import clip, statistics
 from mmv_tf.inspection import folder as folders
 from mmv_tf.inspection.statistics import LOUDNESS_STEP, Statistics
 from mmv_tf.inspection.verify import run
-from mmv_tf.pages import bars, document
+from mmv_tf.pages import charts, document
 from mmv_tf.records import reader, tfrecord, vocabulary
 
 _MOST_BARS = 20
@@ -110,20 +110,20 @@ def _lead(folder, total, split, looked_at):
 
 
 def _statistics(folder, total, split, known):
-    cards = [_card("Duration", bars.columns(_durations(total.seconds), "durations", "seconds"))]
+    cards = [_card("Duration", charts.columns(_durations(total.seconds), "durations", "seconds"))]
     if total.sizes:
         sizes = [(f"{w} x {h}", n) for (w, h), n in total.sizes.most_common(_MOST_BARS)]
-        cards.append(_card("Resolution", bars.rows(sizes, "resolutions"), _rest(total.sizes)))
+        cards.append(_card("Resolution", charts.rows(sizes, "resolutions"), _rest(total.sizes)))
     if total.loudness:
         low, high = min(total.loudness), max(total.loudness)
         levels = [(f"{level}", total.loudness[level]) for level in range(low, high + 1, LOUDNESS_STEP)]
         note = f"Root mean square of a clip, {LOUDNESS_STEP} dB a column; without {total.has['silent']:,} silent ones."
-        cards.append(_card("Loudness", bars.columns(levels, "loudness", "dB of full scale, from"), note))
+        cards.append(_card("Loudness", charts.columns(levels, "loudness", "dB of full scale, from"), note))
     if total.words:
         cards += _words(total, known)
     if total.labels:
         labels = [(f"{i} {name}", n) for (i, name), n in total.labels.most_common(_MOST_BARS)]
-        cards.append(_card("Labels", bars.rows(labels, "labels"), _rest(total.labels)))
+        cards.append(_card("Labels", charts.rows(labels, "labels"), _rest(total.labels)))
     cards.append(_rejected(folder, split))
     return f'<h2>The whole set</h2><div class="cards">{"".join(cards)}</div>'
 
@@ -150,19 +150,19 @@ def _durations(seconds):
 
 def _words(total, known):
     candidates = [(f"{number}", total.narrations[number]) for number in range(max(total.narrations) + 1)]
-    cards = [_card("Narrations of a clip", bars.columns(candidates, "narrations of a clip", "candidates"))]
+    cards = [_card("Narrations of a clip", charts.columns(candidates, "narrations of a clip", "candidates"))]
     without = {word: number for word, number in total.words.items() if word not in vocabulary.STOP_WORDS}
     most = sorted(without.items(), key=lambda entry: (-entry[1], entry[0]))[:_MOST_BARS]
     note = (
         f"{sum(total.words.values()):,} words in the narrations of all clips, each as often as clips have it; "
         f"{len(without):,} different ones without stop words."
     )
-    cards.append(_card("Words", bars.rows(most, "words"), note))
+    cards.append(_card("Words", charts.rows(most, "words"), note))
     if known is not None:
         outside, all_words, unknown = statistics.unknown_words(total.words, known)
         share = f"{outside:,} of {all_words:,} words ({outside / max(all_words, 1):.2%})"
         note = f"{share} are not in the vocabulary of {len(known):,}; stop words do not count."
-        cards.append(_card("Words outside the vocabulary", bars.rows(unknown, "unknown words"), note))
+        cards.append(_card("Words outside the vocabulary", charts.rows(unknown, "unknown words"), note))
     return cards
 
 
@@ -176,6 +176,6 @@ def _rejected(folder, split):
     for one in counters:
         for reason, count in one.get("reasons", {}).items():
             reasons[str(reason)] = reasons.get(str(reason), 0) + count
-    chart = bars.rows(sorted(reasons.items(), key=lambda entry: (-entry[1], entry[0])), "rejected by reason")
+    chart = charts.rows(sorted(reasons.items(), key=lambda entry: (-entry[1], entry[0])), "rejected by reason")
     note = f"{rejected:,} of {read:,} clips read were rejected; each is in {folders.DEAD_LETTERS}."
     return _card("Rejected by reason", chart if reasons else "", note)

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmv_tf.beam.specs import shard_of
 from mmv_tf.inspection import against_card, checks
-from mmv_tf.inspection.folder import Folder, ShardName, open_file, shard_name, shown
+from mmv_tf.inspection.folder import Folder, open_file, shown
 from mmv_tf.records import reader, tfrecord
+from mmv_tf.records.naming import ShardName, parse_shard_name, shard_of
 
 MOST_PROBLEMS = 100  # of one shard that are told one by one
 
@@ -119,7 +119,7 @@ def expected(folder: Folder, split: str) -> checks.Expected:
 def _task(folder, name, split, decode):
     place = None
     if folder.card is not None and "sha256" in folder.card.splits[split].settings:
-        place = shard_name(name)  # the preprocessing wrote it: keys are in the shard that their hash says
+        place = parse_shard_name(name)  # the preprocessing wrote it: keys are in the shard that their hash says
     return _Task(folder.join(name), name, split, place, expected(folder, split), decode)
 
 

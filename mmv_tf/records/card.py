@@ -6,6 +6,7 @@ was read is compared with what was written.
 
 import collections
 import dataclasses
+import enum
 import json
 import os
 import pathlib
@@ -119,3 +120,19 @@ def load(directory, read_text=None):
         return DatasetCard(splits=splits, **fields)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: wrong or missing field ({error}); preprocess again") from None
+
+
+class Reason(enum.Enum):
+    """Why a clip, or a whole source, is not in the records. The codes of dead_letters.jsonl."""
+
+    BAD_ROW = "bad_row"  # the row of the manifest, or the file name, cannot be used (no path, end before start, ...)
+    OUTSIDE_ROOT = "outside_root"  # the path leads out of the root, also through a symbolic link
+    MISSING_FILE = "missing_file"  # there is no such file, it is no regular file, or it cannot be read
+    NOT_A_VIDEO = "not_a_video"  # no container of the allowed formats, or neither pictures nor sound in it
+    TOO_LARGE = "too_large"  # over a limit: bytes of the file, pixels, duration of the source or of the clip
+    TRUNCATED = "truncated"  # the source ends well before the duration that its header states; what is there is kept
+    EMPTY_CLIP = "empty_clip"  # neither pictures nor sound in the span that was asked for
+    DECODE_ERROR = "decode_error"  # the decoder failed, or on more pictures of the clip than it decoded
+    OUT_OF_MEMORY = "out_of_memory"  # decoding needed more memory than allowed
+    TIMEOUT = "timeout"  # no clip, or not all clips, within the time allowed; the decoding process was killed
+    CRASH = "crash"  # the decoding process died

@@ -189,3 +189,6 @@ def parse(serialized):
         "start": seconds(context["clip/start/timestamp"]),
         "end": seconds(context["clip/end/timestamp"]),
     }
+
+
+MAX_CHARACTERS = 1000  # a caption

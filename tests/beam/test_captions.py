@@ -1,6 +1,6 @@
 from mmv_tf.beam import captions
 from mmv_tf.beam.captions import Counts, nearest
-from mmv_tf.records.schema import Caption
+from mmv_tf.records.schema import MAX_CHARACTERS, Caption
 
 SRT = """\ufeff1
 00:00:01,500 --> 00:00:03,000
@@ -53,7 +53,7 @@ def test_hostile_text_is_bounded_and_counted(tmp_path):
     path, counts = tmp_path / "a.srt", Counts()
     path.write_bytes(b"1\n00:00:00,000 --> 00:00:01,000\nbad \xff\xfe\x00 bytes \xe2\x80\xae" + b"x" * 2_000_000)
     (caption,) = captions.read(path, counts)
-    assert caption.text.startswith("bad \ufffd\ufffd bytes ") and len(caption.text) == captions.MAX_CHARACTERS
+    assert caption.text.startswith("bad \ufffd\ufffd bytes ") and len(caption.text) == MAX_CHARACTERS
     assert counts == Counts(replaced_characters=2, shortened=1)
     assert "\u202e" not in caption.text  # would turn the direction of what is printed after it
 

@@ -16,9 +16,11 @@ from helpers import memory_files
 from helpers.videos import picture, write_video
 from mmv_tf.beam import job, source_files, spool, storage
 from mmv_tf.beam.decoding import decode_source
-from mmv_tf.beam.specs import ClipSpec, Inputs, Reason, Settings, Source
+from mmv_tf.beam.specs import ClipSpec, Inputs, Settings, Source
 from mmv_tf.records import card as dataset_card
 from mmv_tf.records import schema
+from mmv_tf.records.card import Reason
+from mmv_tf.records.naming import shard_name
 from mmv_tf.records.schema import Caption
 
 SETTINGS = Settings(short_side=32, clip_seconds=1.0)
@@ -89,7 +91,7 @@ def test_sources_of_all_kinds(root, tmp_path, capsys):
     assert card.word_counts == {"pour": 3, "flip": 1, "it": 1} and card.label_map == {"x": 0, "y": 1, "z": 2}
     counters = card.counters
     assert (counters["read"], counters["accepted"], counters["rejected"], counters["sound_failed"]) == (9, 4, 5, 0)
-    names = [storage.shard_name("train", n, 3) for n in range(3)]
+    names = [shard_name("train", n, 3) for n in range(3)]
     digests = {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in names}
     assert card.splits["train"].settings["sha256"] == digests
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset.json", "dead_letters.jsonl", *names]

@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 
 from helpers.videos import numbers, write_video
-from mmv_tf.beam import preprocess, storage
-from mmv_tf.beam.specs import shard_of
+from mmv_tf.beam import preprocess
 from mmv_tf.records import card as dataset_card
 from mmv_tf.records import schema
+from mmv_tf.records.naming import shard_name, shard_of
 
 SMALL = ["--num_shards=3", "--clip_seconds=1", "--short_side=32", "--direct_num_workers=1"]
 
@@ -60,7 +60,7 @@ def test_folder_of_videos(videos, tmp_path, capsys):
     assert [t.decode() for t in second["text"].numpy()] == ["flip", "Pour it, pour"]  # one touches, one is 0.1 s away
     assert found["sub/b.mkv:0-1"]["audio"].shape == [0] and found["c.wav:0-1.4"]["video"].shape == [0]
     card = dataset_card.load(tmp_path)
-    names = [storage.shard_name("train", n, 3) for n in range(3)]
+    names = [shard_name("train", n, 3) for n in range(3)]
     assert card.files("train") == names
     for name in names:
         assert sum(1 for _ in tf.data.TFRecordDataset(str(tmp_path / name))) == card.shards[name]

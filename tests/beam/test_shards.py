@@ -8,7 +8,10 @@ import pytest
 import tensorflow as tf
 
 from mmv_tf.beam import storage
-from mmv_tf.beam.specs import Reason, Settings, clip_key, shard_of
+from mmv_tf.beam.specs import Settings
+from mmv_tf.records.card import Reason
+from mmv_tf.records.naming import clip_key, shard_of
+from mmv_tf.records.tfrecord import check_framed, framed
 
 FIELDS = dataclasses.fields(Settings)
 
@@ -34,15 +37,15 @@ def test_reasons_are_a_dozen_at_most():
 
 def test_framing_is_that_of_tensorflow(tmp_path):
     data = [b"", b"x", os.urandom(1000)]
-    (tmp_path / "a").write_bytes(b"".join(map(storage.framed, data)))
+    (tmp_path / "a").write_bytes(b"".join(map(framed, data)))
     assert [record.numpy() for record in tf.data.TFRecordDataset(str(tmp_path / "a"))] == data
-    frame = bytearray(storage.framed(data[2]))
-    assert storage.check_framed(bytes(frame))
+    frame = bytearray(framed(data[2]))
+    assert check_framed(bytes(frame))
     for position in (0, 9, 500, len(frame) - 1):
         frame[position] ^= 1
-        assert not storage.check_framed(bytes(frame))
+        assert not check_framed(bytes(frame))
         frame[position] ^= 1
-    assert not storage.check_framed(bytes(frame[:-1]))
+    assert not check_framed(bytes(frame[:-1]))
 
 
 def test_a_file_appears_when_it_is_whole_or_not_at_all(tmp_path):

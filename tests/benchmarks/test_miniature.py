@@ -21,8 +21,7 @@ from benchmarks.miniature import (
     words,
 )
 from benchmarks.miniature.embeddings import Part
-from demo import encode
-from demo.stages import Stage, StageError
+from demo.stages import Stage, StageError, whole_file
 
 SHARE = 0.002  # an episode of each split
 
@@ -280,7 +279,7 @@ def test_the_card_counts_and_notices_one_changed_shot(rendered):
     assert card.statistics(rendered) == first
     rows = lines(rendered / "clips.jsonl")
     rows[-1]["brightness"] += 0.1
-    with encode.whole_file(rendered / "clips.jsonl") as partial:
+    with whole_file(rendered / "clips.jsonl") as partial:
         partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
     changed = [name for name, value in card.statistics(rendered)["checksums"].items()
                if value != first["checksums"][name]]  # fmt: skip

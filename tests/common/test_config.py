@@ -4,6 +4,7 @@ import gin
 import pytest
 
 from mmv_tf.common import config
+from mmv_tf.common.command import run
 from mmv_tf.model.graph import Graph
 
 # All but the settings of what comes after training.
@@ -72,6 +73,6 @@ def test_run_turns_an_error_into_one_line(capsys):
         raise ValueError("first\n  second\n  In call to configurable 'f'")
 
     with pytest.raises(SystemExit) as stop:
-        config.run(command)
+        run(command)
     assert stop.value.code == 2
     assert capsys.readouterr().err.splitlines()[0] == "error: first second"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from demo import captions, duplicates, encode, games
+from demo.stages import whole_file
 
 FPS = 20
 
@@ -62,11 +63,11 @@ def test_unreadable_file_has_no_comment(tmp_path):
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "a.txt"
-    with pytest.raises(KeyboardInterrupt), encode.whole_file(path) as partial:
+    with pytest.raises(KeyboardInterrupt), whole_file(path) as partial:
         partial.write_text("half")
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
-    with encode.whole_file(path) as partial:
+    with whole_file(path) as partial:
         partial.write_text("whole")
         assert not path.exists()
     assert path.read_text() == "whole"

@@ -2,7 +2,7 @@ import pytest
 import tensorflow as tf
 
 from mmv_tf.inputs.faults import FAULT_MARK, Place, explain_data_error
-from mmv_tf.inputs.shard_reader import place, read_places, read_shard, read_what_can_be_read
+from mmv_tf.inputs.shards import place, read_places, read_shard, read_what_can_be_read
 
 SIZE = 16 + 2  # bytes of a record with its frame
 

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from mmv_tf.inputs import shards
 from mmv_tf.inputs.faults import explain_data_error
-from mmv_tf.inputs.shard_reader import read_shard
+from mmv_tf.inputs.shards import read_shard
 from mmv_tf.inputs.stream import num_readers, record_stream, shuffle_window
 from mmv_tf.records.card import DatasetCard, Split
 

@@ -10,7 +10,8 @@ import pytest
 from helpers import record_fixtures
 from mmv_tf import inspect
 from mmv_tf.inspection import statistics
-from mmv_tf.pages import bars, jpeg
+from mmv_tf.pages import jpeg
+from mmv_tf.pages.charts import columns, rows
 from mmv_tf.records import schema
 from mmv_tf.records.card import load
 
@@ -132,11 +133,9 @@ def test_size_of_a_jpeg_by_its_header():
 
 
 def test_bars_are_as_long_as_their_values():
-    svg = bars.rows([("a", 10), (EVIL, 5)], "things")
+    svg = rows([("a", 10), (EVIL, 5)], "things")
     assert [float(width) for width in re.findall(r'width="([\d.]+)" height="12"', svg)] == [300.0, 150.0]
     assert "<script" not in svg
-    tall = [
-        float(height) for height in re.findall(r'height="([\d.]+)" fill', bars.columns([("1", 4), ("2", 1)], "n", "s"))
-    ]
+    tall = [float(height) for height in re.findall(r'height="([\d.]+)" fill', columns([("1", 4), ("2", 1)], "n", "s"))]
     assert tall[0] == pytest.approx(4 * tall[1], rel=0.01)
-    Checker(bars.rows([], "nothing") + bars.columns([], "nothing", "s"))
+    Checker(rows([], "nothing") + columns([], "nothing", "s"))

@@ -11,12 +11,12 @@ import tensorflow as tf
 
 from helpers import memory_files, record_fixtures
 from mmv_tf import inspect
-from mmv_tf.beam import storage
-from mmv_tf.beam.specs import Reason, shard_of
 from mmv_tf.inspection import folder as folders
 from mmv_tf.inspection.verify import run, verify
 from mmv_tf.records import schema
-from mmv_tf.records.card import DatasetCard, Split, load
+from mmv_tf.records.card import DatasetCard, Reason, Split, load
+from mmv_tf.records.naming import shard_name, shard_of
+from mmv_tf.records.tfrecord import framed
 
 NUMBER = 2  # shards of the split
 
@@ -36,8 +36,8 @@ def write(folder, content, split="train", rejected=()):
         placed[index].append((rank, schema.encode(record)))
     counts, checksums = {}, {}
     for index, some in enumerate(placed):
-        name = storage.shard_name(split, index, NUMBER)
-        data = b"".join(storage.framed(content) for _, content in sorted(some))
+        name = shard_name(split, index, NUMBER)
+        data = b"".join(framed(content) for _, content in sorted(some))
         (folder / name).write_bytes(data)
         counts[name], checksums[name] = len(some), hashlib.sha256(data).hexdigest()
     counters = {
@@ -125,7 +125,7 @@ def test_keys_that_come_twice_or_lie_in_the_wrong_place(good, tmp_path):
     assert any("is not in its place in the order" in p for p in problems(good))
     path.write_bytes(data)
     index = int(path.name[6:11])
-    other = good / storage.shard_name("train", 1 - index, NUMBER)
+    other = good / shard_name("train", 1 - index, NUMBER)
     other.write_bytes(other.read_bytes() + data[:size])
     said = "\n".join(problems(good))
     assert f"belongs into shard {index:05d}" in said and "the key is also that of record" in said

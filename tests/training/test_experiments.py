@@ -13,6 +13,7 @@ from helpers import tiny
 from helpers.mistyped import BINDING, ROOT, mistyped, refused
 from mmv_tf import train
 from mmv_tf.common import bindings, config
+from mmv_tf.common.command import run
 from mmv_tf.inputs.pipeline import InputPipeline
 from mmv_tf.model.graph import Graph
 from mmv_tf.model.mmv import MMV
@@ -127,7 +128,7 @@ def test_what_a_user_must_give_is_asked_for_by_its_name(left_out, message, vocab
     given = [p for p in _given(file, vocabulary) if not p.startswith(left_out)]
     arguments = [f"--gin_file={file}", f"--workdir={tmp_path}", *(f"--gin_param={p}" for p in given)]
     with pytest.raises(SystemExit) as stop:
-        config.run(train.main, arguments)
+        run(train.main, arguments)
     assert stop.value.code == 2
     error = capsys.readouterr().err.splitlines()[0]
     assert error.startswith("error: ") and message in error

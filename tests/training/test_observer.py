@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from helpers import toy
 from mmv_tf.pages import clip_picture
-from mmv_tf.training.monitor import CollapseWatch, write_examples, write_text
+from mmv_tf.training.observer import CollapseWatch, write_examples, write_text
 
 
 @pytest.fixture

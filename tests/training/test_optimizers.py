@@ -8,8 +8,7 @@ import tensorflow as tf
 
 from helpers import graphs, toy
 from mmv_tf.training import workdir
-from mmv_tf.training.lars import LARS
-from mmv_tf.training.optimizers import warmup_cosine
+from mmv_tf.training.optimizers import LARS, warmup_cosine
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,10 @@ import tensorflow as tf
 
 from helpers import graphs, toy
 from helpers import record_fixtures as fixtures
-from mmv_tf.inputs import quiet
 from mmv_tf.inputs.audio import LogMel
 from mmv_tf.inputs.pipeline import InputPipeline
 from mmv_tf.inputs.text import Tokenizer
-from mmv_tf.inputs.video import VideoInput
+from mmv_tf.inputs.video import VideoInput, preprocess_ops_3d
 from mmv_tf.training import probe as probes
 from mmv_tf.training.probe import Probe
 
@@ -236,7 +235,7 @@ def _weights(model):
 
 def test_training_does_not_notice_a_probe(real):
     pipeline, probe = real
-    quiet.preprocess_ops_3d()  # to import tf-models-official draws a number from Python's generator, once a process
+    preprocess_ops_3d()  # to import tf-models-official draws a number from Python's generator, once a process
     ends = []
     for probed in (False, True):
         model = toy.mmv(graphs.fac())

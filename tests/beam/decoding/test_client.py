@@ -12,7 +12,8 @@ from helpers import hostile_videos as hostile
 from helpers.videos import write_video
 from mmv_tf.beam.decoding import worker
 from mmv_tf.beam.decoding.client import DecodeClient, Failure
-from mmv_tf.beam.specs import Reason, Settings
+from mmv_tf.beam.specs import Settings
+from mmv_tf.records.card import Reason
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import pytest
 from helpers.decoded import run, shown
 from helpers.videos import LEVELS, numbers, onset, picture, write_video
 from mmv_tf.beam.decoding import clips as decode
-from mmv_tf.beam.specs import Reason, Settings
+from mmv_tf.beam.specs import Settings
+from mmv_tf.records.card import Reason
 
 
 def _quarter(height, width):
