@@ -40,6 +40,8 @@ INSTALL_REQUIRES = [
     "scikit-learn>=1.5,<2",
     "scipy>=1.11",
     "pyarrow>=14",
+    # Every page is a template, whose values are escaped.
+    "jinja2>=3.1,<4",
     "tqdm>=4.60",
 ]
 
@@ -72,7 +74,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
     packages=[*find_packages(include=["mmv_tf", "mmv_tf.*"]), "mmv_tf.gin"],
-    package_data={"mmv_tf.gin": ["**/*.gin"]},
+    package_data={"mmv_tf.gin": ["**/*.gin"], "mmv_tf.pages": ["templates/*"]},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,
     entry_points={
