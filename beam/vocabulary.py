@@ -1,8 +1,4 @@
-"""A vocabulary from the narrations of records, and word vectors in its order.
-
-    python -m mmv_tf.beam.vocabulary --records RECORDS --output vocabulary.txt
-    python -m mmv_tf.beam.vocabulary --records RECORDS --output vocabulary.txt \\
-        --vectors GoogleNews-vectors-negative300.bin --embeddings embeddings.npy
+"""A vocabulary from the narrations of records, and word vectors in its order: `mmv_tf vocabulary`.
 
 A narration counts once, however many clips have it among their candidates: narrations are told apart by the path of
 the source, their start and their text. Words are those of `records.vocabulary.words`; stop words are left out; the
@@ -10,26 +6,42 @@ most frequent come first, of equally frequent ones the first in the alphabet. Be
 how much of the narrations it covers.
 """
 
-import argparse
 import json
 import logging
 import os
-import sys
 
 from mmv_tf.beam import options as pipeline_options
+from mmv_tf.common import command
 
 SIZE = 65535  # with the padding 2^16 ids: MMV's, and the default of TextNetwork.vocabulary_size
+_THEN = """mmv_tf train --gin_file=gin/fac.gin --workdir=runs/fac --gin_param="TRAIN_DATA='records/train-*'" \\
+    --gin_param="VOCABULARY='vocabulary.txt'\""""
+_EXAMPLES = """
+examples:
+  mmv_tf vocabulary --records records/ --output vocabulary.txt
+  mmv_tf vocabulary --records records/ --output vocabulary.txt --from_card
+  mmv_tf vocabulary --records records/ --output vocabulary.txt \\
+    --vectors GoogleNews-vectors-negative300.bin --embeddings embeddings.npy
+
+All other options go to Apache Beam, such as --runner or --direct_num_workers.
+"""
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog="python -m mmv_tf.beam.vocabulary",
-        description=__doc__.split("\n\n")[0],
-        epilog="All other options go to Apache Beam, such as --runner or --direct_num_workers.",
-        allow_abbrev=False,
+    parser = command.parser(
+        "vocabulary",
+        main.__doc__,
+        _THEN,
+        _EXAMPLES,
     )
     parser.add_argument("--records", nargs="+", required=True, help="folders of records")
     parser.add_argument("--split", default="train", help="whose narrations count (default: %(default)s)")
+    parser.add_argument(
+        "--from_card",
+        action="store_true",
+        help="take the counts in dataset.json (the 20,000 most frequent words of each split) and read no record: "
+        "at once, for a set of any size",
+    )
     parser.add_argument("--output", required=True, help="file to write, one word a line")
     parser.add_argument("--size", type=int, default=SIZE, help="at most so many words (default: %(default)s)")
     parser.add_argument("--min_count", type=int, default=1, help="leave out rarer words (default: %(default)s)")
@@ -41,43 +53,56 @@ def _parser():
 
 
 def main(argv=None):
-    """Runs the command. Returns the exit status: 0, or 2 with a line that says what is wrong."""
+    """Writes the vocabulary of the narrations of records, and word vectors in its order."""
     parser = _parser()
     args, flags = parser.parse_known_args(argv)
     if args.size < 1 or args.min_count < 1:
         parser.error("--size and --min_count must be at least 1")
     if bool(args.vectors) != bool(args.embeddings):
         parser.error("--vectors and --embeddings belong together")
+    if args.from_card and flags:
+        parser.error(f"unknown option {flags[0]}: with --from_card no Beam pipeline is run")
+    from mmv_tf.records import word_vectors
+
+    if args.vectors:
+        word_vectors.check(args.vectors, args.vector_words)  # before the long part
+    words = _from_cards(args) if args.from_card else _counted(args, parser, flags)
+    if args.vectors:
+        found = word_vectors.write_matrix(words, args.vectors, args.vector_words, args.embeddings)
+        print(_with_vectors(args, found, len(words)))
+
+
+def _from_cards(args) -> list[str]:
+    """The words by the counts of dataset.json, written to args.output."""
+    from mmv_tf.records import vocabulary
+
+    words = list(vocabulary.from_card(args.records, args.size, args.min_count, args.split))
+    vocabulary.write(words, args.output)
+    print(f"{args.output}: {len(words)} words, by the counts of {len(args.records)} dataset.json")
+    return words
+
+
+def _counted(args, parser, flags) -> list[str]:
+    """The words of every narration, counted by a Beam pipeline and written to args.output."""
     logging.getLogger().setLevel(logging.ERROR)  # Beam's imports warn of Google Cloud packages that we do not need
     options = pipeline_options.parse(parser, flags)
     import apache_beam as beam
 
     from mmv_tf.beam import storage, word_count
-    from mmv_tf.records import word_vectors
 
     output = args.output if storage.is_remote(args.output) else os.path.abspath(args.output)
-    try:
-        if args.vectors:
-            word_vectors.check(args.vectors, args.vector_words)  # before the long part
-        paths = word_count.find(args.records, args.split)
-        storage.make_folder(os.path.dirname(output))
-        with beam.Pipeline(options=options) as pipeline:
-            word_count.build(pipeline, paths, output, args.size, args.min_count)
-        report = json.loads(storage.read_text(f"{output}.json"))
-        if report["damaged"]:
-            lines = "\n  ".join(report["damaged"])
-            raise ValueError(f"no vocabulary: there are records that cannot be read\n  {lines}")
-        if not report["vocabulary_size"]:
-            raise ValueError(f"{report['narrations']} narrations in {len(paths)} shards, and no word for a vocabulary")
-        print(summary(args.output, report))
-        if args.vectors:
-            words = storage.read_text(output).splitlines()
-            found = word_vectors.write_matrix(words, args.vectors, args.vector_words, args.embeddings)
-            print(_with_vectors(args, found, len(words)))
-    except (ValueError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
-    return 0
+    paths = word_count.find(args.records, args.split)
+    storage.make_folder(os.path.dirname(output))
+    with beam.Pipeline(options=options) as pipeline:
+        word_count.build(pipeline, paths, output, args.size, args.min_count)
+    report = json.loads(storage.read_text(f"{output}.json"))
+    if report["damaged"]:
+        lines = "; ".join(report["damaged"])
+        raise ValueError(f"no vocabulary: there are records that cannot be read: {lines}")
+    if not report["vocabulary_size"]:
+        raise ValueError(f"{report['narrations']} narrations in {len(paths)} shards, and no word for a vocabulary")
+    print(summary(args.output, report))
+    return storage.read_text(output).splitlines()
 
 
 def summary(output, report):
@@ -101,9 +126,9 @@ def _with_vectors(args, found, number):
     )
 
 
-def cli():
-    sys.exit(main())
+def cli(argv=None) -> int:
+    return command.run(main, argv)
 
 
 if __name__ == "__main__":
-    cli()
+    raise SystemExit(cli())

@@ -82,7 +82,7 @@ def data_stages(build: pathlib.Path, arguments: argparse.Namespace) -> list[Stag
         Stage(
             "vocabulary",
             "lists the words of the narration",
-            python("mmv_tf.vocabulary", "--records", records, "--output", build / "vocabulary.txt"),
+            python("mmv_tf.vocabulary", "--records", records, "--from_card", "--output", build / "vocabulary.txt"),
             outputs=[build / "vocabulary.txt"],
         ),
         preprocess("test", "--videos", build / "videos" / "test"),

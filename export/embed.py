@@ -7,9 +7,10 @@ Writes OUTPUT/video-vat-00000-of-00008.parquet ... (columns: mmv_tf/export/parqu
 embedded by which module; written last) and dead_letters.jsonl (what could not be embedded, and why).
 """
 
-import argparse
 import logging
 import os
+
+from mmv_tf.common import command
 
 _MORE = """
 Clips are as long as those that the module was trained on, side by side over each record or video. All other options
@@ -18,12 +19,12 @@ go to Apache Beam, such as --runner, --direct_num_workers or --direct_running_mo
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog="python -m mmv_tf.export.embed",
+    parser = command.parser(
+        "embed",
+        __doc__,
+        "mmv_tf evaluate --module exported/fac --gin_file=gin/evals/msrvtt.gin --output results/msrvtt.json",
+        _MORE,
         usage="%(prog)s (--records GLOB | --videos FOLDER | --images FOLDER) --module FOLDER --output FOLDER [options]",
-        description=__doc__.split("\n\n")[0],
-        epilog=_MORE,
-        allow_abbrev=False,
     )
     inputs = parser.add_argument_group("what to read").add_mutually_exclusive_group(required=True)
     inputs.add_argument("--records", help="glob of shards that mmv_tf.beam.preprocess wrote, such as 'records/test-*'")
@@ -107,10 +108,8 @@ def _dims(args, kind, signatures):
     return dims
 
 
-def cli(argv=None):
-    from mmv_tf.common.command import run
-
-    return run(main, argv)
+def cli(argv=None) -> int:
+    return command.run(main, argv)
 
 
 if __name__ == "__main__":

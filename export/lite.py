@@ -22,9 +22,10 @@ The errors are those of each file against the module on the same inputs: of the 
 pictures and sounds, which says less.
 """
 
-import argparse
 import json
 import os
+
+from mmv_tf.common import command
 
 NETWORKS = ("image", "audio")
 PRECISIONS = ("float32", "int8")
@@ -64,9 +65,12 @@ class Runner:
         return self._run(**{self._input: inputs})
 
 
+_THEN = """mmv_tf evaluate --module exported/fac --gin_file=gin/evals/esc50.gin --output results/esc50.json"""
+
+
 def main(argv=None):
     """Converts the image and the audio network of an export to LiteRT, and measures the files."""
-    parser = argparse.ArgumentParser(prog="python -m mmv_tf.export.lite", description=main.__doc__)
+    parser = command.parser("lite", main.__doc__, _THEN)
     parser.add_argument("--module", required=True, help="folder of an export")
     parser.add_argument("--output", required=True, help="folder to write")
     parser.add_argument("--records", default="", help="pattern of records to measure the errors on")
@@ -111,10 +115,8 @@ def main(argv=None):
     print(file_measures.table(rows))
 
 
-def cli(argv=None):
-    from mmv_tf.common.command import run
-
-    return run(main, argv)
+def cli(argv=None) -> int:
+    return command.run(main, argv)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ Every number comes from the configuration of the run, the module itself or a fil
 to be not known.
 """
 
-import argparse
 import os
 import platform
 
+from mmv_tf.common import command
 from mmv_tf.export import card_data, module_files
 from mmv_tf.export.markdown import bullets, escape, fenced, sections, table
 
@@ -274,9 +274,13 @@ def _checksums(folder):
     return f"{how}\n\n{fenced(lines, 'text')}\n\nTheir own sha256: {module_files.checksum(folder)}"
 
 
+_THEN = """mmv_tf serving --module exported/fac
+  mmv_tf evaluate --module exported/fac --gin_file=gin/evals/esc50.gin --output results/esc50.json"""
+
+
 def main(argv=None):
     """Writes the model card of an export anew, for instance after an evaluation, and prints it."""
-    parser = argparse.ArgumentParser(prog="python -m mmv_tf.export.model_card", description=main.__doc__)
+    parser = command.parser("model-card", main.__doc__, _THEN)
     parser.add_argument("--workdir", required=True, help="folder of the training run")
     parser.add_argument("--module", required=True, help="folder of the export of that run")
     args = parser.parse_args(argv)
@@ -288,10 +292,8 @@ def main(argv=None):
     print(files.read_text(path))
 
 
-def cli(argv=None):
-    from mmv_tf.common.command import run
-
-    return run(main, argv)
+def cli(argv=None) -> int:
+    return command.run(main, argv)
 
 
 if __name__ == "__main__":

@@ -39,8 +39,9 @@ Inputs that are out of the ordinary:
 Checks are part of the graph, and fail a whole batch. XLA (and so a TPU) and LiteRT leave them out.
 """
 
-import argparse
 import os
+
+from mmv_tf.common import command
 
 
 def build(loaded, workdir: str | None = None, image: bool = True):
@@ -115,9 +116,13 @@ def save(loaded, output: str, workdir: str, image: bool = True) -> dict[str, lis
     return {name: sorted(function.structured_outputs) for name, function in functions.items()}
 
 
+_THEN = """mmv_tf embed --videos my_videos/ --module exported/fac --output embeddings/
+  mmv_tf evaluate --module exported/fac --gin_file=gin/evals/esc50.gin --output results/esc50.json"""
+
+
 def main(argv=None):
     """Exports the newest checkpoint of a workdir as a SavedModel that TensorFlow Hub loads."""
-    parser = argparse.ArgumentParser(prog="python -m mmv_tf.export.saved_model", description=main.__doc__)
+    parser = command.parser("export", main.__doc__, _THEN)
     parser.add_argument("--workdir", required=True, help="folder of a training run")
     parser.add_argument("--output", required=True, help="folder to write; must not exist")
     parser.add_argument(
@@ -138,10 +143,8 @@ def main(argv=None):
         print(f"  the weights have a licence of their own: assets.extra/{workdirs.WEIGHTS_LICENSE}")
 
 
-def cli(argv=None):
-    from mmv_tf.common.command import run
-
-    return run(main, argv)
+def cli(argv=None) -> int:
+    return command.run(main, argv)
 
 
 if __name__ == "__main__":

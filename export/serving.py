@@ -9,10 +9,10 @@ The warm-up file is a TFRecord of PredictionLog messages (tensorflow_serving/api
 small that their protobuf wire form is written here; a dependency on tensorflow-serving-api is not worth it.
 """
 
-import argparse
 import json
 import os
 
+from mmv_tf.common import command
 from mmv_tf.export import module_files
 from mmv_tf.records import wire
 
@@ -130,18 +130,20 @@ def describe(folder: str) -> str:
     return "\n".join(lines)
 
 
+_THEN = """mmv_tf embed --videos my_videos/ --module exported/fac --output embeddings/
+  mmv_tf evaluate --module exported/fac --gin_file=gin/evals/esc50.gin --output results/esc50.json"""
+
+
 def main(argv=None):
     """Prints how to serve a module with TensorFlow Serving, and a REST call for every signature."""
-    parser = argparse.ArgumentParser(prog="python -m mmv_tf.export.serving", description=main.__doc__)
+    parser = command.parser("serving", main.__doc__, _THEN)
     parser.add_argument("--module", required=True, help="folder of an export")
     args = parser.parse_args(argv)
     print(describe(args.module))
 
 
-def cli(argv=None):
-    from mmv_tf.common.command import run
-
-    return run(main, argv)
+def cli(argv=None) -> int:
+    return command.run(main, argv)
 
 
 if __name__ == "__main__":

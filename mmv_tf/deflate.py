@@ -1,22 +1,26 @@
-"""Deflation (paper section 3.3): one trained network for video and for images.
-
-    python -m mmv_tf.deflate --workdir=runs/fac --gin_file=gin/deflate.gin
+"""Deflation (paper section 3.3): `mmv_tf deflate`. One trained network for video and for images.
 
 The image network is the video network with its kernels summed over time: what remains for a clip whose frames are all
 alike, but for the zeros beyond the two ends of the clip. For those it gets scales and offsets of its own, trained to
 make of an image what the video network makes of it, repeated. No labels are needed. The same command goes on where an
-earlier one stopped. All that it finds is in WORKDIR/deflated; `deflation.network` and mmv_tf.export use it.
+earlier one stopped. All that it finds is in WORKDIR/deflated; deflation/network.py and the export use it.
 """
 
-import argparse
 import os
+
+from mmv_tf.common import command
+
+_EXAMPLE = """
+example:
+  mmv_tf deflate --workdir=runs/fac --gin_file=gin/deflate.gin
+"""
 
 
 def main(argv=None):
     """Makes an image network of the video network of a workdir, trains and measures it."""
     from mmv_tf.common import config
 
-    parser = argparse.ArgumentParser(prog="python -m mmv_tf.deflate", description=main.__doc__)
+    parser = command.parser("deflate", main.__doc__, "mmv_tf export --workdir=runs/fac --output=exported/fac", _EXAMPLE)
     parser.add_argument("--workdir", required=True, help="folder of a trained run; the result is in its deflated/")
     parser.add_argument("--images", action="append", default=[], metavar="FOLDER_OR_PATTERN", help="JPEG or PNG files")
     parser.add_argument("--records", action="append", default=[], metavar="PATTERN", help="records, for their frames; "
@@ -38,10 +42,8 @@ def main(argv=None):
     print(f"the image network is in {os.path.join(args.workdir, FOLDER)}; index.html there shows this report")
 
 
-def cli(argv=None):
-    from mmv_tf.common.command import run
-
-    return run(main, argv)
+def cli(argv=None) -> int:
+    return command.run(main, argv)
 
 
 if __name__ == "__main__":

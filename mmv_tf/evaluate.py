@@ -1,13 +1,23 @@
-"""Evaluation of a network by one of the paper's protocols, beside its baselines."""
+"""Evaluation by one of the paper's protocols: `mmv_tf evaluate`."""
 
-import argparse
+import shlex
+import sys
+
+from mmv_tf.common import command
+
+_EXAMPLES = """
+examples (a run of ours, or any SavedModel with the published signatures):
+  mmv_tf evaluate --workdir=runs/fac --gin_file=gin/evals/ucf101.gin --gin_param="RECORDS='ucf101'"
+  mmv_tf evaluate --module=exported/fac --gin_file=gin/evals/esc50.gin --gin_param="RECORDS='esc50'" \\
+    --output=results/esc50.json
+"""
 
 
 def main(argv=None):
     """Measures a network by a protocol of gin/evals/, beside chance, fresh weights and raw features."""
     from mmv_tf.common import config
 
-    parser = argparse.ArgumentParser(prog="python -m mmv_tf.evaluate", description=main.__doc__)
+    parser = command.parser("evaluate", main.__doc__, "mmv_tf report --results runs/fac", _EXAMPLES)
     parser.add_argument("--workdir", default="", help="folder of a training run")
     parser.add_argument("--module", default="", help="folder of a SavedModel with the published signatures")
     parser.add_argument("--output", default="", metavar="FILE", help="result; default: WORKDIR/results/NAME.json")
@@ -16,23 +26,18 @@ def main(argv=None):
     )
     config.add_arguments(parser)
     args = parser.parse_args(argv)
-    import shlex
-    import sys
-
     from mmv_tf.evaluation import results
     from mmv_tf.evaluation.run import evaluate
     from mmv_tf.training.preemption import exit_when_preempted
 
-    command = shlex.join(["python", "-m", "mmv_tf.evaluate", *(sys.argv[1:] if argv is None else argv)])
+    typed = shlex.join(["python", "-m", "mmv_tf.evaluate", *(sys.argv[1:] if argv is None else argv)])
     with exit_when_preempted("the features so far are saved"):
-        result = evaluate(args.workdir, args.module, args.gin_file, args.gin_param, args.output, args.cache, command)
+        result = evaluate(args.workdir, args.module, args.gin_file, args.gin_param, args.output, args.cache, typed)
     print(results.table(result), flush=True)
 
 
-def cli(argv=None):
-    from mmv_tf.common.command import run
-
-    return run(main, argv)
+def cli(argv=None) -> int:
+    return command.run(main, argv)
 
 
 if __name__ == "__main__":

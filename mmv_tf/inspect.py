@@ -1,21 +1,24 @@
-"""Looks at a folder of records.
+"""A look at a folder of records: `mmv_tf inspect`."""
 
-python -m mmv_tf.inspect verify RECORDS             # is it whole? exit status 0, or 1 and a line for each thing wrong
-python -m mmv_tf.inspect show RECORDS --output page.html   # a page of clips and statistics
-"""
-
-import argparse
 import os
 import sys
 import time
 
 from mmv_tf import __version__
+from mmv_tf.common import command
+
+_EXAMPLES = """
+examples:
+  mmv_tf inspect verify records/                       # exit status 0, or 1 and a line for each thing that is wrong
+  mmv_tf inspect show records/ --output page.html      # a page of clips and statistics
+"""
+_THEN = """mmv_tf train --gin_file=gin/fac.gin --workdir=runs/fac --gin_param="TRAIN_DATA='records/train-*'\""""
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="python -m mmv_tf.inspect", description=__doc__.split("\n\n")[0])
+    parser = command.parser("inspect", main.__doc__, _THEN, _EXAMPLES)
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="look", required=True)
     verify = commands.add_parser("verify", help="check every byte and record; exit status 1 names what is wrong")
     verify.add_argument("records", help="folder with dataset.json and shards; without dataset.json, shards alone")
     verify.add_argument("--decode", action="store_true", help="decode every frame, not only look at its header")
@@ -27,19 +30,18 @@ def _parser():
     show.add_argument("--max_shards", type=int, help="look at so many shards only, spread over the set")
     show.add_argument("--vocabulary", help="file of words: which share of the narrations is not in it?")
     show.add_argument("--output", default="page.html", help="file to write (default: %(default)s)")
-    for command in (verify, show):
-        command.add_argument("--processes", type=int, default=os.cpu_count(), help="default: one a core")
+    for look in (verify, show):
+        look.add_argument("--processes", type=int, default=os.cpu_count(), help="default: one a core")
     return parser
 
 
 def main(argv=None) -> int:
-    """Returns the exit status: 0, 1 (`verify`: something is wrong), 2 (the command cannot be done)."""
+    """Looks at a folder of records: is it whole, and what is in it?
+
+    Returns the exit status: 0, or 1 where `verify` finds something wrong.
+    """
     args = _parser().parse_args(argv)
-    try:
-        return {"verify": _verify, "show": _show}[args.command](args)
-    except (ValueError, OSError) as error:
-        print(f"python -m mmv_tf.inspect: {error}", file=sys.stderr)
-        return 2
+    return {"verify": _verify, "show": _show}[args.look](args)
 
 
 def _verify(args) -> int:
@@ -73,9 +75,9 @@ def _show(args) -> int:
     return 0
 
 
-def cli() -> None:
-    raise SystemExit(main())
+def cli(argv=None) -> int:
+    return command.run(main, argv)
 
 
 if __name__ == "__main__":
-    cli()
+    raise SystemExit(cli())

@@ -1,19 +1,21 @@
-"""Pretraining.
+"""Pretraining: `mmv_tf train`. What happens is in training/run.py, read from top to bottom."""
 
-    python -m mmv_tf.train --gin_file=gin/fac.gin --workdir=runs/fac --gin_param="TRAIN_DATA='records/train-*'"
+from mmv_tf.common import command
 
-The same command goes on where an earlier one stopped.
+_THEN = """mmv_tf evaluate --workdir=runs/fac --gin_file=gin/evals/ucf101.gin --gin_param="RECORDS='ucf101'"
+  mmv_tf export --workdir=runs/fac --output=exported/fac"""
+_EXAMPLE = """
+example (--gin_file=gin/models/tiny.gin in addition makes any experiment CPU-sized):
+  mmv_tf train --gin_file=gin/fac.gin --workdir=runs/fac --gin_param="TRAIN_DATA='records/train-*'"
 """
-
-import argparse
 
 
 def main(argv=None):
-    """Trains an MMV from a gin configuration."""
+    """Trains an MMV from a gin configuration; the same command goes on where an earlier one stopped."""
     from mmv_tf.common import config
     from mmv_tf.training import strategies
 
-    parser = argparse.ArgumentParser(prog="python -m mmv_tf.train", description=main.__doc__)
+    parser = command.parser("train", main.__doc__, _THEN, _EXAMPLE)
     parser.add_argument("--workdir", required=True, help="folder of the run; the same command again goes on there")
     parser.add_argument("--mode", choices=["train", "init"], default="train", help="init: write the untrained network")
     strategies.add_arguments(parser)
@@ -29,10 +31,8 @@ def main(argv=None):
         train(args.workdir, strategy, args.mode)
 
 
-def cli(argv=None):
-    from mmv_tf.common.command import run
-
-    return run(main, argv)
+def cli(argv=None) -> int:
+    return command.run(main, argv)
 
 
 if __name__ == "__main__":

@@ -137,7 +137,8 @@ def stages(output: pathlib.Path, share: float, jobs: int) -> list[Stage]:
                           outputs=[records] if split == "narrated" else [],
                           expected=[records / "dataset.json"]))  # fmt: skip
         if split == "plain":  # before the captions of held-out clips join the records
-            command = python("mmv_tf.vocabulary", "--records", records, "--output", output / "vocabulary.txt")
+            words = ["--records", records, "--split", "narrated", "--from_card", "--output", output / "vocabulary.txt"]
+            command = python("mmv_tf.vocabulary", *words)
             made.append(Stage("vocabulary", "lists the words", command, outputs=[output / "vocabulary.txt"]))
     made.append(Stage("card", "counts and checksums", [*this, "--only", "card"], inputs=[HERE / "card.py"],
                       outputs=[output / "CARD.md", output / "statistics.json"]))  # fmt: skip

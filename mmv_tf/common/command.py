@@ -1,20 +1,58 @@
-"""The one way in which commands end."""
+"""What all commands share: how they explain themselves, and the one way in which they end."""
 
+import argparse
 import os
+import sys
+import traceback
+
+TRACEBACK = "MMV_TF_TRACEBACK"  # environment variable: show where an error was raised
+_STOPPED = 130  # exit status after Ctrl-C, as shells give it
 
 
-def run(command, argv=None):
-    """Runs `command(argv)`; what a person can mend ends in one line on stderr and exit status 2, not a traceback."""
-    import sys
-    import traceback
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that says what is wrong in one line, as `run` does, and takes no abbreviations."""
 
+    def __init__(self, **options):
+        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, **options})
+
+    def error(self, message):
+        self.exit(2, f"error: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+
+def parser(name: str, description: str, then: str, more: str = "", **options) -> Parser:
+    """The parser of `mmv_tf NAME`.
+
+    Args:
+      name: of the command.
+      description: its first paragraph is shown.
+      then: what a person types afterwards, ready to copy, with a gin file where one fits.
+      more: shown before it: examples, or options that others read.
+      options: of ArgumentParser.
+    """
+    parts = [more.strip("\n"), f"afterwards:\n  {then}"]
+    return Parser(
+        prog=f"mmv_tf {name}",
+        description=description.split("\n\n")[0],
+        epilog="\n\n".join(filter(None, parts)),
+        **options,
+    )
+
+
+def run(main, argv=None) -> int:
+    """Runs `main(argv)`. What a person can mend ends in one line on stderr and status 2, and Ctrl-C in one and 130.
+
+    Returns:
+      the exit status: that of `main`, where None is 0. With MMV_TF_TRACEBACK=1 the traceback comes before the line.
+    """
     try:
-        return command(argv)
-    except (ValueError, SyntaxError, OSError, KeyError, FloatingPointError) as error:
-        if os.environ.get("MMV_TF_TRACEBACK"):
+        return main(argv) or 0
+    except (ValueError, SyntaxError, OSError, KeyError, FloatingPointError, ModuleNotFoundError) as error:
+        if os.environ.get(TRACEBACK):
             traceback.print_exc()
         message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
         message = message.partition("\n  In call to configurable")[0]  # which gin adds to what was said
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
-        print("(MMV_TF_TRACEBACK=1 shows where it was raised)", file=sys.stderr)
-        raise SystemExit(2) from None
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command again goes on, or begins anew where nothing is kept", file=sys.stderr)
+        return _STOPPED

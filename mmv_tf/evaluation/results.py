@@ -6,6 +6,7 @@ The schema, with an example, is in docs/evaluation.md.
 import base64
 import hashlib
 import json
+import pathlib
 import zlib
 
 import numpy as np
@@ -239,3 +240,22 @@ def _cell(found: dict) -> str:
     interval = found.get("interval")
     around = f" ({interval['low']:.1f} to {interval['high']:.1f})" if interval else ""
     return f"{found['value']:.1f}{around}"
+
+
+def gather(places: list[str]) -> list[dict]:
+    """The results of workdirs, folders and files, checked; each with its 'path'.
+
+    Raises:
+      ValueError: a place without results, or a result that is not whole (a missing baseline above all); names it.
+    """
+    paths = {}
+    for place in map(pathlib.Path, places):
+        if not place.exists():
+            raise ValueError(f"--results {place}: no such file or folder")
+        folder = place / "results" if (place / "results").is_dir() else place
+        found = [place] if place.is_file() else sorted(folder.glob("*.json"))
+        if not found:
+            how = f"`python -m mmv_tf.evaluate --workdir {place} --gin_file=gin/evals/NAME.gin` makes one"
+            raise ValueError(f"--results {place}: no result in it; {how}")
+        paths |= dict.fromkeys(found)
+    return [read(str(path)) | {"path": str(path)} for path in paths]

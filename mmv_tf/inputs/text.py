@@ -23,7 +23,7 @@ class Tokenizer(tf.Module):
     Args:
       vocabulary: file of one word a line, or the words. Upper and lower case are one; the first of equal words counts.
       max_words: W, length of the output.
-      remove_stop_words: leave out `mmv_tf.vocabulary.STOP_WORDS`.
+      remove_stop_words: leave out `records.vocabulary.STOP_WORDS`.
       max_bytes: what lies beyond so many bytes of a text is not looked at.
 
     Raises:

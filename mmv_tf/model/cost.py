@@ -5,6 +5,10 @@ import math
 
 import tensorflow as tf
 
+from mmv_tf.inputs.audio import LogMel
+from mmv_tf.inputs.video import VideoInput
+from mmv_tf.model.mmv import MMV
+
 
 def multiply_adds(function, *inputs: tf.TensorSpec) -> int:
     """Multiply-adds of the convolutions and matrix products of `function(*inputs)`; all shapes must be known.
@@ -84,3 +88,21 @@ def table(counts: list[Count]) -> str:
     for c in [*counts, total]:
         lines.append(f"{c.part:<16}{c.parameters:>14,}{c.frozen:>16,}{c.multiply_adds:>26,}")
     return "\n".join(lines)
+
+
+def of_configuration() -> tuple[dict[str, tf.TensorSpec], list[Count]]:
+    """One input of each modality as the parsed configuration trains with it, and the counts of the model for them.
+
+    No records and no vocabulary are needed to count.
+    """
+    video, audio = VideoInput(), LogMel()
+    sound = audio(tf.zeros([1, round(video.seconds * audio.sample_rate)]))
+    inputs = {
+        "video": tf.TensorSpec([1, *video.shape], tf.float32),
+        "audio": tf.TensorSpec(sound.shape, tf.float32),
+        "text": tf.TensorSpec([1, 16], tf.int32),
+    }
+    model = MMV()
+    inputs = {modality: inputs[modality] for modality in model.graph.modalities}
+    model.build_by_call({modality: tf.zeros(spec.shape, spec.dtype) for modality, spec in inputs.items()})
+    return inputs, count(model, inputs)

@@ -1,15 +1,11 @@
-"""Vocabularies: files of one word a line. The id of a word is its line number, from 1; 0 means no word.
-
-    python -m mmv_tf.vocabulary --records RECORDS --output vocabulary.txt
-
-takes the counts that dataset.json holds (the 20,000 most frequent words of each split): at once, for a set of any size.
-`python -m mmv_tf.beam.vocabulary` reads the records and counts every word of every narration.
-"""
+"""Vocabularies: files of one word a line. The id of a word is its line number, from 1; 0 means no word."""
 
 import collections
 import functools
+import os
 import re
 import unicodedata
+from collections.abc import Sequence
 
 # Common English words that say nothing about what is seen or heard. MMV removes stop words; its list is not published.
 STOP_WORDS = frozenset(
@@ -75,22 +71,32 @@ def write(content, path: str) -> None:
     files.write_text(path, "".join(f"{word}\n" for word in content))
 
 
-def from_card(directory: str, size: int = 65535, min_count: int = 1) -> tuple[str, ...]:
-    """The most frequent words in the captions of a folder of records, by its dataset.json; without stop words.
+def from_card(
+    directories: str | Sequence[str], size: int = 65535, min_count: int = 1, split: str | None = None
+) -> tuple[str, ...]:
+    """The most frequent words in the captions of folders of records, by their dataset.json; without stop words.
 
     Args:
-      directory: with the dataset.json that `mmv_tf.beam.preprocess` wrote.
+      directories: one or several, with the dataset.json that `mmv_tf.beam.preprocess` wrote.
       size: at most so many words.
       min_count: leave out words that are rarer.
+      split: whose captions count; None: those of all splits.
     Raises:
-      ValueError: no dataset.json, or no word in it; names the folder.
+      ValueError: no dataset.json, no such split, or no word in it; names the folder.
     """
     from mmv_tf.records import card
 
+    directories = [directories] if isinstance(directories, (str, os.PathLike)) else list(directories)
     counts = collections.Counter()
-    for entry, count in card.load(directory).word_counts.items():
-        counts.update(dict.fromkeys(words(entry), count))
+    for directory in directories:
+        content = card.load(directory)
+        if split is not None:
+            content.files(split)  # which knows what to say where there is no such split
+        for entry, count in (content if split is None else content.splits[split]).word_counts.items():
+            counts.update(dict.fromkeys(words(entry), count))
     found = [entry for entry in counts.items() if entry[1] >= min_count and entry[0] not in STOP_WORDS]
     if not found:
-        raise ValueError(f"{directory}: its captions hold no word for a vocabulary (min_count {min_count})")
+        raise ValueError(
+            f"{', '.join(map(str, directories))}: its captions hold no word for a vocabulary (min_count {min_count})"
+        )
     return tuple(word for word, _ in sorted(found, key=lambda entry: (-entry[1], entry[0])))[:size]

@@ -6,7 +6,6 @@ DIR becomes a workdir, from which evaluation and export go on as after training,
 start with. Nothing in the file is executed (see `unpickle`). What network it is, is told from its arrays.
 """
 
-import argparse
 import dataclasses
 import hashlib
 import os
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mmv_tf.common import command
 from mmv_tf.released.pickle_machine import CheckpointError
 
 LICENSE = """\
@@ -246,9 +246,13 @@ def _listed(names: Iterable[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+_THEN = """mmv_tf export --workdir OUTPUT --output exported/released
+  mmv_tf evaluate --workdir OUTPUT --gin_file=gin/evals/esc50.gin"""
+
+
 def main(argv=None):
     """Turns a released MMV checkpoint into a workdir of mmv_tf."""
-    parser = argparse.ArgumentParser(prog="python -m mmv_tf.released.from_deepmind", description=main.__doc__)
+    parser = command.parser("from-deepmind", main.__doc__, _THEN)
     parser.add_argument("--checkpoint", required=True, help="a released .pkl file")
     parser.add_argument("--output", required=True, help="folder to write, the workdir")
     parser.add_argument("--vocabulary", help="file of one word a line, in the order of the word vectors")
@@ -271,10 +275,8 @@ def main(argv=None):
     print(f"workdir: {args.output}")
 
 
-def cli(argv=None):
-    from mmv_tf.common.command import run
-
-    return run(main, argv)
+def cli(argv=None) -> int:
+    return command.run(main, argv)
 
 
 if __name__ == "__main__":

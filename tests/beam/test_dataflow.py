@@ -61,7 +61,7 @@ def test_documented_commands_are_valid_jobs(tmp_path, monkeypatch, caplog):
     commands = _commands()
     assert len(commands) == 2
     for command in commands:
-        assert preprocess.main(command) == 0
+        assert preprocess.cli(command) == 0
         inputs, root, output, _, num_shards, settings, options = seen[-1]
         assert PipelineOptionsValidator(options, DataflowRunner()).validate() == []
         assert options.view_as(StandardOptions).runner == "DataflowRunner"

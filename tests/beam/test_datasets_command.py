@@ -19,7 +19,7 @@ SMALL = ["--num_shards=1", "--short_side=32", "--direct_num_workers=1"]
 
 
 def _run(*flags):
-    return preprocess.main([*map(str, flags), *SMALL])
+    return preprocess.cli([*map(str, flags), *SMALL])
 
 
 def _records(folder, split):
@@ -199,7 +199,7 @@ def test_damaged_files_of_tfds(prepared, tmp_path):
 )
 def test_bad_options_are_named(tmp_path, capsys, flags, message):
     with pytest.raises(SystemExit) as caught:
-        preprocess.main([*flags, f"--output={tmp_path}"])
+        preprocess.cli([*flags, f"--output={tmp_path}"])
     assert caught.value.code == 2 and message in capsys.readouterr().err.splitlines()[-1]
 
 
@@ -207,7 +207,7 @@ def test_a_wrong_file_ends_the_command_in_one_line(tmp_path, capsys):
     _, request, _ = annotations.kinetics600(tmp_path)
     wrong = write(tmp_path / "wrong.csv", "name,age\nx,7\n")
     flags = ["--videos", request.root, "--annotations", str(wrong), "--output", str(tmp_path / "records")]
-    assert preprocess.main(["--dataset=kinetics600", *flags]) == 2
+    assert preprocess.cli(["--dataset=kinetics600", *flags]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "wrong.csv: line 1: no column label" in line or "no column youtube_id" in line
     assert "https://github.com/cvdfoundation/kinetics-dataset" in line
@@ -218,13 +218,13 @@ def test_an_output_that_is_no_folder_is_one_line(tmp_path, capsys):
     _, request, _ = annotations.kinetics600(tmp_path)
     (tmp_path / "records").touch()
     flags = ["--dataset=kinetics600", "--videos", request.root, "--annotations", str(tmp_path)]
-    assert preprocess.main([*flags, f"--output={tmp_path}/records"]) == 2
+    assert preprocess.cli([*flags, f"--output={tmp_path}/records"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "records/.staging-train: cannot be made" in line
 
 
 def test_help_lists_the_datasets(capsys):
     with pytest.raises(SystemExit):
-        preprocess.main(["--help"])
+        preprocess.cli(["--help"])
     shown = capsys.readouterr().out
     assert all(f"\n  {name}" in shown for name in catalog.DATASETS)

@@ -19,7 +19,7 @@ SMALL = ["--num_shards=3", "--clip_seconds=1", "--short_side=32", "--direct_num_
 
 
 def _run(*flags):
-    return preprocess.main([*map(str, flags), *SMALL])
+    return preprocess.cli([*map(str, flags), *SMALL])
 
 
 def _records(folder, split="train"):
@@ -129,7 +129,7 @@ def test_same_bytes_for_any_order_and_number_of_workers(videos, tmp_path):
         folder = tmp_path / str(number)
         folder.mkdir()
         flags = ["--manifest", _manifest(folder, rows), "--video_root", videos, "--output", folder / "out"]
-        assert preprocess.main([*map(str, flags), *SMALL[:-1], f"--direct_num_workers={number}"]) == 0
+        assert preprocess.cli([*map(str, flags), *SMALL[:-1], f"--direct_num_workers={number}"]) == 0
         runs.append(_digests(folder / "out") | {"labels": dataset_card.load(folder / "out").label_map})
     assert runs[0] == runs[1] == runs[2] and len(runs[0]) == 4
 
@@ -149,7 +149,7 @@ def test_splits_share_a_folder(videos, tmp_path):
     assert len((out / "dead_letters.jsonl").read_text().splitlines()) == 1
     # Fewer shards: the old ones go, the other split stays.
     assert (
-        preprocess.main(["--manifest", str(train), "--video_root", str(videos), "--output", str(out)] + SMALL[1:]) == 0
+        preprocess.cli(["--manifest", str(train), "--video_root", str(videos), "--output", str(out)] + SMALL[1:]) == 0
     )
     assert len(list(out.glob("train-*"))) == 8 and len(list(out.glob("test-*"))) == 3
     assert _run("--manifest", train, "--video_root", videos, "--output", out, "--fps=5") == 2  # the splits would differ
@@ -157,7 +157,7 @@ def test_splits_share_a_folder(videos, tmp_path):
 
 def test_a_run_that_was_killed_goes_on(videos, tmp_path):
     flags = ["--videos", str(videos), *SMALL]
-    assert preprocess.main([*flags, "--output", str(tmp_path / "whole")]) == 0
+    assert preprocess.cli([*flags, "--output", str(tmp_path / "whole")]) == 0
     out = tmp_path / "killed"
     kill = (
         "import os, signal; from mmv_tf.beam import pipeline, preprocess\n"
@@ -167,7 +167,7 @@ def test_a_run_that_was_killed_goes_on(videos, tmp_path):
         "    written.append(write(self, *args))\n"
         "    return written[0]\n"
         "pipeline.WriteShard._write = write_one\n"
-        f"preprocess.main({[*flags, '--output', str(out)]!r})"
+        f"preprocess.cli({[*flags, '--output', str(out)]!r})"
     )
     assert subprocess.run([sys.executable, "-c", kill], capture_output=True).returncode == -9
     (shard,) = out.glob("train-*")
@@ -177,7 +177,7 @@ def test_a_run_that_was_killed_goes_on(videos, tmp_path):
     again = (
         "from mmv_tf.beam import preprocess; from mmv_tf.beam.decoding import client\n"
         "client.DecodeClient.ask = None\n"
-        f"exit(preprocess.main({[*flags, '--output', str(out)]!r}))"
+        f"exit(preprocess.cli({[*flags, '--output', str(out)]!r}))"
     )
     assert subprocess.run([sys.executable, "-c", again], capture_output=True).returncode == 0
     assert _digests(out) == _digests(tmp_path / "whole") and not (out / ".staging-train").exists()
@@ -205,19 +205,19 @@ def test_nothing_accepted_is_said_by_the_exit_status(tmp_path):
 )
 def test_bad_options_are_named(flags, message, capsys):
     with pytest.raises(SystemExit) as caught:
-        preprocess.main(flags)
+        preprocess.cli(flags)
     assert caught.value.code == 2 and message in capsys.readouterr().err
 
 
 def test_a_missing_folder_is_one_line(tmp_path, capsys):
-    assert preprocess.main(["--videos", str(tmp_path / "nowhere"), "--output", str(tmp_path)]) == 2
+    assert preprocess.cli(["--videos", str(tmp_path / "nowhere"), "--output", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_help_needs_no_heavy_import():
     code = (
         "import sys; from mmv_tf.beam import preprocess\n"
-        "try: preprocess.main(['--help'])\n"
+        "try: preprocess.cli(['--help'])\n"
         "except SystemExit: print(sorted({'tensorflow', 'apache_beam', 'av', 'cv2'} & set(sys.modules)))"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

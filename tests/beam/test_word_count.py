@@ -33,7 +33,7 @@ def records(tmp_path):
 
 
 def run(records, output, *more):
-    return job.main(["--records", str(records), "--output", str(output), "--direct_num_workers=1", *more])
+    return job.cli(["--records", str(records), "--output", str(output), "--direct_num_workers=1", *more])
 
 
 def test_each_narration_counts_once(records, tmp_path, capsys):
@@ -83,7 +83,7 @@ def test_a_damaged_record_ends_it_in_one_message(records, tmp_path, capsys):
 def test_wrong_settings_are_one_line(records, tmp_path, capsys, more, said):
     assert run(records, tmp_path / "words.txt", *more) == 2
     assert said in capsys.readouterr().err
-    assert job.main(["--records", str(tmp_path / "no"), "--output", str(tmp_path / "x")]) == 2
+    assert job.cli(["--records", str(tmp_path / "no"), "--output", str(tmp_path / "x")]) == 2
     assert "no: no such folder" in capsys.readouterr().err
 
 

@@ -65,4 +65,4 @@ def test_an_installed_wheel_finds_its_gin_files_from_any_folder(wheel, tmp_path)
     assert (elsewhere / "fac.svg").read_text().startswith("<svg")
     mistyped = run("-m", "mmv_tf.graph", "--gin_file=gin/fac.gin", "--gin_param=Graph.spacs={}")
     assert mistyped.returncode == 2
-    assert "spacs" in mistyped.stderr.splitlines()[-2]
+    assert "spacs" in mistyped.stderr.splitlines()[-1]

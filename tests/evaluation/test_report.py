@@ -57,7 +57,7 @@ def test_our_rows_stand_in_the_published_tables_with_their_baselines(tmp_path, c
     write_result(tmp_path / "runs/va/results", right=0.5)
     write_result(tmp_path / "runs/va/results", right=0.5, protocol="voc2007_inflated", variant="inflated")
     places = [f"--results={tmp_path}/runs/{name}" for name in ("fac", "va")]
-    assert report.main([*places, f"--output={tmp_path}/page.html"]) == 0
+    assert report.cli([*places, f"--output={tmp_path}/page.html"]) == 0
     assert "3 results of 2 networks" in capsys.readouterr().out
     page = (tmp_path / "page.html").read_text()
     assert _cells(page, "published: VAT (FAC)") == ["84.7", "57.3", "32.2", "28.6", "78.7"]
@@ -107,14 +107,14 @@ def test_a_result_without_a_baseline_is_refused(tmp_path, capsys):
     result = write_result(tmp_path / "run/results")
     del result["baselines"]["raw"]
     (tmp_path / "run/results/ucf101.json").write_text(json.dumps(result))
-    assert report.main([f"--results={tmp_path}/run", f"--output={tmp_path}/page.html"]) == 2
+    assert report.cli([f"--results={tmp_path}/run", f"--output={tmp_path}/page.html"]) == 2
     error = capsys.readouterr().err
     assert "ucf101.json" in error and "baseline 'raw'" in error and not (tmp_path / "page.html").exists()
 
 
 @pytest.mark.parametrize(("place", "message"), [("nowhere", "no such file or folder"), ("", "no result in it")])
 def test_places_without_results_are_named(tmp_path, capsys, place, message):
-    assert report.main([f"--results={tmp_path}/{place}"]) == 2
+    assert report.cli([f"--results={tmp_path}/{place}"]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -128,7 +128,7 @@ def test_curves_that_are_missing_or_end_in_nan_are_told(tmp_path, capsys):
                 tf.summary.scalar("loss/total", value, step=step)
     assert moved["network"]["workdir"].endswith("moved")
     places = [f"--results={tmp_path}/{name}" for name in ("nan", "empty", "whole", "here")]
-    assert report.main([*places, f"--output={tmp_path}/page.html"]) == 0
+    assert report.cli([*places, f"--output={tmp_path}/page.html"]) == 0
     page, error = (tmp_path / "page.html").read_text(), capsys.readouterr().err
     for note in (
         "nan: loss/total is nan at step 20: shown up to there",

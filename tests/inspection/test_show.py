@@ -64,7 +64,7 @@ def folder(tmp_path):
 
 def page(folder, tmp_path, *more):
     output = tmp_path / "page.html"
-    assert inspect.main(["show", str(folder), "--output", str(output), "--processes=1", *more]) == 0
+    assert inspect.cli(["show", str(folder), "--output", str(output), "--processes=1", *more]) == 0
     text = output.read_text()
     return text, Checker(text)
 
@@ -96,7 +96,7 @@ def test_chosen_clips(folder, tmp_path, capsys):
         (["--number", "-1"], "--number"),
         (["--vocabulary", "nowhere.txt"], "nowhere.txt"),
     ):
-        assert inspect.main(["show", str(folder), "--output", str(tmp_path / "x.html"), "--processes=1", *more]) == 2
+        assert inspect.cli(["show", str(folder), "--output", str(tmp_path / "x.html"), "--processes=1", *more]) == 2
         assert said in capsys.readouterr().err
     assert not (tmp_path / "x.html").exists()
 

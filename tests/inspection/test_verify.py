@@ -77,7 +77,7 @@ def good(_good, tmp_path):
 def test_a_good_folder(good, capsys):
     assert problems(good, decode=True) == []
     assert problems(good, processes=2) == []
-    assert inspect.main(["verify", str(good), "--processes", "1"]) == 0
+    assert inspect.cli(["verify", str(good), "--processes", "1"]) == 0
     assert "7 records in 4 shards" in capsys.readouterr().out
 
 
@@ -187,9 +187,9 @@ def test_what_dataset_json_says_must_be_so(good, capsys):
     assert "frames is 18; dataset.json says 1" in said
     assert "line 1: unknown reason no_such" in said and "line 2: not a line that preprocess writes" in said
     assert "holds 1 lines; dataset.json says 2 rejected" in said
-    assert inspect.main(["verify", str(good), "--processes=1"]) == 1
+    assert inspect.cli(["verify", str(good), "--processes=1"]) == 1
     assert "PROBLEMS" in capsys.readouterr().out
-    assert set(Reason) and inspect.main(["verify", str(good / "nowhere")]) == 2
+    assert set(Reason) and inspect.cli(["verify", str(good / "nowhere")]) == 2
     assert "no such folder" in capsys.readouterr().err
 
 
@@ -199,11 +199,11 @@ def test_records_of_another_tool(tmp_path, capsys):
     example.feature_lists.feature_list["image/encoded"].feature.add().bytes_list.value.append(GOOD_JPEG)
     with tf.io.TFRecordWriter(str(tmp_path / "hmdb-00000-of-00001")) as writer:
         writer.write(example.SerializeToString())
-    assert inspect.main(["verify", str(tmp_path), "--processes=1"]) == 0
+    assert inspect.cli(["verify", str(tmp_path), "--processes=1"]) == 0
     told = capsys.readouterr()
     assert "no dataset.json" in told.err and "1 records in 1 shards" in told.out
     (tmp_path / "hmdb-00000-of-00001").unlink()
-    assert inspect.main(["verify", str(tmp_path), "--processes=1"]) == 2
+    assert inspect.cli(["verify", str(tmp_path), "--processes=1"]) == 2
     assert "is it a folder of records?" in capsys.readouterr().err
 
 
@@ -238,7 +238,7 @@ def test_records_in_a_bucket(good):
 def test_a_card_that_makes_no_sense_is_one_line(good, capsys, change, said):
     card = json.loads((good / "dataset.json").read_text())
     (good / "dataset.json").write_text(json.dumps(card | change))
-    assert inspect.main(["verify", str(good), "--processes=1"]) == 2
+    assert inspect.cli(["verify", str(good), "--processes=1"]) == 2
     assert said in capsys.readouterr().err
 
 

@@ -364,9 +364,7 @@ def test_without_a_vocabulary_text_is_left_out(small_file, imported, tmp_path, c
 
 
 def test_errors_of_the_command_are_one_line(small_file, imported, tmp_path, capsys, monkeypatch):
-    with pytest.raises(SystemExit) as exit_status:
-        from_deepmind.cli(["--checkpoint", "nowhere.pkl", "--output", str(tmp_path / "run")])
-    assert exit_status.value.code == 2
+    assert from_deepmind.cli(["--checkpoint", "nowhere.pkl", "--output", str(tmp_path / "run")]) == 2
     assert "checkpoint nowhere.pkl: No such file" in capsys.readouterr().err.splitlines()[0]
     monkeypatch.setattr(from_deepmind, "convert_file", lambda path: imported)
     words = tmp_path / "words.txt"
@@ -375,9 +373,8 @@ def test_errors_of_the_command_are_one_line(small_file, imported, tmp_path, caps
         (str(words), "7 words, but the checkpoint has word vectors for 6"),
         ("nowhere.txt", "vocabulary nowhere.txt: cannot be read"),
     ):
-        with pytest.raises(SystemExit):
-            arguments = ["--checkpoint", small_file, "--vocabulary", vocabulary, "--output", str(tmp_path / "run")]
-            from_deepmind.cli(arguments)
+        arguments = ["--checkpoint", small_file, "--vocabulary", vocabulary, "--output", str(tmp_path / "run")]
+        assert from_deepmind.cli(arguments) == 2
         assert message in capsys.readouterr().err.splitlines()[0]
         assert not os.path.exists(tmp_path / "run")
     (tmp_path / "run").mkdir()
