@@ -1,4 +1,5 @@
 # make test: the tests, in an environment that it sets up.   make demo: the main job on real videos, from nothing.
+# make test ROOM=records: those of one room, which is a folder of tests/ (or a file in one).
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -20,7 +21,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(if $(ROOM),tests/$(ROOM))
 
 # make demo VIDEOS=/some/folder runs the same path on your own files.
 demo: $(READY)

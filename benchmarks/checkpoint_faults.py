@@ -111,7 +111,7 @@ def _process(function, *args):
 def main():
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
     sys.path.insert(0, str(ROOT))
-    import mmv_tf.checkpointing  # noqa: F401  (imported once, for all the processes)
+    import mmv_tf.training.checkpointing  # noqa: F401  (imported once, for all the processes)
 
     with tempfile.TemporaryDirectory() as temporary:
         prepared, journal = pathlib.Path(temporary, "prepared"), os.path.join(temporary, "journal")

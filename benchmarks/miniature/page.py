@@ -40,7 +40,7 @@ def film_and_sound(shot: scenes.Shot) -> tuple[np.ndarray, np.ndarray]:
 
 
 def picture(height: int = 96) -> bytes:
-    """JPEG for the README: a row of frames, each `height` pixels high, an event of pretraining."""
+    """JPEG for docs/benchmarks.md: a row of frames, each `height` pixels high, an event of pretraining."""
     shown = [film_and_sound(shot)[0] for _, shot in examples() if shot.event in scenes.EVENTS]
     return pictures.strip(np.concatenate(shown, axis=1), _FRAMES, height * len(shown))
 

@@ -1,6 +1,6 @@
-"""Files of records to batches: a dict of tensors (DESIGN.md section 5), deterministic and resumable by step number.
+"""Files of records to batches: a dict of tensors (docs/design.md section 5), resumable by step number.
 
-    read and mix (training_examples) -> one clip of each record (clip_maker) -> batches, as networks take them (here)
+    read and mix (examples) -> one clip of each record (clip) -> batches, as networks take them (here)
 
 The batch: video [B, T, H, W, 3] float32 in [0, 1]; audio [B, T', M, 1] float32 log-mel; text [B, K, W] int32 word ids;
 video_mask, audio_mask [B] bool and text_mask [B, K] bool tell what a record has; label [B] int32, -1 for none; in

@@ -1,6 +1,6 @@
 """The modality graph: which spaces there are, which heads lead into them, and which pairs are compared where.
 
-A graph is data (paper section 3.1; the table in the README). *Spaces* are named vector spaces. A *head* maps a
+A graph is data (paper section 3.1; docs/design.md section 4). *Spaces* are named vector spaces. A *head* maps a
 modality's representation, or another space, into a space. A *pair* says that two modalities are compared in a
 space by a loss. The embedding of a modality in a space is the composition of the heads on the path that leads
 there. Shared, disjoint and FAC spaces are three values of one class, and nothing else in the library knows which

@@ -74,7 +74,7 @@ class MMV(keras.Model):
         """Embeds any subset of the modalities.
 
         Args:
-          batch: the dict of DESIGN.md section 5; other keys (masks, labels) are not looked at. video [B,T,H,W,3] in
+          batch: the dict of docs/design.md section 5; other keys (masks, labels) are ignored. video [B,T,H,W,3] in
             [0,1], audio [B,T',M,1] log-mel, text [B,W] or [B,K,W] word ids.
           training: with batch statistics, and only the spaces that some pair needs.
 

@@ -17,7 +17,7 @@ def _give_to_gin(optimizer, module: str) -> None:
 def warmup_cosine(total_steps: int, peak: float = 0.002, warmup_steps: int = 5000, floor: float = 0.0):
     """Linear warm-up from 0 to `peak`, then half a period of a cosine down to `floor` at `total_steps`.
 
-    The defaults are the paper's (facts in README, "What is known of the recipe"): 0.002 after 5,000 steps.
+    The defaults are the paper's (docs/pretraining.md, "What is known of the recipe"): 0.002 after 5,000 steps.
 
     Raises:
       ValueError: the warm-up is not shorter than the whole training.
