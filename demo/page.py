@@ -1,10 +1,9 @@
 """The demo's page: one HTML file that needs nothing else, for a phone and a wide screen, light or dark."""
 
 import dataclasses
-import html
 import pathlib
 
-from mmv_tf.pages import charts, pictures
+from mmv_tf.pages import document
 
 RIGHT, NEAR, WRONG, UNKNOWN = "right", "near", "wrong", "unknown"
 COLUMNS = ("R@1", "R@5", "R@10", "MedR")
@@ -59,118 +58,60 @@ class Page:
     right_means: dict[str, str] = dataclasses.field(default_factory=dict)  # pair -> what counts as right
 
 
-_TAG = '<span class="tag">never trained together</span>'
-_HERE = pathlib.Path(__file__).parent
+_ALT = {"video": "frames of", "audio": "spectrogram of"}
 
 
 def arrow(pair: str) -> str:
-    """'video->audio' as it is shown: 'video → audio'."""
-    return html.escape(pair.replace("->", " \u2192 "))
-
-
-class _Sounds:
-    """The sounds of the page, each stored once, however many buttons play it."""
-
-    def __init__(self):
-        self._ids: dict[str, str] = {}
-        self._tags: list[str] = []
-
-    def button(self, item: Item) -> str:
-        if not item.sound:
-            return ""
-        key = item.key or str(hash(item.sound))
-        if key not in self._ids:
-            self._ids[key] = f"s{len(self._ids)}"
-            uri = pictures.data_uri("audio/wav", item.sound)
-            self._tags.append(f'<audio id="{self._ids[key]}" preload="none" src="{uri}"></audio>')
-        return f'<button data-sound="{self._ids[key]}" aria-label="play the sound" title="play">&#9654;</button>'
-
-    def tags(self) -> str:
-        return "".join(self._tags)
-
-
-def _figure(item: Item, sounds: _Sounds, mark: str = "", place: int = 0, near_means: str = "") -> str:
-    shown = f"<blockquote>{html.escape(item.text)}</blockquote>" if item.text else ""
-    if item.picture:
-        what = {"video": "frames of", "audio": "spectrogram of"}.get(item.kind, "")
-        alt = html.escape(f"{what} {item.name}".strip(), quote=True)
-        shown = f'<img alt="{alt}" src="{pictures.data_uri("image/jpeg", item.picture)}">{shown}'
-    word = {RIGHT: "\u2713 ", NEAR: f"\u223c {near_means}: ", WRONG: "\u2717 "}.get(mark, "")
-    before = f'{place}. <span class="mark">{html.escape(word)}</span>' if place else ""
-    caption = f"<figcaption>{before}{html.escape(item.name)}</figcaption>" if before or item.name else ""
-    return f'<figure class="{mark}">{shown}{sounds.button(item)}{caption}</figure>'
-
-
-def _example(example: Example, sounds: _Sounds, near_means: str) -> str:
-    rank = f'<p class="soft" style="font-size:.8rem">right one at place {example.rank:g}</p>' if example.rank else ""
-    found = "".join(
-        _figure(item, sounds, mark, place, near_means) for place, (item, mark) in enumerate(example.found, 1)
-    )
-    return (
-        f'<div class="card example"><div><div class="label">query</div>{_figure(example.query, sounds)}{rank}</div>'
-        f'<div><div class="label">found, best first</div><div class="found">{found}</div></div></div>'
-    )
-
-
-def _number(column: str, value: float) -> str:
-    if column == "MedR":
-        return f"{value:g}"
-    return f"{100 * value:.1f} %"
-
-
-def _table(page: Page) -> str:
-    """One body a pair: trained above untrained above chance, with a bar for R@5."""
-    bodies = []
-    for pair, rows in page.metrics.items():
-        tag = _TAG if pair in page.never_trained else ""
-        lines = f'<tr class="pair"><td colspan="{1 + len(COLUMNS)}">{arrow(pair)}{tag}</td></tr>'
-        for row in (row for row in ROWS if row in rows):
-            cells = ""
-            for column in COLUMNS:
-                value = rows[row][column]
-                bar = f'<span class="bar" style="width:{max(0.1, 4 * value):.2f}em"></span>' if column == "R@5" else ""
-                cells += f"<td>{bar}{_number(column, value)}</td>"
-            lines += f'<tr class="{row}"><td>{row}</td>{cells}</tr>'
-        bodies.append(f"<tbody>{lines}</tbody>")
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in COLUMNS)
-    return f'<div class="scroll"><table><thead><tr><th></th>{head}</tr></thead>{"".join(bodies)}</table></div>'
-
-
-def _section(section: Section, page: Page, sounds: _Sounds) -> str:
-    name = section.pair.replace("->", "-")
-    tag = _TAG if section.pair in page.never_trained else ""
-    right = page.right_means.get(section.pair, "")
-    means = f'<p class="soft">Right means: {html.escape(right)}.</p>' if right else ""
-    body = "".join(_example(example, sounds, page.near_means) for example in section.examples)
-    return f'<h2 id="{name}">{arrow(section.pair)}{tag}</h2><p>{html.escape(section.explanation)}</p>{means}{body}'
+    """'video->audio' as it is shown: 'video \u2192 audio'."""
+    return pair.replace("->", " \u2192 ")
 
 
 def render(page: Page) -> str:
-    """The page as HTML text. Every text is escaped; `graph_svg` is shown as an image, so no script in it would run."""
-    style, script = ((_HERE / name).read_text("utf-8") for name in ("page.css", "page.js"))
-    sounds = _Sounds()
-    links = "".join(f'<a href="#{s.pair.replace("->", "-")}">{arrow(s.pair)}</a> ' for s in page.sections)
-    paragraphs = "".join(f"<p>{html.escape(text)}</p>" for text in page.paragraphs)
-    cards = []
-    for name, curves in page.curves.items():
-        label = f'<div class="label">{html.escape(name)}</div>'
-        cards.append(f'<div class="card">{label}{charts.lines(curves)}</div>')
-    if page.graph_svg:
-        uri = pictures.data_uri("image/svg+xml", page.graph_svg.encode())
-        cards.append(
-            f'<div class="card"><div class="label">modality graph</div>'
-            f'<img class="drawing" style="width:100%" alt="modalities, heads and spaces" src="{uri}"></div>'
-        )
-    if page.facts:
-        rows = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in page.facts)
-        cards.append(f'<div class="card"><div class="label">this run</div><dl>{rows}</dl></div>')
-    sections = "".join(_section(section, page, sounds) for section in page.sections)
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{html.escape(page.title)}</title><style>{style}</style></head><body><main>"
-        f'<h1>{html.escape(page.title)}</h1><p class="lead">{html.escape(page.lead)}</p><nav>{links}</nav>'
-        f'<div class="top">{_table(page)}<div>{paragraphs}</div></div>'
-        f'<div class="two" style="margin-top:22px">{"".join(cards)}</div>{sections}'
-        f"</main>{sounds.tags()}<script>{script}</script></body></html>\n"
+    """The page as HTML text. `graph_svg` is shown as an image, so that no script in it would run."""
+    sounds = _sounds(page)
+    ids = {key: f"s{number}" for number, key in enumerate(sounds)}
+    return document.render(
+        "page.html",
+        folder=pathlib.Path(__file__).parent / "templates",
+        title=page.title,
+        page=page,
+        arrow=arrow,
+        figures={pair: _figures(rows) for pair, rows in page.metrics.items()},
+        columns=COLUMNS,
+        sections=[(section, [_shown(example, ids) for example in section.examples]) for section in page.sections],
+        words={RIGHT: "\u2713 ", NEAR: f"\u223c {page.near_means}: ", WRONG: "\u2717 ", UNKNOWN: ""},
+        sounds={ids[key]: sound for key, sound in sounds.items()},
     )
+
+
+def _sounds(page: Page) -> dict[str, bytes]:
+    """The sounds of the page by their keys, each once, however many buttons play it."""
+    examples = [example for section in page.sections for example in section.examples]
+    items = [item for example in examples for item in (example.query, *(found for found, _ in example.found))]
+    return {_key(item): item.sound for item in items if item.sound}
+
+
+def _key(item: Item) -> str:
+    return item.key or str(hash(item.sound))
+
+
+def _shown(example: Example, ids: dict[str, str]) -> dict:
+    """An example as the macro `example` takes it."""
+
+    def shown(item):
+        alt = f"{_ALT.get(item.kind, '')} {item.name}".strip()
+        sound = ids[_key(item)] if item.sound else ""
+        return {"picture": item.picture, "alt": alt, "text": item.text, "name": item.name, "sound_id": sound}
+
+    note = f"right one at place {example.rank:g}" if example.rank else ""
+    return {"query": shown(example.query), "found": [(shown(item), mark) for item, mark in example.found], "note": note}
+
+
+def _figures(rows: dict[str, dict[str, float]]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Trained above untrained above chance: (row, a cell a column, with the length of its bar or '')."""
+    return [(row, [_figure(column, rows[row][column]) for column in COLUMNS]) for row in ROWS if row in rows]
+
+
+def _figure(column: str, value: float) -> tuple[str, str]:
+    text = f"{value:g}" if column == "MedR" else f"{100 * value:.1f} %"
+    return text, f"{max(0.1, 4 * value):.2f}em" if column == "R@5" else ""

@@ -31,6 +31,10 @@ def _code(*names: str) -> list[pathlib.Path]:
     return [ROOT / "demo" / f"{name}.py" for name in names]
 
 
+def _pages(*names: str) -> list[pathlib.Path]:
+    return [ROOT / "mmv_tf" / "pages" / name for name in names]
+
+
 def gin_params(build: pathlib.Path, data: str) -> list[str]:
     """What the gin files leave open."""
     params = [f"TRAIN_DATA='{build}/records/train-*'"]
@@ -140,14 +144,19 @@ def search_stages(build: pathlib.Path, data: str) -> list[Stage]:
             "loads both with hub.KerasLayer and embeds the held-out clips",
             [*embed, "--output", str(embeddings)],
             outputs=[embeddings],
-            inputs=_code("embed", "media"),
+            inputs=[*_code("embed"), *_pages("pictures.py")],
         ),
         Stage(
             "report",
             "searches, measures and writes the page",
             [*report, "--summary", str(build / "run" / "summary.json")],
             outputs=[build / "results.json", build / "index.html"],
-            inputs=[*_code("report", "evaluation", "duplicates", "page", "charts"), ROOT / "demo" / "page.css"],
+            inputs=[
+                *_code("report", "evaluation", "duplicates", "page"),
+                *_pages("document.py", "charts.py", "curves.py"),
+                *sorted((ROOT / "mmv_tf" / "pages" / "templates").iterdir()),
+                *sorted((ROOT / "demo" / "templates").iterdir()),
+            ],
         ),
     ]
 

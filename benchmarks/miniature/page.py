@@ -6,7 +6,6 @@ The results are those of benchmarks/results; the clips are simulated anew.
 """
 
 import argparse
-import html
 import pathlib
 
 import numpy as np
@@ -45,35 +44,39 @@ def picture(height: int = 96) -> bytes:
     return pictures.strip(np.concatenate(shown, axis=1), _FRAMES, height * len(shown))
 
 
-def _card(episode: scenes.Episode, shot: scenes.Shot) -> str:
+def _clip(episode: scenes.Episode, shot: scenes.Shot) -> dict:
     frames, samples = film_and_sound(shot)
-    heard = pictures.spectrogram(samples, scenes.SAMPLE_RATE, width=480)
     told = words.caption(shot.event, shot.material) if shot.event in scenes.EVENTS else "in no pretraining"
-    return (
-        f'<div class="card"><h3>{shot.event}, {shot.material}</h3>'
-        f'<img alt="frames" src="{pictures.data_uri("image/jpeg", pictures.strip(frames, _FRAMES, 96))}">'
-        f'<img alt="spectrogram" src="{pictures.data_uri("image/jpeg", heard)}">'
-        f'<audio controls src="{pictures.data_uri("audio/wav", pictures.wav(samples, scenes.SAMPLE_RATE))}"></audio>'
-        f'<p class="soft">{html.escape(told)} ({shot.tempo}; camera: {shot.camera}; {episode.path})</p></div>'
-    )
+    return {
+        "title": f"{shot.event}, {shot.material}",
+        "frames": pictures.strip(frames, _FRAMES, 96),
+        "spectrogram": pictures.spectrogram(samples, scenes.SAMPLE_RATE, width=480),
+        "wav": pictures.wav(samples, scenes.SAMPLE_RATE),
+        "about": f"{told} ({shot.tempo}; camera: {shot.camera}; {episode.path})",
+    }
+
+
+def _table(result: dict) -> dict:
+    return {
+        "title": f"({result['table']}) {result['title']}",
+        "command": result["command"],
+        "notes": result["notes"],
+        "rows": tables.value_rows(result),
+        "orderings": tables.ordering_rows(result),
+        "verdicts": [_VERDICTS.get(one["verdict"], "") for one in result["orderings"]],
+    }
 
 
 def render(results: list[dict]) -> str:
     """HTML of the whole page."""
-    body = (
-        "<p>Three balls, moved by a physics engine; what holds them is not drawn. Below is the first held-out clip of "
-        "each event; the last four are in no pretraining.</p>"
-        f'<div class="cards">{"".join(_card(*one) for one in examples())}</div>'
+    return document.render(
+        "page.html",
+        folder=pathlib.Path(__file__).parent / "templates",
+        title="The miniature benchmark",
+        clips=[_clip(*one) for one in examples()],
+        verdicts_mean=tables.VERDICTS,
+        tables=[_table(result) for result in results],
     )
-    per_cent = "Per cent: the mean over seeds, in brackets the least and the greatest."
-    body += f'<p class="soft">{per_cent} {html.escape(tables.VERDICTS)}</p>' if results else ""
-    for result in results:
-        verdicts = [_VERDICTS.get(one["verdict"], "") for one in result["orderings"]]
-        notes = "".join(f'<p class="soft">{html.escape(note)}.</p>' for note in result["notes"])
-        title, command = html.escape(f"({result['table']}) {result['title']}"), html.escape(result["command"])
-        body += f"<h2>{title}</h2><p><code>{command}</code></p>{notes}{document.table(tables.value_rows(result))}"
-        body += f"<h3>Which order holds</h3>{document.table(tables.ordering_rows(result), verdicts)}"
-    return document.document("The miniature benchmark", body)
 
 
 def main(argv=None) -> None:

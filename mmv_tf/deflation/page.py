@@ -1,8 +1,6 @@
 """The report of a deflation as text and as one HTML page."""
 
-import html
-
-from mmv_tf.pages import charts, document
+from mmv_tf.pages import document
 
 
 def tables(report: dict) -> list[tuple[str, list[list[str]]]]:
@@ -59,7 +57,10 @@ def render(report: dict, history: list[dict]) -> str:
         "held-out images": [(c["step"], c["held_out_l1"]) for c in history],
         "images learned from": [(c["step"], c["train_l1"]) for c in history if c["train_l1"] is not None],
     }
-    parts = [f"<h2>{html.escape(title)}</h2>{document.table(rows)}" for title, rows in tables(report)]
-    chart = charts.lines({name: points for name, points in curves.items() if points})
-    head = f'<p>{html.escape(_training(report))}</p><div class="card">L1 to the video network{chart}</div>'
-    return document.document("Deflation", head + "".join(parts))
+    return document.render(
+        "deflation.html",
+        title="Deflation",
+        about=_training(report),
+        history={name: points for name, points in curves.items() if points},
+        tables=tables(report),
+    )

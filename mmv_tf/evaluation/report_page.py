@@ -1,13 +1,12 @@
 """The page of `mmv_tf.report`: published tables with our rows in them, and every result beside its baselines."""
 
-import html
 import itertools
 import pathlib
 import sys
 import textwrap
 
 from mmv_tf.evaluation import published, results, retrieval_examples
-from mmv_tf.pages import charts, curves, document
+from mmv_tf.pages import curves, document
 
 _DASH = "\u2013"
 _VARIANTS = {"naive": "n-def", "trained": "def", "inflated": "i-inf"}  # of the image network, as the paper calls them
@@ -16,17 +15,18 @@ _VARIANTS = {"naive": "n-def", "trained": "def", "inflated": "i-inf"}  # of the 
 def render(found: list[dict]) -> str:
     """The page as HTML. `found`: results as `mmv_tf.report.gather` gives them."""
     names = network_names(found)
-    sections = [
-        ("Beside the published tables", _published(found, names)),
-        ("Every result", "".join(_result(result, names) for result in found)),
-        ("Differences between networks", _differences(found, names)),
-        ("Training curves", _curves(found, names)),
-        ("Examples of retrieval", "".join(retrieval_examples.section(r, names[_place(r)]) for r in found)),
-    ]
-    shown = [(title, body) for title, body in sections if body]
-    links = "".join(f'<a href="#s{n}">{html.escape(title)}</a>' for n, (title, _) in enumerate(shown))
-    body = "".join(f'<h2 id="s{n}">{html.escape(title)}</h2>{part}' for n, (title, part) in enumerate(shown))
-    return document.document("Results", f"<nav>{links}</nav>{body}")
+    charts, notes = _curves(found, names)
+    return document.render(
+        "report.html",
+        title="Results",
+        sources=published.SOURCES,
+        published=[_beside(table, found, names) for table in published.TABLES],
+        results=[_result(result, names) for result in found],
+        differences=_differences(found, names),
+        charts=charts,
+        notes=notes,
+        examples=[retrieval_examples.section(r, names[_place(r)]) for r in found if r.get("examples")],
+    )
 
 
 def network_names(found: list[dict]) -> dict[str, str]:
@@ -63,31 +63,22 @@ def _number(published: float | None) -> str:
     return _DASH if published is None else f"{published:.1f}" if isinstance(published, float) else str(published)
 
 
-def _published(found, names) -> str:
-    about = f"{published.SOURCES} In brackets: the interval that each result states below."
-    parts = [f'<p class="soft">{html.escape(about)}</p>']
-    for table in published.TABLES:
-        rows, classes = [["", *(column.name for column in table.columns)]], []
-        for name, values in table.rows:
-            rows.append([f"published: {name}", *map(_number, values)])
-            classes.append("")
-        ours = _rows_of(table, found, names)
-        for name, row in ours.items():
-            for kind, title, css in (("network", name, "ours"), ("untrained", f"{name}, untrained", "baseline")):
-                cells = [row.get(column, {}).get(kind) for column in table.columns]
-                if any(cells):
-                    rows.append([title, *(_cell(cell) if cell else _DASH for cell in cells)])
-                    classes.append(css)
-        if absent := sorted(
-            {column.protocol for column in table.columns if not any(column in r for r in ours.values())}
-        ):
-            files = ", ".join(f"gin/evals/{name}.gin" for name in absent)
-            missing = f'<p class="soft">Not measured yet: <code>python -m mmv_tf.evaluate</code> with {files}.</p>'
-        else:
-            missing = ""
-        note = f'<p class="soft">{html.escape(table.note)}</p>'
-        parts.append(f"<h3>{html.escape(table.title)}</h3>{note}{document.table(rows, classes)}{missing}")
-    return "".join(parts)
+def _beside(table, found, names) -> dict:
+    """A published table with our rows below, and the gin files of the columns that we have no value for."""
+    rows, classes = [["", *(column.name for column in table.columns)]], []
+    for name, values in table.rows:
+        rows.append([f"published: {name}", *map(_number, values)])
+        classes.append("")
+    ours = _rows_of(table, found, names)
+    for name, row in ours.items():
+        for kind, title, css in (("network", name, "ours"), ("untrained", f"{name}, untrained", "baseline")):
+            cells = [row.get(column, {}).get(kind) for column in table.columns]
+            if any(cells):
+                rows.append([title, *(_cell(cell) if cell else _DASH for cell in cells)])
+                classes.append(css)
+    absent = {column.protocol for column in table.columns if not any(column in row for row in ours.values())}
+    missing = [f"gin/evals/{name}.gin" for name in sorted(absent)]
+    return {"title": table.title, "note": table.note, "rows": rows, "classes": classes, "missing": missing}
 
 
 def _title(result, names) -> str:
@@ -112,7 +103,7 @@ def _rows_of(table, found, names):
     return rows
 
 
-def _result(result, names) -> str:
+def _result(result, names) -> dict:
     """One result: the network beside its baselines, what was done, and how to do it again."""
     sides = {"network": result["network"], **result["baselines"]}
     rows = [["", *sides]]
@@ -128,10 +119,8 @@ def _result(result, names) -> str:
     notes += [f"{name}: {row['not_possible']}" for name, row in result["baselines"].items() if "not_possible" in row]
     if difference := result["network"].get("against_untrained"):
         notes.append(f"network - untrained: {_difference(difference)}")
-    listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
-    command = f"<p><code>{html.escape(result['command'])}</code></p>" if result["command"] else ""
-    title = html.escape(f"{names[_place(result)]}: {result['dataset']}, {result['protocol']}")
-    return f'<h3>{title}</h3>{document.table(rows, classes)}<ul class="soft">{listed}</ul>{command}'
+    title = f"{names[_place(result)]}: {result['dataset']}, {result['protocol']}"
+    return {"title": title, "rows": rows, "classes": classes, "notes": notes, "command": result["command"]}
 
 
 def _difference(difference):
@@ -140,8 +129,8 @@ def _difference(difference):
     return f"{difference['measure']} {difference['difference']:+.1f} ({span}), {outside} noise: {difference['method']}"
 
 
-def _differences(found, names) -> str:
-    """Every two networks that were measured by one protocol on the same clips."""
+def _differences(found, names) -> list[list[str]]:
+    """Rows of a table: every two networks that were measured by one protocol on the same clips; [] for none."""
     rows = [["protocol", "from", "to", "measure", "difference", "interval", "outside noise", "settings that differ"]]
     for first, second in itertools.combinations(found, 2):
         same = first["n"]["items"] == second["n"]["items"]
@@ -154,26 +143,19 @@ def _differences(found, names) -> str:
         verdict = "yes" if difference["outside_noise"] else "no"
         rows.append([_protocol(first), *shown, first["metric"], f"{difference['difference']:+.1f}", span, verdict])
         rows[-1].append(", ".join(results.settings_apart(first["settings"], second["settings"])) or "none")
-    about = (
-        "Paired bootstrap over the test clips: how far other clips would have given another difference, not how far "
-        "another training run would."
-    )
-    return f'<p class="soft">{about}</p>{document.table(rows)}' if len(rows) > 1 else ""
+    return rows if len(rows) > 1 else []
 
 
-def _curves(found, names) -> str:
-    """Curves of the workdirs; what they lack is told here and on stderr."""
-    cards, notes = [], []
+def _curves(found, names) -> tuple[list[tuple[str, dict]], list[str]]:
+    """Curves of the workdirs as (title, curves), and notes on what they lack, which are told on stderr, too."""
+    charts, notes = [], []
     for place in sorted({_place(r) for r in found if r["network"].get("workdir")}):
         scalars, cut = curves.finite(curves.read(place))
         notes += [f"{names[place]}: {note}" for note in cut]
         if not scalars and not cut:
             why = "has no TensorBoard scalars" if pathlib.Path(place).is_dir() else "is no folder (any more)"
             notes.append(f"{names[place]}: no curves, as {place} {why}")
-        for title, series in curves.by_chart(scalars).items():
-            label = html.escape(f"{names[place]}: {title}")
-            cards.append(f'<div class="card"><p>{label}</p>{charts.lines(series)}</div>')
+        charts += [(f"{names[place]}: {title}", series) for title, series in curves.by_chart(scalars).items()]
     for note in notes:
         print(f"training curves: {note}", file=sys.stderr)
-    told = "".join(f"<p><b>{html.escape(note)}</b></p>" for note in notes)
-    return told + (f'<div class="cards">{"".join(cards)}</div>' if cards else "")
+    return charts, notes

@@ -1,7 +1,5 @@
 """Examples of retrieval as pictures: a query and what it found, from the result and the records it was measured on."""
 
-import html
-
 import numpy as np
 
 from mmv_tf.inspection import folder as folders
@@ -11,44 +9,43 @@ from mmv_tf.records import reader
 _FRAMES = 3  # of a clip
 
 
-def section(result: dict, network: str) -> str:
-    """HTML of the examples that a result holds; '' if it has none. Without its records, texts and keys are shown."""
-    examples = result.get("examples")
-    if not examples:
-        return ""
+def section(result: dict, network: str) -> dict:
+    """What the page shows of the examples that a result holds.
+
+    Without the records that they are from, that is their texts and keys; `missing` says why.
+
+    Returns:
+      {'title', 'missing', 'examples': [{'title', 'query': item, 'found': [(item, 'right' or 'wrong')]}]}, its items
+      being those of the macro `figure` in pages/templates/macros.html.
+    """
+    examples = result["examples"]
     shown = [item for example in examples for item in (example["query"], *example["found"])]
     stored, missing = _records(result["settings"], {item["key"] for item in shown})
-    parts = [f"<h3>{html.escape(network)}: {html.escape(result['dataset'])}</h3>"]
-    if missing:
-        parts.append(f'<p class="soft">Without pictures: {html.escape(missing)}</p>')
-    parts.append('<p class="soft">The queries were drawn by a fixed seed, however well they went.</p>')
+    made = []
     for example in examples:
         query, target = example["pair"].split("->")
-        found = "".join(
-            f"<td>{_item(item, target, stored)}<p>{'<b>right</b>' if item['right'] else 'wrong'}</p></td>"
-            for item in example["found"]
-        )
+        found = [(_item(item, target, stored), "right" if item["right"] else "wrong") for item in example["found"]]
         title = f"{query} \u2192 {target}, right one at place {example['rank']}"
-        parts.append(
-            f'<div class="card scroll"><p>{html.escape(title)}</p><table class="examples"><tr>'
-            f"<td><b>query</b>{_item(example['query'], query, stored)}</td>{found}</tr></table></div>"
-        )
-    return "".join(parts)
+        made.append({"title": title, "query": _item(example["query"], query, stored), "found": found})
+    return {"title": f"{network}: {result['dataset']}", "missing": missing, "examples": made}
 
 
-def _item(item, modality, stored) -> str:
-    name = f'<p class="soft">{html.escape(item["key"])}</p>'
-    if modality == "text":
-        return f"<p>{html.escape(item['text'])}</p>{name}"
-    record = stored.get(item["key"])
-    if record is None:
-        return name
+def _item(item, modality, stored) -> dict:
+    text = item["text"] if modality == "text" else ""
+    record = None if modality == "text" else stored.get(item["key"])
+    picture = _picture(record, modality) if record else b""
+    return {"picture": picture, "alt": modality, "text": text, "name": item["key"], "sound_id": ""}
+
+
+def _picture(record, modality) -> bytes:
+    """JPEG of frames or sound of a record; b'' where it has none that can be shown."""
     if modality == "audio":
-        content = pictures.spectrogram(record.waveform, record.sample_rate)
-    else:
-        chosen = record.jpegs[:: max(1, len(record.jpegs) // _FRAMES)][:_FRAMES]
-        content = pictures.strip(np.stack([jpeg.decode(frame) for frame in chosen]), len(chosen))
-    return f'<img alt="{modality}" src="{pictures.data_uri("image/jpeg", content)}">{name}'
+        return b"" if record.waveform is None else pictures.spectrogram(record.waveform, record.sample_rate)
+    chosen = record.jpegs[:: max(1, len(record.jpegs) // _FRAMES)][:_FRAMES]
+    try:
+        return pictures.strip(np.stack([jpeg.decode(frame) for frame in chosen]), len(chosen)) if chosen else b""
+    except ValueError:  # a damaged frame
+        return b""
 
 
 def _records(settings, keys) -> tuple[dict, str]:

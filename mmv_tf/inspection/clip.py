@@ -1,37 +1,29 @@
 """One clip on the page: frames with times, waveform, spectrogram as the network gets it, narrations, labels, sizes."""
 
-import html
-
 import numpy as np
 
 from mmv_tf.inspection.folder import shown
 from mmv_tf.inspection.statistics import duration, loudness
-from mmv_tf.pages import jpeg, pictures
+from mmv_tf.pages import charts, jpeg, pictures
 from mmv_tf.records.reader import Stored
 
 FRAMES = 12  # shown of a clip
-_HEIGHT = 84  # pixels of a frame shown
-_COLUMNS = 320  # of the waveform
+_HEIGHT, _WIDEST = 84, 400  # pixels of a frame shown
 _SECONDS = 30.0  # of sound that can be played, from the start
 
 
-def card(record: Stored, where: str) -> str:
-    """HTML of a clip; `where` says in which shard it lies."""
+def about(record: Stored, where: str) -> dict:
+    """What `clip.html` shows of a clip; `where` says in which shard it lies."""
     seconds = duration(record)
-    name = html.escape(shown(record.key) or "(no key)")
-    parts = [
-        f'<div class="card clip"><h3>{name}</h3><p class="soft facts">{html.escape(_facts(record, seconds, where))}</p>'
-    ]
-    parts.append(_frames(record))
-    parts.append(
-        f'<div class="beside"><div>{_sound(record, seconds)}</div><div>{_narrations(record, seconds)}</div></div>'
-    )
-    if record.labels:
-        names = [shown(text, 60) for text in record.label_names] or [""] * len(record.labels)
-        tags = zip(record.labels, names, strict=False)
-        shown_tags = "".join(f'<span class="tag">{index} {html.escape(text)}</span>' for index, text in tags)
-        parts.append(f"<p>{shown_tags}</p>")
-    return "".join(parts) + "</div>"
+    names = [shown(text, 60) for text in record.label_names] or [""] * len(record.labels)
+    return {
+        "name": shown(record.key) or "(no key)",
+        "facts": _facts(record, seconds, where),
+        "frames": _frames(record),
+        "sound": _sound(record, seconds),
+        "narrations": _narrations(record, seconds),
+        "labels": [f"{index} {name}" for index, name in zip(record.labels, names, strict=False)],
+    }
 
 
 def _facts(record, seconds, where):
@@ -46,7 +38,7 @@ def _facts(record, seconds, where):
         )
     if record.waveform is not None:
         facts.append(f"{len(record.waveform):,} samples at {record.sample_rate:g} Hz, {_level(record.waveform)}")
-    return " · ".join(facts)
+    return facts
 
 
 def _size(record):
@@ -63,82 +55,64 @@ def _level(waveform):
 
 
 def _frames(record):
-    if not record.jpegs:
-        return '<p class="missing">no frames</p>'
-    import cv2
-
-    figures = []
-    for i in np.unique(np.linspace(0, len(record.jpegs) - 1, FRAMES).round().astype(int)):
-        try:
-            image = jpeg.decode(record.jpegs[i])
-        except ValueError as error:
-            figures.append(f'<figure><div class="missing">frame {i} {error}</div></figure>')
-            continue
-        width = max(1, round(image.shape[1] * _HEIGHT / image.shape[0]))
-        small = cv2.resize(np.ascontiguousarray(image), (min(width, 400), _HEIGHT), interpolation=cv2.INTER_AREA)
-        uri = pictures.data_uri("image/jpeg", cv2.imencode(".jpg", small[..., ::-1])[1].tobytes())
+    """[{'number', 'time', 'jpeg'; or what is the 'problem'}]."""
+    frames = []
+    for i in np.unique(np.linspace(0, len(record.jpegs) - 1, FRAMES).round().astype(int)) if record.jpegs else ():
         # Times as they are stored where they are; relative to the clip.
         time = i / record.frame_rate if record.frame_rate > 0 else 0.0
         if i < len(record.picture_times) and record.start is not None:
             time = (record.picture_times[i] - record.start) / 1e6
-        figures.append(f'<figure><img alt="frame {i}" src="{uri}"><figcaption>{time:.1f} s</figcaption></figure>')
-    return f'<div class="frames">{"".join(figures)}</div>'
+        small, problem = b"", ""
+        try:
+            small = _small(jpeg.decode(record.jpegs[i]))
+        except ValueError as error:
+            problem = str(error)
+        frames.append({"number": int(i), "time": f"{time:.1f} s", "jpeg": small, "problem": problem})
+    return frames
+
+
+def _small(image) -> bytes:
+    import cv2
+
+    width = min(max(1, round(image.shape[1] * _HEIGHT / image.shape[0])), _WIDEST)
+    small = cv2.resize(np.ascontiguousarray(image), (width, _HEIGHT), interpolation=cv2.INTER_AREA)
+    return pictures.encoded(small, 90)
 
 
 def _sound(record, seconds):
+    """{'wave', 'spectrogram', 'axis', 'wav'}, or {'missing': why there is nothing to see or hear}."""
     if record.waveform is None:
-        return '<p class="missing">no sound</p>'
+        return {"missing": "no sound"}
     if not len(record.waveform) or not np.isfinite(record.waveform).all() or not record.sample_rate > 0:
-        return '<p class="missing">sound without samples, rate or finite values</p>'
-    heard = record.waveform[: int(_SECONDS * record.sample_rate)]
-    uri = pictures.data_uri("audio/wav", pictures.wav(heard, record.sample_rate))
-    player = f'<audio controls preload="none" src="{uri}"></audio>'
-    return f"{_waveform(record.waveform)}{_spectrogram(record)}{_axis(seconds)}{player}"
+        return {"missing": "sound without samples, rate or finite values"}
+    return {
+        "missing": "",
+        "wave": charts.waveform(record.waveform),
+        "spectrogram": _spectrogram(record),
+        "axis": ["0", f"{seconds / 2:g}", f"{seconds:g} s"],
+        "wav": pictures.wav(record.waveform[: int(_SECONDS * record.sample_rate)], record.sample_rate),
+    }
 
 
-def _waveform(samples):
-    """From the least to the greatest sample of each column."""
-    edges = np.linspace(0, len(samples), min(_COLUMNS, len(samples)) + 1).astype(int)[:-1]
-    highs, lows = np.maximum.reduceat(samples, edges), np.minimum.reduceat(samples, edges)
-    xs = np.linspace(0, 600, len(edges))
-    there = [f"{x:.0f},{30 - 28 * np.clip(y, -1, 1):.1f}" for x, y in zip(xs, highs, strict=True)]
-    back = [f"{x:.0f},{30.5 - 28 * np.clip(y, -1, 1):.1f}" for x, y in zip(xs[::-1], lows[::-1], strict=True)]
-    return (
-        '<svg viewBox="0 0 600 60" preserveAspectRatio="none" role="img" aria-label="waveform" class="wave">'
-        f'<polygon points="{" ".join(there + back)}" fill="var(--accent)"/></svg>'
-    )
-
-
-def _spectrogram(record):
-    import cv2
-
+def _spectrogram(record) -> bytes:
+    """JPEG of what the network hears; b'' if the rate is too low for that."""
+    rate = round(record.sample_rate)
+    if rate < 2000:
+        return b""
     from mmv_tf.inputs.audio import LogMel
     from mmv_tf.pages.clip_picture import spectrogram
 
-    rate = round(record.sample_rate)
-    if rate < 2000:
-        return '<p class="missing">too low a sample rate for the spectrogram</p>'
     log_mel = LogMel(rate, max_frequency=min(7600.0, rate / 2))(record.waveform[None])
-    picture = spectrogram(log_mel[0].numpy(), 600)
-    content = cv2.imencode(".jpg", np.ascontiguousarray(picture[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 80])[
-        1
-    ].tobytes()
-    return f'<img class="mel" alt="log-mel spectrogram" src="{pictures.data_uri("image/jpeg", content)}">'
-
-
-def _axis(seconds):
-    return f'<div class="axis"><span>0</span><span>{seconds / 2:g}</span><span>{seconds:g} s</span></div>'
+    return pictures.encoded(spectrogram(log_mel[0].numpy(), 600), 80)
 
 
 def _narrations(record, seconds):
-    if not record.captions:
-        return '<p class="missing">no narration</p>'
+    """[(times relative to the clip or '', text, whether it is within the clip)]."""
     rows = []
     for i, caption in enumerate(record.captions):
         times, inside = "", True
         if record.start is not None and i < min(len(record.caption_starts), len(record.caption_ends)):
             start, end = (times[i] - record.start for times in (record.caption_starts, record.caption_ends))
             times, inside = f"{start / 1e6:+.1f} to {end / 1e6:+.1f} s", end >= 0 and start <= seconds * 1e6
-        text = html.escape(shown(caption, 1000))
-        rows.append(f'<tr class="{"" if inside else "soft"}"><td>{times}</td><td>{text}</td></tr>')
-    return f'<table class="narrations">{"".join(rows)}</table>'
+        rows.append((times, shown(caption, 1000), inside))
+    return rows

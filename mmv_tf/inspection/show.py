@@ -1,7 +1,6 @@
 """Writes one page about a folder of records: statistics of the whole set, and clips."""
 
 import heapq
-import html
 import os
 from collections.abc import Sequence
 
@@ -13,24 +12,6 @@ from mmv_tf.pages import charts, document
 from mmv_tf.records import reader, tfrecord, vocabulary
 
 _MOST_BARS = 20
-_STYLE = """<style>
-h3 { margin: 0 0 .1em; font-size: 1.02rem; overflow-wrap: anywhere }
-.clip { margin: 16px 0 } .facts { font-size: .85rem; max-width: none; overflow-wrap: anywhere }
-.frames { display: flex; flex-wrap: wrap; gap: 4px; margin: 8px 0 }
-.frames figure { margin: 0 } .frames img { display: block; border-radius: 4px; height: 84px }
-figcaption { font-size: .72rem; color: var(--soft); text-align: center }
-.beside { display: grid; gap: 10px 28px; margin: 8px 0; grid-template-columns: minmax(0, 1fr) }
-@media (min-width: 980px) { .beside { grid-template-columns: minmax(0, 6fr) minmax(0, 5fr) } }
-.wave { display: block; width: 100%; height: 56px }
-.mel { display: block; width: 100%; height: 110px; border-radius: 4px }
-.axis { display: flex; justify-content: space-between; font-size: .72rem; color: var(--soft) }
-audio { height: 32px; width: 100%; max-width: 420px }
-.narrations td { text-align: left; white-space: normal; overflow-wrap: anywhere }
-.narrations td:first-child { white-space: nowrap; font-size: .85rem; padding-right: 12px; color: var(--soft) }
-.missing { color: var(--soft); font-style: italic; margin: .3em 0 } .wrong { color: #c0392b }
-.tag { border: 1px solid var(--line); border-radius: 9px; padding: 1px 8px; margin-right: 6px; font-size: .85rem }
-.card h2 { margin-top: 0; font-size: 1rem }
-</style>"""
 
 
 def show(
@@ -70,25 +51,37 @@ def show(
         raise ValueError(f"{path}: no clip with the key {folders.shown(missing[0])!r} in {len(shards)} shards")
     places = sorted(places) if keys else heapq.nsmallest(number, places)
     looked_at = f"{len(shards)} shards" + (f" of {len(folder.shards(split))}" if max_shards else "")
-    body = [_STYLE, _lead(folder, total, split, looked_at), _statistics(folder, total, split, known)]
-    body.append(f"<h2>{len(places)} clips</h2>")
-    for place in places:
-        file, size = folders.open_file(folder.join(place.shard))
-        with file:
-            record = reader.parse(tfrecord.read_one(file, size, place.number))
-        body.append(clip.card(record, f"{place.shard}, record {place.number}"))
+    page = document.render(
+        "records.html",
+        title=f"Records: {os.path.basename(os.path.abspath(path))}",
+        amount=_amount(total.has, looked_at, split),
+        shares=_shares(total.has),
+        has_card=folder.card is not None,
+        num_damaged=total.has["damaged"],
+        damaged=total.damaged[:20],
+        cards=_cards(folder, total, split, known),
+        num_clips=len(places),
+        clips=(_clip(folder, place) for place in places),
+    )
     temporary = f"{output}.tmp"
-    with open(temporary, "w", encoding="utf-8", errors="replace") as file:
-        file.write(document.document(f"Records: {os.path.basename(os.path.abspath(path))}", "".join(body)))
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(page)
     os.replace(temporary, output)
 
 
-def _lead(folder, total, split, looked_at):
-    has = total.has
+def _clip(folder, place):
+    file, size = folders.open_file(folder.join(place.shard))
+    with file:
+        record = reader.parse(tfrecord.read_one(file, size, place.number))
+    return clip.about(record, f"{place.shard}, record {place.number}")
+
+
+def _amount(has, looked_at, split) -> str:
     amount = f"{has['clips']:,} clips, {has['milliseconds'] / 3.6e6:,.2f} hours, {has['bytes'] / 1e6:,.1f} MB"
-    of_split = f" of the split {html.escape(split)}" if split else ""
-    lines = [f"<p>{amount} in {looked_at}{of_split}; {has['frames']:,} frames.</p>"]
-    rows = [["", "clips", "share"]]
+    return f"{amount} in {looked_at}{f' of the split {split}' if split else ''}; {has['frames']:,} frames."
+
+
+def _shares(has) -> list[list[str]]:
     names = {
         "with_video": "with frames",
         "with_sound": "with sound",
@@ -96,20 +89,11 @@ def _lead(folder, total, split, looked_at):
         "with_narration": "with narration",
         "with_labels": "with labels",
     }
-    rows += [[text, f"{has[name]:,}", f"{has[name] / max(has['clips'], 1):.1%}"] for name, text in names.items()]
-    lines.append(document.table(rows))
-    if folder.card is None:
-        lines.append('<p class="wrong">There is no dataset.json: nobody knows how many records there should be.</p>')
-    if has["damaged"]:
-        items = "".join(f"<li>{html.escape(text)}</li>" for text in total.damaged[:20])
-        lines.append(
-            f'<p class="wrong">{has["damaged"]} records cannot be read; <code>python -m mmv_tf.inspect verify</code> '
-            f"names all:</p><ul>{items}</ul>"
-        )
-    return "".join(lines)
+    rows = [[text, f"{has[name]:,}", f"{has[name] / max(has['clips'], 1):.1%}"] for name, text in names.items()]
+    return [["", "clips", "share"], *rows]
 
 
-def _statistics(folder, total, split, known):
+def _cards(folder, total, split, known) -> list[dict]:
     cards = [_card("Duration", charts.columns(_durations(total.seconds), "durations", "seconds"))]
     if total.sizes:
         sizes = [(f"{w} x {h}", n) for (w, h), n in total.sizes.most_common(_MOST_BARS)]
@@ -124,13 +108,13 @@ def _statistics(folder, total, split, known):
     if total.labels:
         labels = [(f"{i} {name}", n) for (i, name), n in total.labels.most_common(_MOST_BARS)]
         cards.append(_card("Labels", charts.rows(labels, "labels"), _rest(total.labels)))
-    cards.append(_rejected(folder, split))
-    return f'<h2>The whole set</h2><div class="cards">{"".join(cards)}</div>'
+    if folder.card is not None:
+        cards.append(_rejected(folder, split))
+    return cards
 
 
-def _card(title, chart, note=""):
-    note = f'<p class="soft">{html.escape(note)}</p>' if note else ""
-    return f'<div class="card"><h2>{html.escape(title)}</h2>{chart}{note}</div>'
+def _card(title, chart, note="") -> dict:
+    return {"title": title, "chart": chart, "note": note}
 
 
 def _rest(counter):
@@ -167,8 +151,6 @@ def _words(total, known):
 
 
 def _rejected(folder, split):
-    if folder.card is None:
-        return ""
     splits = [split] if split else sorted(folder.card.splits)
     counters = [folder.card.splits[name].counters for name in splits]
     read, rejected = (sum(one.get(name, 0) for one in counters) for name in ("read", "rejected"))

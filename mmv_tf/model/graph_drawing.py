@@ -1,16 +1,32 @@
 """A modality graph as an SVG picture."""
 
-import html
+from markupsafe import Markup
 
 from mmv_tf.model.graph import Graph
+from mmv_tf.pages import document
 
-_STYLE = """<style>
+_STYLE = Markup("""<style>
 text { font: 14px sans-serif; fill: #1c1c1c }
 .small { font-size: 11px; fill: #5a5a5a; paint-order: stroke; stroke: #ffffff; stroke-width: 4px }
 .pair { fill: #a03c14 }
 .modality { fill: #e8eef7; stroke: #4a6fa5 } .space { fill: #f7efe2; stroke: #b0813a }
 .head { stroke: #5a5a5a; fill: none }
-</style>"""
+</style>""")
+_TIP = Markup(
+    '<defs><marker id="tip" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+    '<path d="M0,0 L8,4 L0,8 z" fill="#5a5a5a"/></marker></defs>'
+)
+_ARROW = Markup(
+    '<path class="head" marker-end="url(#tip)" '
+    'd="M{x0:.0f},{y0:.0f} C{middle:.0f},{y0:.0f} {middle:.0f},{y1:.0f} {x1:.0f},{y1:.0f}"/>'
+)
+_RECTANGLE = Markup('<rect class="{}" rx="8" x="{:.0f}" y="{:.0f}" width="{}" height="{}"/>')
+_TEXT = Markup('<text text-anchor="middle" x="{:.0f}" y="{:.0f}">{}</text>')
+_SMALL_TEXT = Markup('<text class="small{}" text-anchor="middle" x="{:.0f}" y="{:.0f}">{}</text>')
+_WHOLE = Markup(
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
+    'height="{height:.0f}">{style}{tip}<rect width="100%" height="100%" fill="#ffffff"/>{shapes}</svg>\n'
+)
 
 _COLUMN, _ROW, _BOX = 280, 84, (118, 44)
 
@@ -43,7 +59,7 @@ def _describe(head) -> str:
     return " ".join(parts + (["+ bn"] if head.batch_norm else []))
 
 
-def svg(graph: Graph) -> str:
+def svg(graph: Graph) -> Markup:
     """Modalities on the left, heads as arrows, spaces with their dimensions and the pairs that are compared there."""
     centres = _centres(graph)
     half_width, half_height = _BOX[0] / 2, _BOX[1] / 2
@@ -52,33 +68,18 @@ def svg(graph: Graph) -> str:
         (x0, y0), (x1, y1) = centres[head.source], centres[head.space]
         start, end = x0 + half_width, x1 - half_width
         middle = (start + end) / 2
-        shapes.append(
-            f'<path class="head" marker-end="url(#tip)" '
-            f'd="M{start:.0f},{y0:.0f} C{middle:.0f},{y0:.0f} {middle:.0f},{y1:.0f} {end - 6:.0f},{y1:.0f}"/>'
-            f'<text class="small" text-anchor="middle" x="{middle:.0f}" '
-            f'y="{(y0 + y1) / 2 - 5:.0f}">{html.escape(_describe(head))}</text>'
-        )
+        shapes.append(_ARROW.format(x0=start, y0=y0, middle=middle, x1=end - 6, y1=y1))
+        shapes.append(_SMALL_TEXT.format("", middle, (y0 + y1) / 2 - 5, _describe(head)))
     for name, (x, y) in centres.items():
         space = name in graph.spaces
         label = f"{name} [{graph.spaces[name]}]" if space else name
-        shapes.append(
-            f'<rect class="{"space" if space else "modality"}" rx="8" x="{x - half_width:.0f}" '
-            f'y="{y - half_height:.0f}" width="{_BOX[0]}" height="{_BOX[1]}"/>'
-            f'<text text-anchor="middle" x="{x:.0f}" y="{y + 5:.0f}">{html.escape(label)}</text>'
-        )
+        shapes.append(_RECTANGLE.format("space" if space else "modality", x - half_width, y - half_height, *_BOX))
+        shapes.append(_TEXT.format(x, y + 5, label))
         for row, pair in enumerate(p for p in graph.pairs if p.space == name):
             loss = getattr(pair.loss, "__name__", str(pair.loss))
-            text = html.escape(f"{pair.first} ~ {pair.second}: {loss} x {pair.weight:g}")
-            above = y - half_height - 8 - 14 * row
-            shapes.append(f'<text class="small pair" text-anchor="middle" x="{x:.0f}" y="{above:.0f}">{text}</text>')
+            text = f"{pair.first} ~ {pair.second}: {loss} x {pair.weight:g}"
+            shapes.append(_SMALL_TEXT.format(" pair", x, y - half_height - 8 - 14 * row, text))
     width = max(x for x, _ in centres.values()) + 130
     height = max(y for _, y in centres.values()) + 70
-    tip = (
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-        '<path d="M0,0 L8,4 L0,8 z" fill="#5a5a5a"/></marker></defs>'
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'width="{width:.0f}" height="{height:.0f}">{_STYLE}{tip}<rect width="100%" height="100%" fill="#ffffff"/>'
-        f"{''.join(shapes)}</svg>\n"
-    )
+    drawing = _WHOLE.format(width=width, height=height, style=_STYLE, tip=_TIP, shapes=Markup().join(shapes))
+    return Markup(document.visible(drawing))

@@ -1,11 +1,101 @@
-"""Line charts as inline SVG with a legend below, in the colours of the page."""
+"""Charts as inline SVG in the colours of the page, as wide as where they stand.
 
-import html
+Each is `Markup` put together from escaped parts; the names on them may be any text.
+"""
+
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from markupsafe import Markup
 
 _COLOURS = ("#4a7fd0", "#d07a3a", "#3f9e6e", "#a05fc0", "#b0873a", "#c0506a")
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _BOTTOM = 560, 260, 46, 18, 26
+_ACCENT = "var(--accent)"
+# All sizes are in units of the drawing, which is _WIDTH wide however wide it is shown; letters are 12 high (style.css:
+# 15 on a phone, where all is smaller). _TOP is room for a value above a column, _BELOW for an axis' names and its unit.
+_WIDTH, _TOP, _BELOW, _EDGE = 560, 18, 36, 5
+
+
+def colour(number: int) -> str:
+    """Of the curve of this number, counted from 0."""
+    return _COLOURS[number % len(_COLOURS)]
+
+
+def lines(series: dict[str, list[tuple[float, float]]], x_name: str = "step") -> Markup:
+    """Curves name -> [(x, y)], in the colours that `colour` gives; points that are not finite are an error."""
+    points = [point for curve in series.values() for point in curve]
+    if not points or not all(math.isfinite(number) for point in points for number in point):
+        raise ValueError(f"curves {', '.join(series)}: no points, or NaN or Inf among them")
+    x0, x1 = min(x for x, _ in points), max(x for x, _ in points)
+    y0, y1 = min(0.0, min(y for _, y in points)), max(y for _, y in points)
+    x1, y1 = x1 if x1 > x0 else x0 + 1, y1 if y1 > y0 else y0 + 1
+    height, left, right, top = 270, 46, 18, 8
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = left + (x - x0) / (x1 - x0) * (_WIDTH - left - right)
+        return across, top + (1 - (y - y0) / (y1 - y0)) * (height - _BELOW - top)
+
+    parts = []
+    for y in _ticks(y0, y1):
+        _, down = place(x0, y)
+        parts += [_rule(down, left, _WIDTH - right), _text(left - 6, down + 4, f"{y:g}", "end")]
+    for x in _ticks(x0, x1):
+        parts.append(_text(place(x, y0)[0], height - _BELOW + 15, f"{x:g}", "middle"))
+    parts.append(_unit(height, x_name, right))
+    for number, curve in enumerate(series.values()):
+        path = " ".join(f"{across:.1f},{down:.1f}" for across, down in (place(*point) for point in curve))
+        parts.append(
+            Markup('<polyline points="{}" fill="none" stroke="{}" stroke-width="2"/>').format(path, colour(number))
+        )
+    return _svg(height, ", ".join(series), parts)
+
+
+def columns(values: Sequence[tuple[str, float]], name: str, unit: str) -> Markup:
+    """A histogram: one column a value, in the order given, its name below. `name` says what is shown, for readers."""
+    height = 192
+    highest = max((value for _, value in values), default=0) or 1
+    step = (_WIDTH - 2 * _EDGE) / max(len(values), 1)
+    wide, every = max(1.0, min(step - 2, 60)), max(1, -(-len(values) // 14))
+    parts = []
+    for number, (label, value) in enumerate(values):
+        middle, tall = _EDGE + (number + 0.5) * step, value / highest * (height - _BELOW - _TOP)
+        top = height - _BELOW - tall
+        parts.append(_bar(middle - wide / 2, top, wide, tall, f"{label}: {value:,}"))
+        if value == highest:
+            parts.append(_text(middle, top - 4, f"{value:,}", "middle"))
+        if number % every == 0:
+            parts.append(_text(middle, height - _BELOW + 15, label, "middle"))
+    parts += [_rule(height - _BELOW, _EDGE, _WIDTH - _EDGE), _unit(height, unit, _EDGE)]
+    return _svg(height, name, parts)
+
+
+def rows(values: Sequence[tuple[str, float]], name: str) -> Markup:
+    """One bar below another, longest names cut."""
+    high, left, right = 20, 190, 70
+    highest = max((value for _, value in values), default=0) or 1
+    parts = []
+    for number, (label, value) in enumerate(values):
+        top, wide = number * high, value / highest * (_WIDTH - left - right)
+        short = label if len(label) <= 28 else label[:27] + "\u2026"
+        parts += [
+            _text(left - 8, top + 14, short, "end", title=label),
+            _bar(left, top + 4, max(wide, 1), 12, f"{label}: {value:,}"),
+            _text(left + wide + 6, top + 14, f"{value:,}"),
+        ]
+    return _svg(max(high * len(values), 1), name, parts, "chart named")
+
+
+def waveform(samples: np.ndarray, most_columns: int = 320) -> Markup:
+    """Samples [S] in [-1, 1], S > 0, each column from the least to the greatest of its samples; of the class `wave`."""
+    edges = np.linspace(0, len(samples), min(most_columns, len(samples)) + 1).astype(int)[:-1]
+    highs, lows = (np.clip(way.reduceat(samples, edges), -1, 1) for way in (np.maximum, np.minimum))
+    across = np.linspace(0, 600, len(edges))
+    there = [f"{x:.0f},{30 - 28 * y:.1f}" for x, y in zip(across, highs, strict=True)]
+    back = [f"{x:.0f},{30.5 - 28 * y:.1f}" for x, y in zip(across[::-1], lows[::-1], strict=True)]
+    return Markup(
+        '<svg class="wave" viewBox="0 0 600 60" preserveAspectRatio="none" role="img" aria-label="waveform">'
+        '<polygon points="{}"/></svg>'
+    ).format(" ".join(there + back))
 
 
 def _ticks(low: float, high: float, wanted: int = 4) -> list[float]:
@@ -16,90 +106,32 @@ def _ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     return [round(index * step, 10) for index in range(first, int(high / step + 1e-9) + 1)]
 
 
-def lines(series: dict[str, list[tuple[float, float]]], x_name: str = "step") -> str:
-    """HTML of curves name -> [(x, y)]; points that are not finite are an error."""
-    points = [point for curve in series.values() for point in curve]
-    if not points or not all(math.isfinite(number) for point in points for number in point):
-        raise ValueError(f"curves {', '.join(series)}: no points, or NaN or Inf among them")
-    x0, x1 = min(x for x, _ in points), max(x for x, _ in points)
-    y0, y1 = min(0.0, min(y for _, y in points)), max(y for _, y in points)
-    x1, y1 = x1 if x1 > x0 else x0 + 1, y1 if y1 > y0 else y0 + 1
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        across = _LEFT + (x - x0) / (x1 - x0) * (_WIDTH - _LEFT - _RIGHT)
-        return across, 8 + (1 - (y - y0) / (y1 - y0)) * (_HEIGHT - _BOTTOM - 8)
-
-    grid, legend, curves = [], [], []
-    for y in _ticks(y0, y1):
-        _, height = place(x0, y)
-        grid.append(f'<path d="M{_LEFT},{height:.1f}H{_WIDTH - _RIGHT}" stroke="currentColor" opacity=".15"/>')
-        grid.append(f'<text x="{_LEFT - 6}" y="{height + 4:.1f}" text-anchor="end">{y:g}</text>')
-    for x in _ticks(x0, x1):
-        across, _ = place(x, y0)
-        grid.append(f'<text x="{across:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{x:g}</text>')
-    grid.append(
-        f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 30}" text-anchor="end" opacity=".6">{html.escape(x_name)}</text>'
-    )
-    for index, (name, curve) in enumerate(series.items()):
-        colour = _COLOURS[index % len(_COLOURS)]
-        path = " ".join(f"{across:.1f},{height:.1f}" for across, height in (place(*point) for point in curve))
-        curves.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        legend.append(f'<span><i style="background:{colour}"></i>{html.escape(name)}</span>')
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html.escape(", ".join(series), quote=True)}" '
-        f'style="width:100%;font:12px system-ui,sans-serif" fill="currentColor">{"".join(grid + curves)}</svg>'
-        f'<div class="legend">{"".join(legend)}</div>'
+def _svg(height: float, label: str, parts: Iterable[Markup], css: str = "chart") -> Markup:
+    """The whole drawing; `label` is read out in its place."""
+    return Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        css, _WIDTH, height, label, Markup().join(parts)
     )
 
 
-_COLOUR = "var(--accent)"
-_SVG = 'style="width:100%;font:12px system-ui,sans-serif" fill="currentColor"'
+def _text(x: float, y: float, text: str, anchor: str = "start", title: str = "") -> Markup:
+    """A text, with its whole length for the pointer where it was cut."""
+    whole = Markup("<title>{}</title>").format(title) if title else ""
+    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}{}</text>').format(x, y, anchor, text, whole)
 
 
-def columns(values: Sequence[tuple[str, float]], name: str, unit: str) -> str:
-    """A histogram: one column a value, in the order given, its name below. `name` says what is shown, for readers."""
-    width, height, bottom, top = 560, 190, 34, 18
-    highest = max((value for _, value in values), default=0) or 1
-    step = (width - 10) / max(len(values), 1)
-    every = max(1, -(-len(values) // 14))
-    parts = []
-    for i, (label, value) in enumerate(values):
-        tall = value / highest * (height - bottom - top)
-        x, y = 5 + i * step, height - bottom - tall
-        title = f"<title>{html.escape(label)}: {value:,}</title>"
-        wide = max(1.0, min(step - 2, 60))
-        x += (step - wide) / 2
-        parts.append(
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{tall:.1f}" fill="{_COLOUR}">{title}</rect>'
-        )
-        middle = x + wide / 2
-        if value == highest:
-            parts.append(f'<text x="{middle:.1f}" y="{y - 4:.1f}" text-anchor="middle">{value:,}</text>')
-        if i % every == 0:
-            label = html.escape(label)
-            parts.append(f'<text x="{middle:.1f}" y="{height - 18}" text-anchor="middle">{label}</text>')
-    line = f'<path d="M5,{height - bottom}H{width - 5}" stroke="currentColor" opacity=".3"/>'
-    axis = f'<text x="{width - 5}" y="{height - 3}" text-anchor="end" opacity=".6">{html.escape(unit)}</text>'
-    label = html.escape(name, quote=True)
-    return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}" {_SVG}>{"".join(parts)}{line}{axis}</svg>'
+def _unit(height: float, text: str, right: float) -> Markup:
+    """What an axis counts, in the lower right corner."""
+    return Markup('<text x="{}" y="{}" text-anchor="end" opacity=".6">{}</text>').format(
+        _WIDTH - right, height - 3, text
     )
 
 
-def rows(values: Sequence[tuple[str, float]], name: str) -> str:
-    """One bar below another, longest names cut."""
-    width, high, left, right = 560, 20, 190, 70
-    highest = max((value for _, value in values), default=0) or 1
-    parts = []
-    for i, (label, value) in enumerate(values):
-        y, wide = i * high, value / highest * (width - left - right)
-        short = label if len(label) <= 28 else label[:27] + "\u2026"
-        parts.append(
-            f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{html.escape(short)}'
-            f"<title>{html.escape(label)}</title></text>"
-            f'<rect x="{left}" y="{y + 4}" width="{max(wide, 1):.1f}" height="12" fill="{_COLOUR}"/>'
-            f'<text x="{left + wide + 6:.1f}" y="{y + 14}">{value:,}</text>'
-        )
-    label = html.escape(name, quote=True)
-    height = max(high * len(values), 1)
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}" {_SVG}>{"".join(parts)}</svg>'
+def _bar(x: float, y: float, width: float, height: float, title: str) -> Markup:
+    return Markup(
+        '<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.4g}" fill="{}"><title>{}</title></rect>'
+    ).format(x, y, width, height, _ACCENT, title)
+
+
+def _rule(y: float, left: float, right: float) -> Markup:
+    """A line from left to right."""
+    return Markup('<path d="M{},{:.1f}H{}" stroke="currentColor" opacity=".2"/>').format(left, y, right)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
+from mmv_tf.pages import pictures
+
 FRAMES = 4  # shown of a clip
 _SMALLEST = 96  # pixels: smaller frames and spectrograms are enlarged by whole factors
 _NARROWEST = 448  # pixels, so that a narration fits into few lines
@@ -58,12 +60,10 @@ def strip(frames: np.ndarray) -> np.ndarray:
 
 def spectrogram(log_mel: np.ndarray, width: int) -> np.ndarray:
     """Colours of log-mel [T', M, 1], from its least to its greatest value: time to the right, pitch upwards."""
-    mel = log_mel[..., 0].T[::-1].astype(np.float32)
+    mel = log_mel[..., 0].astype(np.float32)
     span = mel.max() - mel.min()
-    levels = np.zeros(mel.shape, np.uint8) if span == 0 else (255 * (mel - mel.min()) / span).astype(np.uint8)
-    coloured = cv2.applyColorMap(levels, cv2.COLORMAP_MAGMA)[..., ::-1]
-    height = mel.shape[0] * _factor(mel.shape[0])
-    return cv2.resize(np.ascontiguousarray(coloured), (width, height), interpolation=cv2.INTER_NEAREST)
+    levels = (mel - mel.min()) / span if span else np.zeros_like(mel)
+    return pictures.coloured(levels, width, mel.shape[1] * _factor(mel.shape[1]))
 
 
 def narrations(ids: np.ndarray, words: Sequence[str]) -> list[str]:

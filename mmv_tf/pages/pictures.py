@@ -24,30 +24,46 @@ def strip(frames: np.ndarray, count: int = 3, height: int = 108) -> bytes:
     small = [
         cv2.resize(f, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR) for f in chosen
     ]
-    return _encoded(".jpg", np.concatenate(small, axis=1), [cv2.IMWRITE_JPEG_QUALITY, 72])
+    return encoded(np.concatenate(small, axis=1), 72)
 
 
 def spectrogram(samples: np.ndarray, rate: float, width: int = 240, height: int = 90, top: float = 8000.0) -> bytes:
-    """JPEG of the log spectrogram of float [S] in [-1, 1] up to `top` Hz: time to the right, pitch upwards."""
-    import cv2
-
+    """JPEG of the log spectrogram of float [S] in [-1, 1] up to `top` Hz."""
     window = 1024
     padded = np.pad(np.asarray(samples, np.float64), (0, max(0, window - len(samples))))
     pieces = np.lib.stride_tricks.sliding_window_view(padded, window)[:: max(1, len(padded) // width)]
-    magnitude = np.abs(np.fft.rfft(pieces * np.hanning(window), axis=1)).T
-    magnitude = magnitude[: max(2, min(len(magnitude), round(top / rate * window)))]
+    magnitude = np.abs(np.fft.rfft(pieces * np.hanning(window), axis=1))
+    magnitude = magnitude[:, : max(2, min(magnitude.shape[1], round(top / rate * window)))]
     # 80 dB from a full-scale tone (window / 4) down.
-    level = np.clip(1 + np.log10(np.maximum(magnitude / (window / 4), 1e-9)) / 4, 0, 1)
-    picture = cv2.resize((255 * level[::-1]).astype(np.uint8), (width, height), interpolation=cv2.INTER_AREA)
-    return _encoded(".jpg", cv2.applyColorMap(picture, cv2.COLORMAP_INFERNO)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+    levels = np.clip(1 + np.log10(np.maximum(magnitude / (window / 4), 1e-9)) / 4, 0, 1)
+    return encoded(coloured(levels, width, height), 80)
 
 
-def _encoded(suffix: str, rgb: np.ndarray, options: list) -> bytes:
+def coloured(levels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """A spectrogram in colours, whatever it was made of: time to the right, pitch upwards, loud is bright.
+
+    Args:
+      levels: float [T, F] in [0, 1]. Where the picture is smaller than that, a pixel is a mean; where it is larger, a
+        value is repeated.
+    Returns:
+      uint8 RGB [height, width, 3].
+    """
     import cv2
 
-    done, content = cv2.imencode(suffix, np.ascontiguousarray(rgb[..., ::-1]), options)
+    picture = np.ascontiguousarray((255 * levels.T[::-1]).astype(np.uint8))
+    within = (min(width, picture.shape[1]), min(height, picture.shape[0]))
+    picture = cv2.resize(picture, within, interpolation=cv2.INTER_AREA)
+    picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
+    return cv2.applyColorMap(picture, cv2.COLORMAP_MAGMA)[..., ::-1]
+
+
+def encoded(rgb: np.ndarray, quality: int) -> bytes:
+    """JPEG of uint8 [H, W, 3]."""
+    import cv2
+
+    done, content = cv2.imencode(".jpg", np.ascontiguousarray(rgb[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
-        raise ValueError(f"OpenCV could not encode a picture of shape {list(rgb.shape)} as {suffix}")
+        raise ValueError(f"OpenCV could not encode a picture of shape {list(rgb.shape)} as a JPEG")
     return content.tobytes()
 
 

@@ -10,6 +10,11 @@ import zipfile
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
+PAGE = """
+from mmv_tf.pages import document
+values = {"title": "A & B", "about": "", "history": {"c": [(0, 1), (1, 0)]}, "tables": [("t", [["a"], ["b"]])]}
+print(document.render("deflation.html", **values))
+"""
 SOURCES = ["mmv_tf", "gin", "beam", "export", "setup.py", "pyproject.toml", "README.md", "LICENSE"]
 
 
@@ -36,6 +41,7 @@ def test_the_wheel_claims_one_import_name_and_holds_every_module_and_gin_file(wh
     for folder in ("beam", "export"):
         expected |= {f"mmv_tf/{p.relative_to(ROOT)}" for p in (ROOT / folder).rglob("*.py")}
     expected |= {f"mmv_tf/{p.relative_to(ROOT)}" for p in (ROOT / "gin").rglob("*.gin")}
+    expected |= {f"{p.relative_to(ROOT)}" for p in (ROOT / "mmv_tf" / "pages" / "templates").iterdir()}
     assert expected <= set(names), sorted(expected - set(names))
 
 
@@ -63,6 +69,9 @@ def test_an_installed_wheel_finds_its_gin_files_from_any_folder(wheel, tmp_path)
     assert result.returncode == 0, result.stderr
     assert "audio also reaches vat at inference" in result.stdout
     assert (elsewhere / "fac.svg").read_text().startswith("<svg")
+    page = run("-c", PAGE)
+    assert "<title>A &amp; B</title>" in page.stdout and "prefers-color-scheme" in page.stdout, page.stderr
+    assert "<polyline" in page.stdout and "<td>b</td>" in page.stdout
     mistyped = run("-m", "mmv_tf.graph", "--gin_file=gin/fac.gin", "--gin_param=Graph.spacs={}")
     assert mistyped.returncode == 2
     assert "spacs" in mistyped.stderr.splitlines()[-1]

@@ -65,7 +65,7 @@ def test_page_is_one_whole_file():
 def test_texts_are_escaped_and_no_script_of_a_drawing_runs():
     text = render(page())
     assert "<b>a</b>" not in text and "&lt;b&gt;a&lt;/b&gt;/04" in text
-    assert "&quot;fish&quot; &amp; &lt;chips&gt;" in text
+    assert "&#34;fish&#34; &amp; &lt;chips&gt;" in text
     assert "alert(1)" not in text
 
 

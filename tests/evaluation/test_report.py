@@ -1,5 +1,6 @@
 """The page of results: what stands in which table, and what is refused."""
 
+import dataclasses
 import json
 import re
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from helpers import record_fixtures
 from mmv_tf import report
 from mmv_tf.evaluation import report_page, results
 from mmv_tf.metrics.classification import Measure
@@ -139,3 +141,21 @@ def test_curves_that_are_missing_or_end_in_nan_are_told(tmp_path, capsys):
     assert "whole: no" not in page and error.count("\n") == 3
     points = [len(line.split()) for line in re.findall(r'<polyline points="([^"]*)"', page)]
     assert points == [2, 3]  # of nan and whole
+
+
+def test_examples_are_shown_with_what_their_records_hold(tmp_path):
+    (tmp_path / "records").mkdir()
+    bare = dataclasses.replace(record_fixtures.record("bare", sound=False), jpegs=(), height=0, width=0)
+    damaged = dataclasses.replace(record_fixtures.record("damaged"), jpegs=(b"\xff\xd8no picture\xff\xd9",))
+    record_fixtures.write_shards(tmp_path / "records", [[record_fixtures.record("whole"), bare, damaged]])
+    result = write_result(tmp_path / "run/results")
+    result["settings"] |= {"records": str(tmp_path / "records"), "split": "train"}
+    found = [{"key": key, "right": key == "whole"} for key in ("whole", "bare", "damaged")]
+    query = {"key": "whole", "text": "a dog"}
+    result["examples"] = [
+        {"pair": f"text->{side}", "query": query, "found": found, "rank": 1} for side in ("video", "audio")
+    ]
+    page = report_page.render([result])
+    assert page.count('<img alt="video"') == 1 and page.count('<img alt="audio"') == 2
+    assert page.count('<figure class="right">') == 2 and page.count('<figure class="wrong">') == 4
+    assert page.count("a dog") == 2 and page.count("right: </span>whole") == 2 and page.count("</span>bare") == 2

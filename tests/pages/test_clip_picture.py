@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mmv_tf.inputs.text import Tokenizer
-from mmv_tf.pages import clip_picture
+from mmv_tf.pages import clip_picture, pictures
 
 LINE = 20  # height of one line of text
 
@@ -55,6 +55,15 @@ def test_pitch_goes_up_and_time_to_the_right():
     colours = cv2.applyColorMap(np.array([[0, 255]], np.uint8), cv2.COLORMAP_MAGMA)[0, :, ::-1]
     np.testing.assert_array_equal(picture[0, 0], colours[0])
     np.testing.assert_array_equal(picture[80, 150], colours[1])
+
+
+def test_of_what_does_not_fit_the_mean_is_shown():
+    levels = np.zeros((100_000, 6))
+    levels[::2] = levels[:25_000] = 1.0
+    picture = pictures.coloured(levels, 4, 3)
+    colours = cv2.applyColorMap(np.array([[255, 128]], np.uint8), cv2.COLORMAP_MAGMA)[0, :, ::-1]
+    assert picture.shape == (3, 4, 3)
+    np.testing.assert_array_equal(picture, np.broadcast_to(colours[[0, 1, 1, 1]], (3, 4, 3)))
 
 
 def test_silence_is_dark():
