@@ -5,20 +5,20 @@ import json
 import logging
 import os
 import platform
-import re
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import StandardOptions
 
 import mmv_tf
+from mmv_tf.beam import options as run_options
 from mmv_tf.beam import pipeline as graph
 from mmv_tf.beam import spool, storage
 from mmv_tf.beam.progress import Progress
 from mmv_tf.beam.summary import Cost, summarize, summary
 from mmv_tf.records import card as dataset_card
+from mmv_tf.records.naming import parse_shard_name
 
-DEAD_LETTERS = "dead_letters.jsonl"
 TOP_WORDS = 20_000  # kept in dataset.json
 
 
@@ -53,7 +53,7 @@ def preprocess(inputs, root, output, split, num_shards, settings, options):
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
     in_process = (options.view_as(StandardOptions).runner or "DirectRunner") == "DirectRunner"
     with Cost(in_process) as cost, Progress(staging, spooled.num_sources):
-        with beam.Pipeline(options=options) as pipeline:
+        with run_options.pipeline(options) as pipeline:
             graph.build(pipeline, spooled.files, root, output, split, settings, card.label_map, num_shards)
     done = summarize(graph.read_reports(output, split, num_shards), inputs.rejections)
     card.splits[split] = dataset_card.Split(
@@ -66,7 +66,7 @@ def preprocess(inputs, root, output, split, num_shards, settings, options):
     _write_dead_letters(output, split, done.dead, write_text)
     card.save(output, write_text)
     storage.delete_folder(staging)
-    print(summary(done, inputs, cost, output, FileSystems.join(output, DEAD_LETTERS)))
+    print(summary(done, inputs, cost, output, FileSystems.join(output, dataset_card.DEAD_LETTERS)))
     return 0 if done.counters["accepted"] else 1
 
 
@@ -116,13 +116,14 @@ def _add_labels(card, output, ordered, used):
 def _delete_other_shards(output, split, names):
     """Shards of an earlier run with another --num_shards: a reader with a pattern would mix the two."""
     for name in storage.names(output, f"{split}-"):
-        if name not in names and re.fullmatch(r"\d{5}-of-\d{5}", name.removeprefix(f"{split}-")):
+        parts = parse_shard_name(name)
+        if name not in names and parts and parts.split == split:
             storage.delete(FileSystems.join(output, name))
 
 
 def _write_dead_letters(output, split, dead, write_text):
     """Adds the rejections of a split, sorted; those of other splits are kept."""
-    path = FileSystems.join(output, DEAD_LETTERS)
+    path = FileSystems.join(output, dataset_card.DEAD_LETTERS)
     try:
         before = [line + "\n" for line in storage.read_text(path).split("\n") if line]
     except FileNotFoundError:

@@ -1,7 +1,27 @@
-"""Options that a command passes on to Apache Beam."""
+"""Apache Beam as commands use it: its options, and a pipeline that leaves nothing behind."""
 
 import argparse
+import contextlib
 import importlib
+import tempfile
+
+
+@contextlib.contextmanager
+def pipeline(options):
+    """A beam.Pipeline, which runs when the block ends.
+
+    Beam leaves four empty folders of each run in the system's temporary folder: here they go with the run.
+    """
+    import apache_beam as beam
+
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="mmv_tf-", ignore_cleanup_errors=True) as folder:
+        tempfile.tempdir = folder
+        try:
+            with beam.Pipeline(options=options) as built:
+                yield built
+        finally:
+            tempfile.tempdir = before
 
 
 def parse(parser, flags):

@@ -20,7 +20,7 @@ from mmv_tf.beam import captions as captions_lib
 from mmv_tf.beam import manifest
 from mmv_tf.beam.decoding.client import DecodeClient, Failure
 from mmv_tf.beam.specs import Settings
-from mmv_tf.common import command
+from mmv_tf.common import command, files
 from mmv_tf.records.card import Reason
 from mmv_tf.records.schema import Caption
 
@@ -130,7 +130,7 @@ def transcribe(videos, output, recognise, settings=SETTINGS, client=None):
     finally:
         client.close()
         lines = "".join(json.dumps(failure, ensure_ascii=False) + "\n" for failure in failures)
-        _write_whole(os.path.join(output, FAILURES), lines)
+        files.write_text(os.path.join(output, FAILURES), lines)
     return counts
 
 
@@ -154,7 +154,7 @@ def _one(videos, output, path, recognise, client):
     if not heard:
         raise Failure(Reason.EMPTY_CLIP, "no sound in it")
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    _write_whole(target, srt(captions))
+    files.write_text(target, srt(captions))
     return "written" if captions else "empty"
 
 
@@ -186,13 +186,6 @@ def _clock(seconds):
     milliseconds = round(seconds * 1000)
     minutes, rest = divmod(milliseconds, 60_000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d},{rest % 1000:03d}"
-
-
-def _write_whole(path, text):
-    temporary = f"{path}.tmp"
-    with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-    os.replace(temporary, path)
 
 
 def summary(counts, output):

@@ -86,14 +86,12 @@ def _counted(args, parser, flags) -> list[str]:
     """The words of every narration, counted by a Beam pipeline and written to args.output."""
     logging.getLogger().setLevel(logging.ERROR)  # Beam's imports warn of Google Cloud packages that we do not need
     options = pipeline_options.parse(parser, flags)
-    import apache_beam as beam
-
     from mmv_tf.beam import storage, word_count
 
     output = args.output if storage.is_remote(args.output) else os.path.abspath(args.output)
     paths = word_count.find(args.records, args.split)
     storage.make_folder(os.path.dirname(output))
-    with beam.Pipeline(options=options) as pipeline:
+    with pipeline_options.pipeline(options) as pipeline:
         word_count.build(pipeline, paths, output, args.size, args.min_count)
     report = json.loads(storage.read_text(f"{output}.json"))
     if report["damaged"]:

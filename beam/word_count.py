@@ -3,13 +3,13 @@
 import hashlib
 import json
 import os
-import re
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 
 from mmv_tf.beam import storage
 from mmv_tf.records import card, reader, vocabulary
+from mmv_tf.records.naming import parse_shard_name
 
 COVERAGE_OF = (1024, 4096, 16384)
 _DAMAGED, _NARRATION = "damaged", "narration"
@@ -131,7 +131,7 @@ def find(folders, split):
             if missing := sorted(set(names) - set(there)):
                 raise ValueError(f"--records {folder}: {missing[0]} is in dataset.json and not in the folder")
         else:
-            names = [name for name in there if re.fullmatch(re.escape(split) + r"-\d{5,}-of-\d{5,}", name)]
+            names = [name for name in there if (parts := parse_shard_name(name)) and parts.split == split]
         if not names:
             raise ValueError(f"--records {folder}: no shard of the split {split!r}")
         paths += [FileSystems.join(folder, name) for name in names]

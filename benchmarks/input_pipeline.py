@@ -43,12 +43,13 @@ def photograph_frames(num_frames, height=256, width=340, quality=85):
 def write_records(directory, shards=4, records_per_shard=4, num_frames=50):
     """Clips of 5 s with sound and captions."""
     from mmv_tf.records import schema
+    from mmv_tf.records.naming import shard_name
 
     jpegs = tuple(photograph_frames(num_frames))
     waveform = np.random.default_rng(0).uniform(-0.5, 0.5, num_frames * 4800).astype(np.float32)
     captions = tuple(schema.Caption(text, 0, 1) for text in ("a palace in the park", "people walk by", "a blue sky"))
     for shard in range(shards):
-        with tf.io.TFRecordWriter(os.path.join(directory, f"train-{shard:05d}-of-{shards:05d}")) as writer:
+        with tf.io.TFRecordWriter(os.path.join(directory, shard_name("train", shard, shards))) as writer:
             for i in range(records_per_shard):
                 record = schema.Record(
                     f"{shard}/{i}", "a.mp4", 0, num_frames / 10, jpegs, 10.0, 256, 340, waveform, 48000, captions

@@ -15,7 +15,7 @@ import pathlib
 import numpy as np
 
 from demo.evaluation import NOT_SPACES, Clip
-from demo.stages import whole_file
+from mmv_tf.common.files import whole_file
 from mmv_tf.pages import curves, pictures
 
 BATCH = 16

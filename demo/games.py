@@ -25,11 +25,10 @@ import time
 import numpy as np
 
 from demo import captions, encode
-from demo.stages import PARTIAL, whole_file
+from mmv_tf.common.files import PARTIAL, whole_file
 
 GAMES = tuple(captions.WORDINGS)
 EMULATOR_RATE = 60  # frames a second
-SAMPLES_PER_FRAME = 512  # so 30,720 samples a second
 VERSION = 1  # Part of the settings: raise it when the rendering changes.
 SPLITS = ("train", "test")
 

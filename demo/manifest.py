@@ -11,8 +11,8 @@ import argparse
 import json
 import pathlib
 
-from demo.stages import whole_file
 from mmv_tf.beam.manifest import MEDIA_SUFFIXES
+from mmv_tf.common.files import whole_file
 
 HELD_OUT = 4  # one part in so many
 PIECE_SECONDS = 10.0

@@ -14,7 +14,7 @@ import numpy as np
 from demo import duplicates
 from demo.evaluation import Clip, Evaluation, Sentence
 from demo.page import NEAR, RIGHT, WRONG, Example, Item, Page, Section, render
-from demo.stages import whole_file
+from mmv_tf.common.files import whole_file
 from mmv_tf.pages import curves
 
 EXAMPLES = 4

@@ -17,7 +17,8 @@ import time
 
 import mmv_tf
 from demo import captions, games
-from demo.stages import Runner, Stage, StageError, python, whole_file, with_includes
+from demo.stages import Runner, Stage, StageError, python, with_includes
+from mmv_tf.common.files import whole_file
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GIN = {"games": ["gin/demo.gin"], "videos": ["gin/demo.gin", "gin/graphs/va.gin"]}

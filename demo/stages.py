@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 import re
 import shlex
@@ -19,9 +18,9 @@ import sys
 import time
 from collections.abc import Iterator
 
-pass
+from mmv_tf.common.files import whole_file
 
-PARTIAL = ".partial-"  # what the name of an unfinished file starts with
+pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,17 +162,6 @@ class Runner:
         file.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(file) as partial:
             partial.write_text(json.dumps({"digest": digest, "done": done, "seconds": round(seconds, 1)}), "utf-8")
-
-
-@contextlib.contextmanager
-def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields a temporary path in the same folder that becomes `path` when the block ends well, and goes when not."""
-    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def python(module: str, *arguments) -> list[str]:

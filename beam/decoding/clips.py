@@ -115,7 +115,7 @@ def decode(path, pieces, settings):
                     elif not fresh:
                         media.rewind()
                     fresh = False
-                    yield from _run(media, run, settings, must_precede=target > 0)
+                    yield from _Stretch(media, run, settings, must_precede=target > 0).clips()
                     break
                 except LateSeek:
                     continue
@@ -198,32 +198,129 @@ class _Sound:
                 self.position += len(samples)
 
 
-def _run(media, run, settings, must_precede):
-    """Decodes one stretch of the source, from where the container stands to the end of the last clip of the run."""
-    rate, sample_rate, refused = settings.frame_rate, settings.sample_rate, False
-    waiting = [Clip(i, start, end, _ticks(end - start, rate)) for i, start, end in run]
-    video, audio = media.video, media.audio
-    # Containers with a clock of milliseconds round; a clock that ticks once a picture (AVI) is exact.
-    half_tick = min(media.ticks[video.index] / 2, 0.0005) if video is not None else 0.0
-    video_index = None if video is None else video.index
-    usual = 1 / float(video.guessed_rate or 25) if video is not None else 0.0  # seconds that a picture lasts
-    picture, sound = None, _Sound(sample_rate)
-    video_end = sound_time = -math.inf
+class _Stretch:
+    """One stretch of the source: the clips of a run, filled as the container goes by from where it stands.
 
-    def show(upto):
+    Args:
+      media: the open source.
+      run: [(index, start, end)] of the clips, sorted by start; seconds.
+      must_precede: whether the first picture (sound, if there are none) must come before the first clip, after a seek.
+    """
+
+    def __init__(self, media, run, settings, must_precede):
+        self.media, self.settings, self.must_precede = media, settings, must_precede
+        self.rate = settings.frame_rate
+        self.waiting = [Clip(i, start, end, _ticks(end - start, self.rate)) for i, start, end in run]
+        video = media.video
+        # Containers with a clock of milliseconds round; a clock that ticks once a picture (AVI) is exact.
+        self.half_tick = min(media.ticks[video.index] / 2, 0.0005) if video is not None else 0.0
+        self.usual = 1 / float(video.guessed_rate or 25) if video is not None else 0.0  # seconds that a picture lasts
+        self.picture, self.sound = None, _Sound(settings.sample_rate)  # what is displayed now; the sound so far
+        self.video_end = self.sound_time = -math.inf
+        self.refused = False  # pictures that are too large, since the last good one
+
+    def clips(self):
+        """Yields (clip, None) or (clip, SourceError), in the order of their starts. Raises LateSeek."""
+        video_index = None if self.media.video is None else self.media.video.index
+        for packet, unneeded in self.media.chosen(self._wanted):
+            # Not packet.stream_index, which is 0 in the packets that flush.
+            is_video, tick = packet.stream.index == video_index, self.media.ticks[packet.stream.index]
+            try:
+                frames = self.media.decode(packet, unneeded)
+            except (av.error.FFmpegError, ValueError) as error:
+                if isinstance(error, MemoryError):
+                    raise
+                self._note_failure(self.media.time(packet, tick), is_video)
+                continue
+            if unneeded:
+                self.video_end = max(self.video_end, self.media.time(packet, tick) + (packet.duration or 0) * tick)
+                for clip in self._within(self.media.time(packet, tick)):
+                    clip.pictures += 1
+            for frame in frames:
+                if is_video:
+                    self._see(frame, self.media.time(frame, tick), min(frame.duration * tick, 1.0) or self.usual)
+                else:
+                    self._listen(frame, self.media.time(frame, tick))
+            yield from self._complete()
+            if not self.waiting:
+                return
+        if self.waiting:
+            yield from self._rest()
+
+    def _wanted(self, begin, end):
+        """Whether a frame of a clip shows what is displayed in that time; all is needed until there is a picture."""
+        for clip in self.waiting:
+            if clip.start >= end + 1e-6:
+                break
+            frame = max(0, math.ceil((begin - self.half_tick - clip.start) * self.rate - 1e-6))
+            if frame < clip.num_frames and clip.start + frame / self.rate + self.half_tick < end + 1e-6:
+                return True
+        return self.picture is None
+
+    def _within(self, time):
+        """The clips in whose span a time lies; all of them if it is not known."""
+        for clip in self.waiting:
+            if time is None or clip.start <= time < clip.end:
+                yield clip
+            elif time < clip.start:
+                break
+
+    def _note_failure(self, time, is_video):
+        self.refused = self.media.refused_pixels() or self.refused
+        for clip in self._within(time):
+            clip.failures += is_video
+            clip.sound_failures += not is_video
+            clip.refused |= is_video and self.refused
+
+    def _see(self, frame, time, duration):
+        """The next picture; what was displayed until its time is now known."""
+        self.refused = False
+        if time is None:
+            time = self.picture.end if self.picture else 0.0
+        new = _Picture(self.media, frame, max(time, self.picture.time) if self.picture else time, duration)
+        if self.picture is None:
+            if self.must_precede and new.time > self.waiting[0].start + self.half_tick:
+                raise LateSeek
+            self.picture = new  # also shown before its time
+        self._show(new.time)
+        self.picture, self.video_end = new, max(self.video_end, new.end)
+        for clip in self.waiting:
+            if clip.start - duration > new.time:
+                break
+            clip.pictures += new.time < clip.end
+
+    def _show(self, upto):
         """Gives every clip the frames that are displayed before the time `upto`."""
-        for clip in waiting:
+        for clip in self.waiting:
             while len(clip.jpegs) < clip.num_frames:
-                if clip.start + len(clip.jpegs) / rate + half_tick >= upto:
+                if clip.start + len(clip.jpegs) / self.rate + self.half_tick >= upto:
                     break
-                clip.jpegs.append(picture.jpeg(clip))
+                clip.jpegs.append(self.picture.jpeg(clip))
             if clip.start > upto:
                 break  # sorted by start
 
-    def hear(position, samples):
-        for clip in waiting:
+    def _listen(self, frame, time):
+        """The next piece of sound."""
+        alone = self.media.video is None and self.must_precede and self.sound.position is None
+        if alone and (time or 0.0) > self.waiting[0].start:
+            raise LateSeek
+        try:
+            for position, samples in self.sound.push(frame, time):
+                self._hear(position, samples)
+            for clip in self._within(time):
+                clip.sounds += 1
+        except (av.error.FFmpegError, ValueError) as error:
+            if isinstance(error, MemoryError):
+                raise
+            for clip in self._within(time):
+                clip.sound_failures += 1
+
+    def _hear(self, position, samples):
+        """Gives every clip its part of the samples that begin at `position`."""
+        sample_rate = self.settings.sample_rate
+        for clip in self.waiting:
             first = round(clip.start * sample_rate)
-            length = round(clip.num_frames / rate * sample_rate)
+            length = round(clip.num_frames / self.rate * sample_rate)
             begin, end = max(position, first), min(position + len(samples), first + length)
             if begin < end:
                 if clip.waveform is None:
@@ -231,97 +328,32 @@ def _run(media, run, settings, must_precede):
                 clip.waveform[begin - first : end - first] = samples[begin - position : end - position]
             elif first > position + len(samples):
                 break
+        self.sound_time = (position + len(samples)) / sample_rate
 
-    def wanted(begin, end):
-        """Whether a frame of a clip shows what is displayed in that time; all is needed until there is a picture."""
-        for clip in waiting:
-            if clip.start >= end + 1e-6:
-                break
-            frame = max(0, math.ceil((begin - half_tick - clip.start) * rate - 1e-6))
-            if frame < clip.num_frames and clip.start + frame / rate + half_tick < end + 1e-6:
-                return True
-        return picture is None
-
-    def within(time):
-        for clip in waiting:
-            if time is None or clip.start <= time < clip.end:
-                yield clip
-            elif time < clip.start:
-                break
-
-    for packet, unneeded in media.chosen(wanted):
-        # Not packet.stream_index, which is 0 in the packets that flush.
-        is_video, tick = packet.stream.index == video_index, media.ticks[packet.stream.index]
-        try:
-            frames = media.decode(packet, unneeded)
-        except (av.error.FFmpegError, ValueError) as error:
-            if isinstance(error, MemoryError):
-                raise
-            refused = media.refused_pixels() or refused
-            for clip in within(media.time(packet, tick)):
-                clip.failures += is_video
-                clip.sound_failures += not is_video
-                clip.refused |= is_video and refused
-            continue
-        if unneeded:
-            video_end = max(video_end, media.time(packet, tick) + (packet.duration or 0) * tick)
-            for clip in within(media.time(packet, tick)):
-                clip.pictures += 1
-        for frame in frames:
-            time = media.time(frame, tick)
-            if is_video:
-                refused = False
-                if time is None:
-                    time = picture.end if picture else 0.0
-                duration = min(frame.duration * tick, 1.0) or usual
-                new = _Picture(media, frame, max(time, picture.time) if picture else time, duration)
-                if picture is None:
-                    if must_precede and new.time > waiting[0].start + half_tick:
-                        raise LateSeek
-                    picture = new  # also shown before its time
-                show(new.time)
-                picture, video_end = new, max(video_end, new.end)
-                for clip in waiting:
-                    if clip.start - duration > new.time:
-                        break
-                    clip.pictures += new.time < clip.end
-            else:
-                if video is None and must_precede and sound.position is None and (time or 0.0) > waiting[0].start:
-                    raise LateSeek
-                try:
-                    for position, samples in sound.push(frame, time):
-                        hear(position, samples)
-                        sound_time = (position + len(samples)) / sample_rate
-                    for clip in within(time):
-                        clip.sounds += 1
-                except (av.error.FFmpegError, ValueError) as error:
-                    if isinstance(error, MemoryError):
-                        raise
-                    for clip in within(time):
-                        clip.sound_failures += 1
+    def _complete(self):
+        """Yields the clips of which all has come."""
         # A stream that is so far behind the other has paused or ended; waiting for it would pile up clips.
-        seen = picture.time if picture else -math.inf
-        if picture is not None and seen < sound_time - MUX_SLACK:
-            show(sound_time - MUX_SLACK)
-        while waiting:
-            clip, end = waiting[0], waiting[0].start + waiting[0].num_frames / rate
-            heard = audio is None or max(sound_time, seen - MUX_SLACK) >= end
-            if not heard or video is not None and len(clip.jpegs) < clip.num_frames:
-                break
-            yield _finish(waiting.pop(0), media, settings)
-        if not waiting:
-            return
-    if waiting:
-        for position, samples in sound.flush():
-            hear(position, samples)
-            sound_time = (position + len(samples)) / sample_rate
-        end = max(video_end, sound_time)
-        for clip in waiting:
-            clip.num_frames = min(clip.num_frames, _ticks(end - clip.start, rate) if end > clip.start else 0)
-        if picture is not None:
-            show(math.inf)
-        for clip in waiting:
-            yield _finish(clip, media, settings)
+        seen = self.picture.time if self.picture else -math.inf
+        if self.picture is not None and seen < self.sound_time - MUX_SLACK:
+            self._show(self.sound_time - MUX_SLACK)
+        while self.waiting:
+            clip, end = self.waiting[0], self.waiting[0].start + self.waiting[0].num_frames / self.rate
+            heard = self.media.audio is None or max(self.sound_time, seen - MUX_SLACK) >= end
+            if not heard or self.media.video is not None and len(clip.jpegs) < clip.num_frames:
+                return
+            yield _finish(self.waiting.pop(0), self.media, self.settings)
+
+    def _rest(self):
+        """Yields the clips that the end of the source leaves unfinished, cut where it ends."""
+        for position, samples in self.sound.flush():
+            self._hear(position, samples)
+        end = max(self.video_end, self.sound_time)
+        for clip in self.waiting:
+            clip.num_frames = min(clip.num_frames, _ticks(end - clip.start, self.rate) if end > clip.start else 0)
+        if self.picture is not None:
+            self._show(math.inf)
+        for clip in self.waiting:
+            yield _finish(clip, self.media, self.settings)
 
 
 def _finish(clip, media, settings):

@@ -6,7 +6,7 @@ import json
 import pathlib
 
 from benchmarks.miniature import scenes
-from demo.stages import whole_file
+from mmv_tf.common.files import whole_file
 
 CHECKED = ("impacts", "brightness", "level")  # statistics of each shot, of the pictures and samples before encoding
 

@@ -10,7 +10,7 @@ import json
 import pathlib
 
 from benchmarks.miniature import embeddings, measure
-from demo.stages import whole_file
+from mmv_tf.common.files import whole_file
 
 VARIANTS = ("naive", "trained", "inflated")
 PROBES = {"video": ("material", "event")}

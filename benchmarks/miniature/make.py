@@ -19,7 +19,8 @@ import numpy as np
 
 from benchmarks.miniature import film, physics, scenes, sound, words
 from demo import encode
-from demo.stages import Runner, Stage, StageError, one_line_errors, python, whole_file
+from demo.stages import Runner, Stage, StageError, one_line_errors, python
+from mmv_tf.common.files import whole_file
 from mmv_tf.records.naming import clip_key
 
 HERE = pathlib.Path(__file__).resolve().parent

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.miniature import embeddings, scenes, words
 from benchmarks.miniature.embeddings import Embedder, Part
-from demo.stages import whole_file
+from mmv_tf.common.files import whole_file
 from mmv_tf.metrics import classification, retrieval
 
 PROBES = {"video": ("event", "material", "tempo"), "audio": ("event", "material", "tempo")}

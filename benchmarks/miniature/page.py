@@ -11,7 +11,8 @@ import pathlib
 import numpy as np
 
 from benchmarks.miniature import make, scenes, tables, words
-from demo.stages import one_line_errors, whole_file
+from demo.stages import one_line_errors
+from mmv_tf.common.files import whole_file
 from mmv_tf.pages import document, pictures
 
 _FRAMES = 8

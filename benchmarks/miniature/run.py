@@ -17,7 +17,8 @@ import threading
 
 from benchmarks.miniature import make, page, tables
 from benchmarks.miniature.experiments import DATA, ORDER, SHOTS, TABLES, folder
-from demo.stages import Runner, Stage, StageError, one_line_errors, python, whole_file, with_includes
+from demo.stages import Runner, Stage, StageError, one_line_errors, python, with_includes
+from mmv_tf.common.files import whole_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(__file__).resolve().parent

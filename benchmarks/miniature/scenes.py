@@ -25,7 +25,6 @@ TEMPI = ("fast", "slow")
 LABELS = ("event", "material", "camera", "tempo")  # of a shot
 # Episodes of each split, in the order of their seeds.
 EPISODES = {"narrated": 500, "plain": 250, "val": 100, "test": 200, "new_train": 60, "new_test": 100}
-PRETRAINING = ("narrated", "plain")
 
 
 @dataclasses.dataclass(frozen=True)

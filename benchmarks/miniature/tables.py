@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from benchmarks.miniature.experiments import FEW, SHOTS, TABLES, Claim, folder
-from demo.stages import whole_file
+from mmv_tf.common.files import whole_file
 from mmv_tf.metrics.intervals import over_folds
 
 RESULTS = pathlib.Path(__file__).resolve().parents[1] / "results"

@@ -4,13 +4,13 @@ import collections
 import dataclasses
 import json
 import logging
-import re
 import time
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 
 import mmv_tf
+from mmv_tf.beam import options as run_options
 from mmv_tf.beam import storage
 from mmv_tf.beam.decoding.client import DecodeClient
 from mmv_tf.beam.decoding.image_worker import ImageClient
@@ -19,9 +19,11 @@ from mmv_tf.beam.specs import Rejection, Settings
 from mmv_tf.export import module_files
 from mmv_tf.export.embedding import inputs
 from mmv_tf.export.embedding import pipeline as embed_pipeline
+from mmv_tf.records.card import DEAD_LETTERS
+from mmv_tf.records.naming import parse_shard_name
 
-SUMMARY, DEAD_LETTERS = "embeddings.json", "dead_letters.jsonl"
-_OURS = re.compile(r"(video|image|audio|text)-\w+-\d{5}-of-\d{5}\.parquet")
+SUMMARY = "embeddings.json"
+_SIGNATURES = ("video", "image", "audio", "text")
 _JPEG_QUALITY = 95  # frames are decoded again at once: nothing is won by small ones
 
 
@@ -58,7 +60,7 @@ def run(job: Job, options) -> int:
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
     began = time.monotonic()
     with Progress(staging, len(units)):
-        with beam.Pipeline(options=options) as pipeline:
+        with run_options.pipeline(options) as pipeline:
             embed_pipeline.build(
                 pipeline, units, reader, settings, handlers, job.dims, job.output, staging, job.num_shards, checksum
             )
@@ -144,7 +146,8 @@ def _remove_other_files(job):
     names = set(_file_names(job))
     for path in _matches(FileSystems.join(job.output, "*-of-*.parquet")):
         name = FileSystems.split(path)[1]
-        if name not in names and _OURS.fullmatch(name):
+        parts = parse_shard_name(name)
+        if name not in names and parts and parts.split.partition("-")[0] in _SIGNATURES:
             FileSystems.delete([path])
 
 

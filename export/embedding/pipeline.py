@@ -25,6 +25,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
 
 from mmv_tf.beam import storage
+from mmv_tf.common.batches import filled
 from mmv_tf.export.embedding import parquet_file
 from mmv_tf.records.naming import shard_name, shard_of
 
@@ -88,8 +89,8 @@ class ModuleHandler(ModelHandler):
         import tensorflow as tf
 
         values = list(values)
-        filled = values + [values[-1]] * (self._batch_size - len(values))
-        inputs = tf.constant(filled) if isinstance(values[0], bytes) else tf.constant(np.stack(filled))
+        rows = np.array(values, object) if isinstance(values[0], bytes) else np.stack(values)
+        inputs = tf.constant(filled(rows, self._batch_size))
         if inputs.dtype == tf.uint8:
             inputs = tf.cast(inputs, tf.float32) * (1 / 255)
         outputs = {key: rows.numpy() for key, rows in function(inputs).items() if rows.shape.rank == 2}

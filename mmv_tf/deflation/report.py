@@ -6,6 +6,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from mmv_tf.common.batches import filled
 from mmv_tf.metrics import retrieval
 from mmv_tf.model.cost import multiply_adds
 from mmv_tf.training.embedder import RecordEmbedder
@@ -85,7 +86,7 @@ def image_retrieval(model, pipeline, networks, pattern, most: int, batch_size: i
     queries = {"video": {space: rows for (modality, space), rows in clips.embeddings.items() if modality == "video"}}
     for variant, network in networks.items():
         embed = tf.function(lambda x, network=network: model.embed_repr("video", network(x)), autograph=False)
-        parts = [embed(_filled(frames[i : i + batch_size], batch_size)) for i in range(0, len(frames), batch_size)]
+        parts = [embed(filled(frames[i : i + batch_size], batch_size)) for i in range(0, len(frames), batch_size)]
         queries[variant] = {space: np.concatenate([part[space] for part in parts])[: len(frames)] for space in parts[0]}
     results, spaces = {}, {m: model.graph.spaces_of(m) for m in model.graph.modalities}
     for target in (m for m in model.graph.modalities if m != "video"):
@@ -106,7 +107,3 @@ def image_retrieval(model, pipeline, networks, pattern, most: int, batch_size: i
 def _middle_frames(pipeline, pattern, batch_size, most):
     batches = pipeline.evaluation_dataset(pattern, batch_size).take(-(-most // batch_size))
     return np.concatenate([batch["video"][:, batch["video"].shape[1] // 2].numpy() for batch in batches])[:most]
-
-
-def _filled(rows, size):
-    return tf.constant(np.pad(rows, [(0, size - len(rows))] + [(0, 0)] * (rows.ndim - 1)))

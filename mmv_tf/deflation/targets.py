@@ -8,6 +8,7 @@ import tensorflow as tf
 import tqdm
 
 from mmv_tf.common import files
+from mmv_tf.common.batches import filled
 from mmv_tf.deflation.images import Crops
 
 _CHUNK = 128  # crops in a file: what a killed run loses at most
@@ -31,8 +32,7 @@ def outputs(embed, crops: Crops, batch_size: int, numbers=None) -> np.ndarray:
     numbers = np.arange(len(crops)) if numbers is None else numbers
     rows = []
     for batch, _ in crops.batches(numbers, batch_size):
-        missing = batch_size - len(batch)  # filled up: one size is one trace
-        rows.append(embed(tf.pad(batch, [(0, missing), (0, 0), (0, 0), (0, 0)])).numpy()[: len(batch)])
+        rows.append(embed(tf.constant(filled(batch, batch_size))).numpy()[: len(batch)])
     rows = np.concatenate(rows)
     bad = ~np.isfinite(rows).all(axis=1)
     if bad.any():

@@ -15,6 +15,7 @@ import tensorflow as tf
 import tqdm
 
 from mmv_tf.common import files
+from mmv_tf.common.batches import filled
 from mmv_tf.evaluation.networks import Network
 from mmv_tf.evaluation.windows import LABEL_SEPARATOR, Windows
 from mmv_tf.inputs import shards
@@ -134,8 +135,7 @@ class Extractor:
     def _embed(self, wanted, batch, windows):
         rows = {"key": batch["key"].numpy(), "labels": batch["labels"].numpy(), "present": batch["present"].numpy()}
         inputs, size = batch["input"], len(rows["key"])
-        # The last batch is filled up with copies: one shape is one trace.
-        inputs = tf.gather(inputs, tf.minimum(tf.range(self.batch_size), size - 1))
+        inputs = tf.constant(filled(inputs.numpy(), self.batch_size))
         for name, (network, output) in wanted.items():
             values = self._function(network, windows.modality, output, inputs)(inputs).numpy()[:size]
             bad = rows["present"] & ~np.isfinite(values).all(axis=1)

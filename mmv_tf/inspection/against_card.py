@@ -5,8 +5,9 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mmv_tf.inspection.folder import DEAD_LETTERS, Folder, open_file, shown
-from mmv_tf.records.card import Reason
+from mmv_tf.common.files import PARTIAL
+from mmv_tf.inspection.folder import Folder, open_file, shown
+from mmv_tf.records.card import DEAD_LETTERS, Reason
 from mmv_tf.records.naming import parse_shard_name
 
 # Counters of dataset.json that can be counted again from the records.
@@ -31,7 +32,7 @@ def files(folder: Folder) -> Iterator[str]:
             continue
         if name.startswith(".staging-"):
             yield f"{name}: a run of preprocess that has not ended; start it again"
-        elif name.endswith(".tmp") or name.startswith("tmp-"):
+        elif name.endswith(".tmp") or name.startswith(("tmp-", PARTIAL)):
             yield f"{name}: a temporary file that was left behind; delete it"
         elif parse_shard_name(name):
             yield f"{name}: is in the folder and not in dataset.json; a reader with a pattern would take it"

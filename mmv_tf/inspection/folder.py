@@ -7,9 +7,6 @@ from collections.abc import Iterator
 from mmv_tf.records import card as dataset_card
 from mmv_tf.records.naming import parse_shard_name
 
-# Written beside the shards by mmv_tf.beam.preprocess (its module run.py), with one line a rejected clip.
-DEAD_LETTERS = "dead_letters.jsonl"
-
 
 @dataclasses.dataclass(frozen=True)
 class Folder:

@@ -4,12 +4,13 @@ import heapq
 import os
 from collections.abc import Sequence
 
+from mmv_tf.common import files
 from mmv_tf.inspection import clip, statistics
 from mmv_tf.inspection import folder as folders
 from mmv_tf.inspection.statistics import LOUDNESS_STEP, Statistics
 from mmv_tf.inspection.verify import run
 from mmv_tf.pages import charts, document
-from mmv_tf.records import reader, tfrecord, vocabulary
+from mmv_tf.records import card, reader, tfrecord, vocabulary
 
 _MOST_BARS = 20
 
@@ -63,10 +64,7 @@ def show(
         num_clips=len(places),
         clips=(_clip(folder, place) for place in places),
     )
-    temporary = f"{output}.tmp"
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(page)
-    os.replace(temporary, output)
+    files.write_text(output, page)
 
 
 def _clip(folder, place):
@@ -159,5 +157,5 @@ def _rejected(folder, split):
         for reason, count in one.get("reasons", {}).items():
             reasons[str(reason)] = reasons.get(str(reason), 0) + count
     chart = charts.rows(sorted(reasons.items(), key=lambda entry: (-entry[1], entry[0])), "rejected by reason")
-    note = f"{rejected:,} of {read:,} clips read were rejected; each is in {folders.DEAD_LETTERS}."
+    note = f"{rejected:,} of {read:,} clips read were rejected; each is in {card.DEAD_LETTERS}."
     return _card("Rejected by reason", chart if reasons else "", note)

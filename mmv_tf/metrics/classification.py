@@ -28,10 +28,6 @@ class Measure:
     def unit(self) -> str:
         return {"median": "rank", "d_prime": ""}.get(self.summary, "%")
 
-    @property
-    def higher_is_better(self) -> bool:
-        return self.summary != "median"
-
     def value(self, outcomes: np.ndarray) -> float:
         """The measure of outcomes [N]."""
         if self.summary == "mean":

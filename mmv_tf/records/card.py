@@ -11,9 +11,11 @@ import json
 import os
 import pathlib
 
+from mmv_tf.common import files
 from mmv_tf.records.schema import SCHEMA_VERSION
 
 FILE_NAME = "dataset.json"
+DEAD_LETTERS = "dead_letters.jsonl"  # beside it: a line of JSON for each clip that was rejected
 
 
 @dataclasses.dataclass
@@ -87,10 +89,7 @@ class DatasetCard:
         if write_text:
             write_text(os.path.join(directory, FILE_NAME), text)
             return
-        path = pathlib.Path(directory) / FILE_NAME
-        temporary = path.with_name(f".{FILE_NAME}.{os.getpid()}.tmp")
-        temporary.write_text(text, "utf-8")
-        os.replace(temporary, path)
+        files.write_text(pathlib.Path(directory) / FILE_NAME, text)
 
 
 def load(directory, read_text=None):

@@ -86,7 +86,7 @@ def count_records(path: str) -> int:
     """Counts the records of a TFRecord file by their headers (12 of each record's bytes are read).
 
     Raises:
-      ValueError: the file ends inside a record; names it.
+      ValueError: the file ends inside a record, or a length is damaged; names the record.
     """
     import tensorflow as tf
 
@@ -94,11 +94,10 @@ def count_records(path: str) -> int:
         size, position, count = file.size(), 0, 0
         while position < size:
             file.seek(position)
-            header = file.read(12)
-            # Length, its CRC; then the payload and its CRC.
-            position += 16 + struct.unpack("<Q", header[:8])[0] if len(header) == 12 else size
-            if position > size:
-                raise ValueError(f"shard {path}: record {count} is cut off; the file is truncated or no TFRecord file")
+            length, problem = content_length(file.read(HEADER), size - position, count)
+            if problem:
+                raise ValueError(f"shard {path}: record {count} is cut off or damaged, or this is no TFRecord file")
+            position += HEADER + length + FOOTER
             count += 1
     return count
 

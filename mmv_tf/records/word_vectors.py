@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mmv_tf.common.files import whole_file
+
 _MAX_DIM = 4096
 _MAX_WORDS = 10_000_000
 _MAX_WORD_BYTES = 1024  # of one word; GoogleNews has phrases of up to about 100
@@ -126,10 +128,8 @@ def write_matrix(vocabulary: Sequence[str], path, words_path, output) -> Written
     aligned, missing = align(["", *names], words, matrix)
     if len(missing) == len(names):
         raise ValueError(f"{path}: none of the {len(names)} words of the vocabulary is in it.")
-    temporary = f"{output}.tmp"
-    with open(temporary, "wb") as file:
+    with whole_file(output) as partial, open(partial, "wb") as file:
         np.save(file, aligned)
-    os.replace(temporary, output)
     return Written(aligned.shape, len(names) - len(missing))
 
 

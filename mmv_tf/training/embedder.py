@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from mmv_tf.common.batches import filled
 from mmv_tf.inputs.pipeline import explain_data_error
 from mmv_tf.metrics import retrieval
 
@@ -86,9 +87,7 @@ class RecordEmbedder:
                 words = values = values[np.arange(size), mask.argmax(axis=1)]
                 mask = mask.any(axis=1)
             present[modality] = mask
-            # The last batch is filled up: one shape is one trace, and a TPU takes no other.
-            filling = [(0, self._batch_size - size)] + [(0, 0)] * (values.ndim - 1)
-            inputs[modality] = tf.constant(np.pad(values, filling))
+            inputs[modality] = tf.constant(filled(values, self._batch_size))
         embeddings = {
             (modality, space): rows.numpy()[:size]
             for modality, spaces in self._embed(inputs).items()

@@ -14,21 +14,6 @@ import time
 import gin
 
 
-def strategy_from_flags(distribution_strategy: str, tpu: str | None):
-    """A tf.distribute.Strategy by its name in tf-models-official: tpu, mirrored, multi_worker_mirrored, one_device.
-
-    'mirrored' uses every GPU of the machine; 'multi_worker_mirrored' reads TF_CONFIG.
-    """
-    import tensorflow as tf
-    from official.common import distribute_utils
-
-    gpus = len(tf.config.list_physical_devices("GPU"))
-    one_device = distribution_strategy == "one_device"
-    return distribute_utils.get_distribution_strategy(
-        distribution_strategy=distribution_strategy, num_gpus=min(gpus, 1) if one_device else gpus, tpu_address=tpu
-    )
-
-
 @gin.configurable(denylist=["workdir", "strategy", "mode"])
 def train(
     workdir: str,

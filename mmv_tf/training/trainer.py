@@ -2,12 +2,13 @@
 
 import contextlib
 import math
-import os
 import time
 
 import orbit
 import tensorflow as tf
 import tqdm
+from absl import logging
+from orbit import controller
 
 from mmv_tf.inputs.faults import explain_data_error
 from mmv_tf.training.strategies import lost_worker_in_one_line
@@ -15,9 +16,15 @@ from mmv_tf.training.strategies import lost_worker_in_one_line
 
 @contextlib.contextmanager
 def quiet_orbit():
-    """Orbit prints every loop's logs to stdout; the progress bar shows them instead."""
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+    """Orbit prints what it logs, every loop's results above all; the progress bar shows them instead.
+
+    Only Orbit's lines: whatever else prints while training runs is seen.
+    """
+    before, controller._log = controller._log, logging.info
+    try:
         yield
+    finally:
+        controller._log = before
 
 
 class Trainer(orbit.AbstractTrainer):

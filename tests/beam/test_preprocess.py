@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 
@@ -222,3 +223,22 @@ def test_help_needs_no_heavy_import():
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.splitlines()[-1] == "[]" and "--clip_seconds" in output
+
+
+def test_nothing_is_left_in_the_temporary_folder(videos, tmp_path):
+    """Also of a run that fails. Beam alone leaves four empty folders."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    code = (
+        "import sys, tempfile; from mmv_tf.beam import preprocess, pipeline, vocabulary\n"
+        "statuses = [preprocess.cli(sys.argv[1:])]\n"
+        "statuses.append(vocabulary.cli(['--records', sys.argv[-1], '--output', sys.argv[-1] + '/words.txt']))\n"
+        "pipeline.WriteShard._write = None\n"
+        "try: preprocess.cli([*sys.argv[1:-1], sys.argv[-1] + '/again'])\n"
+        "except Exception as error: statuses.append('failed')\n"
+        "print(statuses, tempfile.gettempdir())"
+    )
+    command = [sys.executable, "-c", code, "--videos", str(videos), *SMALL, "--output", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"TMPDIR": str(folder)})
+    assert done.stdout.splitlines()[-1] == f"[0, 0, 'failed'] {folder}", done.stderr
+    assert list(folder.iterdir()) == []

@@ -21,7 +21,8 @@ from benchmarks.miniature import (
     words,
 )
 from benchmarks.miniature.embeddings import Part
-from demo.stages import Stage, StageError, whole_file
+from demo.stages import Stage, StageError
+from mmv_tf.common.files import whole_file
 
 SHARE = 0.002  # an episode of each split
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from demo import captions, duplicates, encode, games
-from demo.stages import whole_file
+from mmv_tf.common.files import whole_file
 
 FPS = 20
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from helpers import graphs, toy
-from mmv_tf.training.trainer import Trainer
+from mmv_tf.training.trainer import Trainer, quiet_orbit
 
 BATCH = 8
 
@@ -62,3 +62,17 @@ def test_two_replicas_train_as_one_device():
     two = _trainer(toy.mirrored(2)).train(tf.constant(4))
     for name in (n for n in one if "loss" in n):
         np.testing.assert_allclose(one[name], two[name], rtol=1e-4, err_msg=name)
+
+
+def test_only_what_orbit_says_is_silenced(capsys):
+    """A print of an action, or of anything else that runs while training does, is seen."""
+    trainer = _trainer(tf.distribute.get_strategy())
+    with quiet_orbit():
+        orbit.Controller(
+            global_step=trainer._step,
+            trainer=trainer,
+            strategy=tf.distribute.get_strategy(),
+            steps_per_loop=2,
+            train_actions=[lambda output: print("from an action")],
+        ).train(2)
+    assert capsys.readouterr().out == "from an action\n"
