@@ -1,4 +1,4 @@
-"""How far a run is, on standard error."""
+"""The progress of a run, on standard error."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Where a source lies: below a folder, or in a bucket, from where it is copied for as long as it is decoded."""
+"""The place of a source: below a folder, or in a bucket, from where it is copied for as long as it is decoded."""
 
 import contextlib
 import os

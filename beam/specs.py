@@ -1,4 +1,4 @@
-"""What travels through the preprocessing: sources with the clips wanted from them, settings, and rejections.
+"""The words of the preprocessing: sources with the clips wanted from them, settings, and rejections.
 
 Every way in (a folder, a manifest, the annotation files of a dataset) ends in `Inputs`: a stream of `Source` and a list
 of `Rejection`; nothing behind it knows where they came from.

@@ -1,4 +1,4 @@
-"""What a run came to: counters, dead letters, and the lines that end it."""
+"""The outcome of a run: counters, dead letters, and the lines that end it."""
 
 import collections
 import resource

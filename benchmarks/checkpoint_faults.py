@@ -1,4 +1,4 @@
-"""What is left of a checkpoint whose write ends at any of its file system operations.
+"""A campaign against checkpoints: a write that ends at any of its file system operations, and what is left then.
 
     python benchmarks/checkpoint_faults.py
 

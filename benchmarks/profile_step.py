@@ -1,4 +1,4 @@
-"""Where a training step spends its time on a CPU, by kind of operation, and the memory at its peak.
+"""The time of a training step on a CPU by kind of operation, and its memory at the peak.
 
     python benchmarks/profile_step.py                          # gin/fac.gin at full width, 2 clips of 16 x 128 x 128
     python benchmarks/profile_step.py --gin_param="S3D.rematerialise = True" --gin_param="train.batch_size = 4"

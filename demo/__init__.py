@@ -1,0 +1,1 @@
+"""The demo: `make demo`, from nothing to a page of search results."""

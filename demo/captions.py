@@ -1,4 +1,4 @@
-"""What a narrator might say over the demo's games: short, loose, several wordings each, written for this demo.
+"""Narrations for the demo's games: short, loose, several wordings each, written for this demo.
 
 The first `len(...) - HELD_OUT` sentences of a game are heard in training, the last HELD_OUT only in the held-out
 episodes: a sentence that is found there was understood by its words, not learned by heart.

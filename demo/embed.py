@@ -1,4 +1,4 @@
-"""Embeds held-out clips with two exports, trained and untrained, through hub.KerasLayer.
+"""Embeddings of held-out clips by two exports, trained and untrained, through hub.KerasLayer.
 
     python -m demo.embed --records build/demo/records --workdir build/demo/run \\
       --trained build/demo/export --untrained build/demo/export_untrained --output build/demo/embeddings

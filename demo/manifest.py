@@ -1,4 +1,4 @@
-"""Splits a folder of the user's videos into a part to train on and a part to search in.
+"""A split of the user's videos into a part to train on and a part to search in.
 
     python -m demo.manifest --videos FOLDER --output build/demo-videos/manifests
 

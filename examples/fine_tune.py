@@ -1,4 +1,4 @@
-"""Fine-tunes an export on a few labelled clips, through TensorFlow Hub and tf_keras.
+"""Fine-tuning of an export on a few labelled clips, through TensorFlow Hub and tf_keras.
 
     python examples/fine_tune.py --module exported/demo --baseline exported/demo_untrained \\
       --train 'build/demo/records/train-*' --test 'build/demo/records/test-*'

@@ -1,4 +1,4 @@
-"""What a model card can say of the records, the run and its results: from files that may be there or not."""
+"""The content of a model card: records, run and results, from files that may be there or not."""
 
 import fnmatch
 import json

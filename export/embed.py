@@ -1,4 +1,4 @@
-"""Embeds a collection with an exported module: records, videos or pictures in, Parquet files of vectors out.
+"""Embeddings of a collection by an exported module: records, videos or pictures in, Parquet files of vectors out.
 
     python -m mmv_tf.export.embed --records 'records/test-*' --module exported/fac --output embeddings
     python -m mmv_tf.export.embed --videos FOLDER --module exported/fac --output embeddings

@@ -1,4 +1,4 @@
-"""What a file made of an export costs and loses against it: inputs to measure with, times, errors, a table."""
+"""Cost and loss of a file made of an export: inputs to measure with, times, errors, a table."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What the files of an exported module say, without loading it: signatures, checksums, configuration."""
+"""The files of an exported module, read without loading it: signatures, checksums, configuration."""
 
 import dataclasses
 import hashlib

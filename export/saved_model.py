@@ -1,4 +1,4 @@
-"""Publishes a trained model as a SavedModel with the signatures of the published MMV modules, and one for images.
+"""The export of a trained model: a SavedModel with the signatures of the published MMV modules, and one for images.
 
     python -m mmv_tf.export.saved_model --workdir runs/fac --output exported/fac
 

@@ -1,4 +1,4 @@
-"""What TensorFlow Serving wants beside a module: warm-up requests, batching parameters, and calls to try.
+"""Files for TensorFlow Serving beside a module: warm-up requests, batching parameters, and calls to try.
 
     python -m mmv_tf.export.serving --module exported/fac            # prints a REST call for every signature
 

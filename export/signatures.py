@@ -1,4 +1,4 @@
-"""What an export takes and gives, modality by modality: raw inputs, their checks, networks and heads, as graphs.
+"""The signatures of an export, modality by modality: raw inputs, their checks, networks and heads, as graphs.
 
 What is not said here of an input that is out of the ordinary stands in the docstring of mmv_tf.export.saved_model.
 """

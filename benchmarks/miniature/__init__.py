@@ -1,0 +1,1 @@
+"""The miniature benchmark: the paper's tables on simulated videos (CARD.md)."""

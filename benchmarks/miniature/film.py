@@ -1,4 +1,4 @@
-"""How a shot looks: three balls of one material before a place that is never the same, seen by a moving camera."""
+"""The look of a shot: three balls of one material before a place that is never the same, seen by a moving camera."""
 
 import numpy as np
 

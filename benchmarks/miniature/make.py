@@ -1,4 +1,4 @@
-"""Makes the miniature benchmark: simulated video with its own sound, narrations, labels, records.
+"""The data of the miniature benchmark: simulated video with its own sound, narrations, labels, records.
 
     python -m benchmarks.miniature.make --output build/miniature
 

@@ -1,4 +1,4 @@
-"""What a network has learned of the miniature benchmark: linear probes and retrieval, all values in per cent.
+"""Measures of a network on the miniature benchmark: linear probes and retrieval, all values in per cent.
 
     python -m benchmarks.miniature.measure --workdir build/miniature/runs/fac-0 --data build/miniature
 

@@ -1,4 +1,4 @@
-"""Runs the experiments of the miniature benchmark and writes their tables.
+"""The experiments of the miniature benchmark, and their tables.
 
     python -m benchmarks.miniature.run a b --seeds 0 1 2
 

@@ -1,4 +1,4 @@
-"""What happens in the miniature benchmark: which shot shows what, in which split it is. All from seeds.
+"""The plan of the miniature benchmark: which shot shows what, in which split it is. All from seeds.
 
 An episode is one video, cut into shots. In a shot three balls of one material do one thing, before a camera that moves
 in one way; each shot is another place with other colours, another room and another microphone. What the balls do is

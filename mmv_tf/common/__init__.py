@@ -1,1 +1,1 @@
-"""What every room uses, and that knows none of them."""
+"""Tools of every room, which know none of them."""

@@ -1,4 +1,4 @@
-"""What all commands share: how they explain themselves, and the one way in which they end."""
+"""The frame of all commands: how they explain themselves, and the one way in which they end."""
 
 import argparse
 import os

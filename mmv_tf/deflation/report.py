@@ -1,4 +1,4 @@
-"""What deflation costs in agreement and in retrieval, and what it saves."""
+"""The price of deflation in agreement and in retrieval, and what it saves."""
 
 import os
 import time

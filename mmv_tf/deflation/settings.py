@@ -1,4 +1,4 @@
-"""What can be set of deflation."""
+"""The settings of deflation."""
 
 import gin
 

@@ -1,4 +1,4 @@
-"""What a network makes of crops; of the video network, whose passes are the dear part, kept in files."""
+"""The outputs of a network for crops; those of the video network, whose passes are the dear part, kept in files."""
 
 import io
 import os

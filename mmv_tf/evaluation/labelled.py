@@ -1,4 +1,4 @@
-"""Which clips a set of records holds and what they are labelled, for training on the records themselves."""
+"""The clips of a set of records and their labels, for training on the records themselves."""
 
 import collections
 import dataclasses

@@ -1,4 +1,4 @@
-"""What is evaluated, behind one interface: a model of ours, a SavedModel with the published signatures, raw data."""
+"""Networks to evaluate, behind one interface: a model of ours, a SavedModel with the published signatures, raw data."""
 
 import dataclasses
 import hashlib

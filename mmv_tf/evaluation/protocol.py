@@ -1,4 +1,4 @@
-"""What every protocol is made of: records in splits, networks to compare, and what comes out."""
+"""The parts of every protocol: records in splits, networks to compare, and what comes out."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""Measures a network by one of the paper's protocols, beside its baselines.
+"""One evaluation: a network by one of the paper's protocols, beside its baselines.
 
     python -m mmv_tf.evaluate --workdir=runs/fac --gin_file=gin/evals/ucf101.gin --gin_param="RECORDS='ucf101'"
     python -m mmv_tf.evaluate --module=exported/fac --gin_file=gin/evals/esc50.gin --gin_param="RECORDS='esc50'" \\

@@ -1,4 +1,4 @@
-"""What is wrong with the data, in one line that says where; and the records that a run may leave out."""
+"""Faults of the data, each in one line that says where; and the records that a run may leave out."""
 
 import re
 import sys

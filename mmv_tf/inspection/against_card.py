@@ -1,4 +1,4 @@
-"""What dataset.json says of the files beside it, against the files."""
+"""The claims of dataset.json about the files beside it, against the files."""
 
 import collections
 import json

@@ -1,4 +1,4 @@
-"""What must hold for one record. Each finding is a phrase that follows the record's name."""
+"""The checks of one record. Each finding is a phrase that follows the record's name."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Writes one page about a folder of records: statistics of the whole set, and clips."""
+"""The page about a folder of records: statistics of the whole set, and clips."""
 
 import heapq
 import os

@@ -1,4 +1,4 @@
-"""What is in a set of records, counted shard by shard."""
+"""The content of a set of records, counted shard by shard."""
 
 import collections
 import dataclasses

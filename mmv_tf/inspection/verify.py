@@ -1,4 +1,4 @@
-"""Whether a folder of records is whole: every byte and every record, and then what dataset.json says of them."""
+"""The verification of a folder of records: every byte and every record, and then what dataset.json says of them."""
 
 import collections
 import concurrent.futures

@@ -1,4 +1,4 @@
-"""How sure a measured value is: over folds or seeds, over items, and between two results of the same items.
+"""Intervals of a measured value: over folds or seeds, over items, and between two results of the same items.
 
 Outcomes are a list of arrays, one a fold: [N] of N items, or [N, S] where S seeds were measured on them. Folds have
 items of their own. Seeds share them: they are drawn together, and are no further items.

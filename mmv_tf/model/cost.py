@@ -1,4 +1,4 @@
-"""What a network costs: multiply-adds, counted in its graph."""
+"""The cost of a network: multiply-adds, counted in its graph, and parameters."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""What a training step says of itself: {name: (sum, weight)}, which add up over replicas and steps to means.
+"""The logs of a training step: {name: (sum, weight)}, which add up over replicas and steps to means.
 
 total_loss                          the weighted sum of the pairs
 loss/<pair>                         mean over the samples that have both modalities

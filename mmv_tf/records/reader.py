@@ -1,4 +1,4 @@
-"""Reads records without TensorFlow: what `records.parse` does, for workers and tools that must start at once.
+"""A reader of records without TensorFlow: what `schema.parse` does, for workers and tools that must start at once.
 
 The wire form of a tf.train.SequenceExample is decoded here directly; tests compare with TensorFlow's own parser. The
 keys are those of `records.schema`. Content is bounded by the size of the message: a hostile one is an error, no more.

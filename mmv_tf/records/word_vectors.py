@@ -1,4 +1,4 @@
-"""Reads word vectors: word2vec (text and binary), GloVe (text) and .npy. Files are bounded and never executed."""
+"""Files of word vectors: word2vec (text and binary), GloVe (text) and .npy; bounded, and never executed."""
 
 import os
 import re

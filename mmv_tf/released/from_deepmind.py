@@ -1,4 +1,4 @@
-"""Imports the released MMV checkpoints (deepmind-research/mmv): mmv_s3d.pkl, mmv_tsm_resnet_x1.pkl, ..._x2.pkl.
+"""The import of the released MMV checkpoints (deepmind-research/mmv): mmv_s3d.pkl, mmv_tsm_resnet_x1.pkl, ..._x2.pkl.
 
     python -m mmv_tf.released.from_deepmind --checkpoint mmv_s3d.pkl --output DIR [--vocabulary FILE]
 

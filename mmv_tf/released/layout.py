@@ -1,4 +1,4 @@
-"""Which network a released checkpoint holds, told from the names and the shapes of its arrays alone."""
+"""The layout of a released checkpoint: which network it is, from the names and the shapes of its arrays alone."""
 
 import dataclasses
 import re

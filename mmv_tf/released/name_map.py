@@ -1,4 +1,4 @@
-"""Where each variable of ours stands in the tree of the released networks (deepmind-research/mmv, haiku).
+"""The place of each variable of ours in the tree of the released networks (deepmind-research/mmv, haiku).
 
 A name of theirs is a module name + '/' + a leaf: 'w', 'b', 'scale', 'offset', 'embeddings' among the parameters, and
 'average', 'hidden', 'counter' in the state. One small generator a network yields the entries; nothing is derived from

@@ -1,4 +1,4 @@
-"""Embeds a set of records with a model: one clip a record, the middle one, without augmentation."""
+"""Embeddings of a set of records by a model: one clip a record, the middle one, without augmentation."""
 
 import dataclasses
 

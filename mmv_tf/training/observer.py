@@ -1,4 +1,4 @@
-"""What a run shows of itself: scalars, example clips, configuration, probes, early warnings."""
+"""The face of a run: scalars, example clips, configuration, probes, early warnings."""
 
 import math
 import sys

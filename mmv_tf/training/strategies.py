@@ -1,4 +1,4 @@
-"""Where a run computes: one device, the GPUs of a machine, several machines, or a TPU.
+"""The place where a run computes: one device, the GPUs of a machine, several machines, or a TPU.
 
 What several processes must know of each other is here too: who writes the files, and what each of them holds.
 """
