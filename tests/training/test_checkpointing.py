@@ -172,7 +172,7 @@ checkpoints()
 
 
 def test_a_failing_write_is_one_clear_line_and_the_checkpoint_before_stays(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}
     result = subprocess.run(
         [sys.executable, "-c", _LIMITED, str(tmp_path)], env=environment, capture_output=True, text=True
     )

@@ -51,7 +51,7 @@ def test_outside_the_main_thread_handlers_stay_as_they_are():
 # One call of C that gives Python no chance to run a handler, as a loop of steps inside TensorFlow does.
 _BUSY = """
 import hashlib
-from mmv_tf.preemption import Preemption
+from mmv_tf.training.preemption import Preemption
 with Preemption(strategy=None):
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
