@@ -97,7 +97,7 @@ def from_records(pattern: str | Sequence[str], most: int, per_record: int, seed:
       ValueError: no records, no frames in them, or a bad one; names it.
     """
     found = shards.find(pattern)
-    stream = record_stream(found, seed, readers=4, window=64).take(found.num_records)
+    stream = record_stream(found, seed, readers=4).take(found.num_records)
     images = []
     try:
         for serialized, _ in stream:

@@ -12,7 +12,8 @@ class ClipMaker:
     """Makes examples, all of one shape; what a record lacks is zeros under a False mask.
 
     An example: video [T, H, W, 3] uint8, audio [S] float32 (the waveform), text [K] string, those of them that are in
-    `modalities`; video_mask, audio_mask bool; label int32, -1 for none; key string.
+    `modalities`; video_mask, audio_mask bool; label int32, -1 for none; key string. Sound that is digital silence all
+    through the clip is missing: it is what stands where a source has no sound.
 
     Args:
       modalities: of 'video', 'audio', 'text'.
@@ -73,8 +74,8 @@ class ClipMaker:
                 lambda: tf.zeros(self._video.shape, tf.uint8),
             )
         if "audio" in self._modalities:
-            example["audio_mask"] = tf.size(record["audio"]) > 0
             example["audio"] = self._sound(record, begin, tf.cast(frames, tf.float32) / frame_rate)
+            example["audio_mask"] = tf.reduce_any(example["audio"] != 0)
         if "text" in self._modalities:
             example["text"] = self._narrations(record, record["start"] + begin)
         return example

@@ -1,20 +1,19 @@
-"""The examples of a training run, one by one from a step on: a mixture of sources, and what to do about faults.
+"""The examples of a training run, one by one from a clip on: a mixture of sources, and what to do about faults.
 
 Everything is a function of (seed, position), so what was read can be read again: that is how a fault is traced to its
 record, at no cost to a run without faults.
 """
 
 import dataclasses
+import functools
 import os
-from collections.abc import Callable
 
 import tensorflow as tf
 
-from mmv_tf.inputs import faults, shards
+from mmv_tf.inputs import faults, offsets, shards
 from mmv_tf.inputs import stream as streams
 from mmv_tf.inputs.clip import ClipMaker
-from mmv_tf.inputs.mixture import Source, split_batch, spread
-from mmv_tf.inputs.shards import place, read_places, read_shard, read_what_can_be_read
+from mmv_tf.inputs.mixture import Shares, Source
 from mmv_tf.records import schema as records
 
 
@@ -25,12 +24,13 @@ class TrainingExamples:
     Attributes:
       sources, names: the sources, and what to call them.
       clips: makes an example of a record.
-      batch: examples of this host in a step; each step holds every source in proportion to its weight.
+      batch: examples of this host in a step.
       seed: of order and augmentation.
-      start_step: the step of the first example.
+      start: position, counted in clips over all hosts, of the first example of the first host.
       host, hosts: which host this is, of how many.
       readers, window, window_bytes: see InputPipeline.
       bad_records: takes note of the records that are left out; None if a bad record shall be an error.
+      known: what this process knows of shards, see `offsets.index_of`.
     """
 
     sources: tuple[Source, ...]
@@ -38,44 +38,56 @@ class TrainingExamples:
     clips: ClipMaker
     batch: int
     seed: int
-    start_step: int
+    start: int
     host: int
     hosts: int
     readers: int
     window: int
     window_bytes: float
     bad_records: faults.BadRecords | None
+    known: dict
 
-    def records(self, read: Callable[..., tf.data.Dataset] = read_shard) -> tf.data.Dataset:
-        """(serialized, number of the source int32, seed [2] int64), in order, endless; `read`: see `record_stream`.
+    @functools.cached_property
+    def found(self) -> tuple[shards.Shards, ...]:
+        """The shards of each source.
 
         Raises:
-          ValueError: no sources, no files, or a source that gets no place in the batch.
+          ValueError: no sources, or no files.
         """
         if not self.sources:
             raise ValueError("InputPipeline.sources is empty: bind at least one Source, with a pattern of records")
-        counts = split_batch(self.batch, [source.weight for source in self.sources])
-        datasets = []
-        for index, (source, count) in enumerate(zip(self.sources, counts, strict=True)):
-            if not count:
-                raise ValueError(
-                    f"the source {self.names[index]!r} gets no place in a batch of {self.batch}: raise Source.weight"
-                )
-            found = shards.find(source.pattern)
-            readers = streams.num_readers(found, self.readers, self.hosts)
-            window = streams.shuffle_window(found, readers, self.window, self.window_bytes)
-            start = self.start_step * count * self.hosts
-            stream = streams.record_stream(
-                found, self.seed + index, start, self.readers, window, self.host, self.hosts, read
-            )
-            number, base = tf.constant(index, tf.int32), tf.constant((self.seed << 16) + index, tf.int64)
-            datasets.append(
-                stream.map(lambda record, position, n=number, base=base: (record, n, tf.stack([base, position])))
-            )
-        if len(datasets) == 1:
-            return datasets[0]
-        choice = tf.data.Dataset.from_tensor_slices(tf.constant(spread(counts), tf.int64)).repeat()
-        return tf.data.Dataset.choose_from_datasets(datasets, choice)
+        return tuple(shards.find(source.pattern) for source in self.sources)
+
+    @functools.cached_property
+    def index(self) -> offsets.Index:
+        """Where the records of all sources lie. Raises tf.errors.OpError: a file cannot be read."""
+        return offsets.index_of(self.found, self.known)
+
+    @functools.cached_property
+    def order(self) -> streams.Order:
+        """Which record of `index` stands at a position of the stream of all hosts."""
+        window = self.window and streams.largest_window(self.window, self.window_bytes, self.index)
+        return streams.Order(
+            sizes=tuple(one.num_records for one in self.found),
+            shares=Shares([source.weight for source in self.sources]),
+            seeds=tuple(self.seed + number for number in range(len(self.sources))),
+            windows=(window,) * len(self.found),
+        )
+
+    def records(self, go_on: bool = False) -> tf.data.Dataset:
+        """(serialized, source int32, seed [2] int64, record int64: its number in `index`), in order, endless.
+
+        Args:
+          go_on: see `stream.read`.
+        """
+        return self._read(streams.positions(self.start, self.host, self.hosts, self.batch), go_on)
+
+    def _read(self, positions, go_on):
+        def seeded(content, source, place, record):
+            seed = tf.stack([tf.constant(self.seed << 16, tf.int64) + source, place])
+            return content, tf.cast(source, tf.int32), seed, record
+
+        return streams.read(self.order, self.index, positions, self.readers, go_on).map(seeded)
 
     def examples(self) -> tf.data.Dataset:
         """What `ClipMaker.training` makes of the records; of one that is left out, an example that lacks everything.
@@ -85,22 +97,23 @@ class TrainingExamples:
         """
         if self.bad_records is None:
             return self._examples_of(self.records())
-        elements = tf.data.Dataset.zip(self.records(read_what_can_be_read), self.records(read_places))
         # An iterator of its own for each record: errors are ignored inside it, and order and number stay.
-        tried = elements.interleave(
+        tried = self.records(go_on=True).interleave(
             self._try, cycle_length=os.cpu_count(), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
         return tried.map(self._report)  # one at a time, for it runs Python
 
     def _examples_of(self, elements):
-        return elements.map(self.clips.training, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        def make(content, source, seed, record):
+            return self.clips.training(content, source, seed)
 
-    def _try(self, element, place):
-        serialized, source, seed = element
+        return elements.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def _try(self, serialized, source, seed, record):
         contents = tf.data.Dataset.from_tensor_slices(tf.stack([serialized, ""])).enumerate()
 
         def make(number, content):
-            return number == 0, self.clips.training(content, source, seed), (serialized, source, seed, place[0])
+            return number == 0, self.clips.training(content, source, seed), (serialized, source, seed, record)
 
         return contents.map(make).ignore_errors().take(1)
 
@@ -109,9 +122,9 @@ class TrainingExamples:
         with tf.control_dependencies([noted]):
             return tf.nest.map_structure(tf.identity, example)
 
-    def _note(self, serialized, source, seed, where):
+    def _note(self, serialized, source, seed, record):
         why = self._what_is_wrong(serialized, source, seed) or "no clip can be made of it"
-        self.bad_records.add(place(where.numpy()), self.names[int(source)], _key(serialized), why)
+        self.bad_records.add(self.index.place(int(record)), self.names[int(source)], _key(serialized), why)
         return True
 
     def find_fault(self, count: int) -> tuple[int, str] | None:
@@ -121,7 +134,7 @@ class TrainingExamples:
         """
         done = 0
         try:
-            for _ in self._examples_of(self.records(read_what_can_be_read)).take(count):
+            for _ in self._examples_of(self.records(go_on=True)).take(count):
                 done += 1
         except tf.errors.OpError as error:
             line = faults.explain_data_error(error) or self._line_about(done)
@@ -130,16 +143,17 @@ class TrainingExamples:
 
     def _line_about(self, number):
         """A line about an example, or None if its record is not at fault."""
-        near = dataclasses.replace(self, start_step=self.start_step + number // self.batch)
-        elements = tf.data.Dataset.zip(near.records(read_what_can_be_read), near.records(read_places))
+        step, inside = divmod(number, self.batch)
+        position = self.start + (step * self.hosts + self.host) * self.batch + inside
         try:
-            (serialized, source, seed), (where, _, _) = next(iter(elements.skip(number % self.batch)))
+            (element,) = self._read(tf.data.Dataset.from_tensors(tf.constant([position], tf.int64)), go_on=True)
         except tf.errors.OpError:  # no record is at fault, but its shard, such as one that is gone
             return None
+        serialized, source, seed, record = element
         why = self._what_is_wrong(serialized, source, seed)
         if why is None:
             return None
-        return faults.describe(place(where.numpy()), self.names[int(source)], _key(serialized), why)
+        return faults.describe(self.index.place(int(record)), self.names[int(source)], _key(serialized), why)
 
     def _what_is_wrong(self, serialized, source, seed):
         """Why no example can be made of a record, in TensorFlow's words; None if it can."""

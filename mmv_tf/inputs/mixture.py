@@ -1,10 +1,13 @@
 """Sets of records, and how they share a batch."""
 
+import fractions
+import math
 import os
 import re
 from collections.abc import Sequence
 
 import gin
+import tensorflow as tf
 
 
 @gin.configurable
@@ -74,17 +77,45 @@ def distinct_names(sources: Sequence[Source]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def split_batch(batch_size: int, weights: Sequence[float]) -> list[int]:
-    """Shares of a batch in proportion to weights, by largest remainder: they add up to batch_size."""
-    exact = [batch_size * weight / sum(weights) for weight in weights]
-    shares = [int(share) for share in exact]
-    by_remainder = sorted(range(len(weights)), key=lambda i: (shares[i] - exact[i], i))
-    for i in by_remainder[: batch_size - sum(shares)]:
-        shares[i] += 1
-    return shares
+class Shares:
+    """How the positions of an endless stream are shared by sources: exactly over the run, evenly at all times.
+
+    The first source takes its share of the positions, as evenly spread as can be; the second its share of the rest, and
+    so on. Which source has a position, and how many positions it had before, is arithmetic on the position alone. Of
+    any stretch of positions each source has its share, to within two clips or so.
+
+    Args:
+      weights: positive numbers. Decimal fractions count as they are written: .95 and .05 are 19 and 1.
+    """
+
+    _MOST = 2**31  # the sum of the parts: products of two such numbers are still int64
+
+    def __init__(self, weights: Sequence[float]):
+        exact = [fractions.Fraction(str(float(weight))) for weight in weights]
+        total = sum(exact)
+        whole = math.lcm(*((weight / total).denominator for weight in exact))
+        if whole > self._MOST // 2:  # such as those of pi; then to nine digits
+            whole = self._MOST // 2
+        self.parts = tuple(max(1, round(weight / total * whole)) for weight in exact)
+
+    def at(self, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Positions [n] to (source, how many positions the source had before), all int64 [n]."""
+        source = tf.fill(tf.shape(position), tf.constant(len(self.parts) - 1, tf.int64))
+        place, left, is_open = position, sum(self.parts), tf.ones_like(position, tf.bool)
+        for number, part in enumerate(self.parts[:-1]):
+            before, after = (_rounded_share(place + more, part, left) for more in (0, 1))
+            is_mine = is_open & (after > before)
+            source = tf.where(is_mine, tf.constant(number, tf.int64), source)
+            is_open &= ~is_mine
+            # From here on, a position is counted among those that are left to the sources after this one.
+            place, left = tf.where(is_mine, before, tf.where(is_open, place - before, place)), left - part
+        return source, place
+
+    def of(self, count: float) -> list[float]:
+        """The mean shares of `count` positions."""
+        return [count * part / sum(self.parts) for part in self.parts]
 
 
-def spread(counts: Sequence[int]) -> list[int]:
-    """Each i counts[i] times, as evenly spread as can be, so that the parts of a batch (replicas) are mixed alike."""
-    places = [((j + 0.5) / count, i) for i, count in enumerate(counts) for j in range(count)]
-    return [i for _, i in sorted(places)]
+def _rounded_share(count, part, whole):
+    """count * part / whole to the nearest integer, without products beyond int64."""
+    return count // whole * part + (count % whole * part + whole // 2) // whole

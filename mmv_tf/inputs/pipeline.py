@@ -1,4 +1,4 @@
-"""Files of records to batches: a dict of tensors (docs/design.md section 5), resumable by step number.
+"""Files of records to batches: a dict of tensors (docs/design.md section 5), resumable by clip number.
 
     read and mix (examples) -> one clip of each record (clip) -> batches, as networks take them (here)
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import gin
 import tensorflow as tf
 
-from mmv_tf.inputs import shards
+from mmv_tf.inputs import notes, shards
 from mmv_tf.inputs.audio import LogMel
 from mmv_tf.inputs.clip import ClipMaker
 from mmv_tf.inputs.examples import TrainingExamples
@@ -32,14 +32,16 @@ class InputPipeline:
     """Records to batches. Making one touches no file of records.
 
     Args:
-      sources: what to train on; each batch holds every source in proportion to its weight. `source_names` has a name
-        for each, all different.
+      sources: what to train on; each has its share of the clips, by weight: exactly over the run, and in a batch to
+        within two clips or so. `source_names` has a name for each, all different.
       modalities: of 'video', 'audio', 'text': which of them a batch holds.
       video, audio, text: a VideoInput, LogMel and Tokenizer; made with their gin settings if None.
       max_candidates: K, how many narrations a clip has: those nearest in time.
-      readers: shards that are read side by side, over all hosts.
-      shuffle_window: records that a reader permutes among themselves, at most ...
-      shuffle_bytes: ... so many that all readers together hold about this much.
+      readers: records that are read side by side, on each host.
+      shuffle_window: 0: each epoch is a permutation of all records of a source. Else about so many records are permuted
+        among themselves, runs of neighbours from all over the source: for file systems that read ahead, since what
+        is read at one time then lies in few places. Clips then come together again more often ...
+      shuffle_bytes: ... and it is at most as many as take up so many bytes (None: no bound). No memory is needed.
       max_bad_records: records that training may leave out, on each host, because they cannot be read or decoded. Each
         is logged, and in its place comes an example that lacks everything, so that all others stay where they are.
         One more stops the run; so does the first with 0. Evaluation leaves out none.
@@ -57,8 +59,8 @@ class InputPipeline:
         text: Tokenizer | None = None,
         max_candidates: int = 5,
         readers: int = 16,
-        shuffle_window: int = 256,
-        shuffle_bytes: float = 2**30,
+        shuffle_window: int = 0,
+        shuffle_bytes: float | None = None,
         max_bad_records: int = 0,
     ):
         for modality in modalities:
@@ -75,6 +77,7 @@ class InputPipeline:
         self.max_candidates, self.readers = max_candidates, readers
         self.shuffle_window, self.shuffle_bytes = shuffle_window, shuffle_bytes
         self.max_bad_records, self._bad_records = max_bad_records, BadRecords(max_bad_records)
+        self._known_shards: dict = {}
         self.clips = ClipMaker(self.modalities, self.video, self.audio, max_candidates)
 
     @property
@@ -89,25 +92,28 @@ class InputPipeline:
         seed: int = 0,
         start_step: int = 0,
         input_context: tf.distribute.InputContext | None = None,
+        start_clip: int | None = None,
     ) -> tf.data.Dataset:
         """Endless batches for training, as `strategy.distribute_datasets_from_function` wants them.
 
         The global batch of a step holds the same clips, augmented in the same way, whatever the number of hosts and
-        replicas, and whether the run was resumed (several hosts: if each source's part of the batch is a multiple of
-        their number; else the parts are rounded host by host).
+        replicas, and whether the run was resumed; so does each replica's part of it.
 
         Args:
           global_batch_size: clips a step, over all replicas.
           seed: of order and augmentation.
-          start_step: the step that the first batch is for.
+          start_step: the step that the first batch is for, if all before it were as large as this.
           input_context: which host this is; None is the only one, with one replica.
+          start_clip: how many clips of the stream, over all hosts, were used before; start_step * global_batch_size
+            if None.
         Returns:
           dataset of batches (without 'key') of global_batch_size / number of replicas.
         Raises:
           ValueError: no sources, no files, or a batch size that replicas or hosts cannot share.
         """
         replicas = input_context.num_replicas_in_sync if input_context else 1
-        examples = self._training_examples(global_batch_size, seed, start_step, input_context).examples()
+        start = start_step * global_batch_size if start_clip is None else start_clip
+        examples = self._training_examples(global_batch_size, seed, start, input_context).examples()
         return self._batches(examples, global_batch_size // replicas, training=True)
 
     @tf.autograph.experimental.do_not_convert
@@ -118,15 +124,18 @@ class InputPipeline:
         start_step: int,
         num_steps: int,
         input_context: tf.distribute.InputContext | None = None,
+        start_clip: int | None = None,
     ) -> str | None:
         """Looks for the first bad record of this host in the batches of some steps, and a few that are made ahead.
 
-        For errors that do not say which record they are about, such as those of decoding a JPEG.
+        For errors that do not say which record they are about, such as those of decoding a JPEG. Arguments as in
+        `training_dataset`; start_step also says how the steps are counted in the line.
 
         Returns:
           one line that names step, shard, record, key and reason; None if there is no bad record.
         """
-        examples = self._training_examples(global_batch_size, seed, start_step, input_context)
+        start = start_step * global_batch_size if start_clip is None else start_clip
+        examples = self._training_examples(global_batch_size, seed, start, input_context)
         found = examples.find_fault((num_steps + _BATCHES_AHEAD) * examples.batch)
         if not found:
             return None
@@ -137,11 +146,16 @@ class InputPipeline:
         )
 
     @tf.autograph.experimental.do_not_convert
-    def keys_of_step(self, global_batch_size: int, seed: int, step: int) -> list[tuple[str, str, bool]]:
-        """(name of the source, key, whether some input is NaN or Inf) of each clip in the batch after `step`."""
-        examples = self._training_examples(global_batch_size, seed, step).examples().take(global_batch_size)
-        clips = []
-        for batch in examples.batch(8).map(self._finish_batch):
+    def keys_of_step(
+        self, global_batch_size: int, seed: int, step: int, start_clip: int | None = None
+    ) -> list[tuple[str, str, bool]]:
+        """(name of the source, key, whether some input is NaN or Inf) of each clip in the batch after `step`.
+
+        That batch begins at `start_clip`, or after `step` batches of this size if it is None.
+        """
+        start = step * global_batch_size if start_clip is None else start_clip
+        examples, clips = self._training_examples(global_batch_size, seed, start).examples(), []
+        for batch in examples.take(global_batch_size).batch(8).map(self._finish_batch):
             bad = tf.zeros_like(batch["source"], tf.bool)
             for value in (value for value in batch.values() if value.dtype.is_floating):
                 bad |= tf.reduce_any(~tf.math.is_finite(value), axis=range(1, value.shape.rank))
@@ -154,7 +168,15 @@ class InputPipeline:
         """The records that this process has left out: see `mmv_tf.inputs.faults.BadRecords.as_list`."""
         return self._bad_records.as_list()
 
-    def _training_examples(self, global_batch_size, seed=0, start_step=0, input_context=None):
+    def training_notes(self, global_batch_size: int) -> list[str]:
+        """What a run with such batches should say of its data at the start: see `mmv_tf.inputs.notes`.
+
+        Raises:
+          ValueError: no sources, or no files.
+        """
+        return notes.lines(self._training_examples(global_batch_size))
+
+    def _training_examples(self, global_batch_size, seed=0, start=0, input_context=None):
         context = input_context or tf.distribute.InputContext()
         hosts, replicas = context.num_input_pipelines, context.num_replicas_in_sync
         if global_batch_size % replicas or global_batch_size % hosts:
@@ -167,13 +189,14 @@ class InputPipeline:
             clips=self.clips,
             batch=global_batch_size // hosts,
             seed=seed,
-            start_step=start_step,
+            start=start,
             host=context.input_pipeline_id,
             hosts=hosts,
             readers=self.readers,
             window=self.shuffle_window,
             window_bytes=self.shuffle_bytes,
             bad_records=self._bad_records if self.max_bad_records else None,
+            known=self._known_shards,
         )
 
     @tf.autograph.experimental.do_not_convert  # nothing needs it, and it takes most of the time to build

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from mmv_tf.inputs.faults import FAULT_MARK, Place
+from mmv_tf.inputs.faults import FAULT_MARK
 from mmv_tf.records import card as dataset_card
 from mmv_tf.records.tfrecord import FOOTER, HEADER, checksum, content_length, count_records
 
@@ -61,13 +61,6 @@ def _known_counts(pattern):
         return {}
     card = dataset_card.load(folder, read_text=lambda path: tf.io.gfile.GFile(path).read())
     return {os.path.join(folder, shard): n for shard, n in card.shards.items() if fnmatch.fnmatch(shard, name)}
-
-
-def mean_record_bytes(shards: Shards) -> float:
-    """Mean size of a record in bytes, from the sizes of at most eight shards."""
-    step = -(-len(shards.files) // 8)
-    files, counts = shards.files[::step], shards.counts[::step]
-    return sum(tf.io.gfile.stat(file).length for file in files) / sum(counts)
 
 
 def read_shard(file: tf.Tensor, count: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.data.Dataset:
@@ -144,13 +137,32 @@ def _payloads(path: bytes, count: int, begin: int, end: int) -> Iterator[bytes]:
             raise ValueError(f"{FAULT_MARK}shard {path}: holds more than the {count} records that dataset.json says")
 
 
-def read_places(file: tf.Tensor, count: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.data.Dataset:
-    """Where the records lie, without opening the shard: scalar strings for `place`."""
-    tail = tf.strings.join(["\t", tf.strings.as_string(count), "\t", file])
-    return tf.data.Dataset.range(begin, end).map(lambda number: tf.strings.as_string(number) + tail)
+def read_at(file: tf.Tensor, offset: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The record that begins at a byte of a shard: (whether it is whole, its content or '').
+
+    Nothing before it is read, and of the file not more than the record.
+
+    Args:
+      file: scalar string.
+      offset: scalar int64; -1, where no record begins, gives (False, '').
+    Raises:
+      tf.errors.OpError: the file cannot be opened.
+    """
+    stored = tf.raw_ops.TFRecordDatasetV2(
+        filenames=[file], compression_type="", buffer_size=tf.constant(0, tf.int64), byte_offsets=[offset]
+    )
+    stored = tf.data.experimental.from_variant(stored, tf.TensorSpec([], tf.string))
+    stored = stored.take(tf.cast(offset >= 0, tf.int64))
+    # The yes is used up by the first try, so that an error is not tried again under ignore_errors.
+    whole = tf.data.Dataset.zip(tf.data.Dataset.from_tensors(True), stored).ignore_errors()
+    found = whole.concatenate(tf.data.Dataset.from_tensors((False, ""))).take(1)
+    is_whole, content = found.get_single_element()
+    # A file that is gone is no damaged record. Its error was ignored, and is raised here.
+    opened = tf.cond(is_whole, lambda: "", lambda: _first_byte(file))
+    with tf.control_dependencies([opened]):
+        return is_whole, tf.identity(content)
 
 
-def place(text: bytes) -> Place:
-    """The Place that an element of `read_places` means."""
-    number, count, shard = text.decode().split("\t", 2)
-    return Place(shard, int(number), int(count))
+def _first_byte(file):
+    first = tf.data.FixedLengthRecordDataset([file], 1, buffer_size=64).concatenate(tf.data.Dataset.from_tensors(""))
+    return first.take(1).get_single_element()

@@ -1,126 +1,173 @@
-"""An endless stream of records whose order is a pure function of (seed, position): it resumes from a number.
+"""An endless stream of records whose order is a pure function of (seed, position): it resumes from any number.
 
-Every epoch puts the shards into a new order and cuts that sequence of records into R equal ranges, one a reader.
-Record p of an epoch comes from reader p % R, so readers run side by side, and each record comes exactly once an epoch.
-A reader permutes its records within windows of W. All of this is arithmetic over the numbers of records in the
-shards, so a stream can start at any position: what is read in vain is at most one shard and one window a reader.
-
-Position n of the stream belongs to slot n % R. Of H hosts, host h reads the slots that are h modulo H, so that every
-number of hosts sees the same records at the same positions.
+Every epoch is a permutation of all records of a source. It is computed where it is needed (`inputs.permutation`), and
+an index says where each record lies (`inputs.offsets`), so that record n is read without those before it. Position n is
+the same record for any number of hosts.
 """
 
-import math
-from collections.abc import Callable
+import dataclasses
 
 import tensorflow as tf
 
-from mmv_tf.inputs.shards import Shards, mean_record_bytes, read_shard
+from mmv_tf.inputs import offsets, permutation, shards
+from mmv_tf.inputs.faults import FAULT_MARK
+from mmv_tf.inputs.mixture import Shares
+from mmv_tf.inputs.shards import Shards
+
+_BLOCK = 256  # positions that are looked up together
+_ORDER, _PAGES, _WITHIN = 1, 2, 3  # keep keys of one seed apart
 
 
-def num_readers(shards: Shards, readers: int, num_hosts: int = 1) -> int:
-    """How many readers share the records: `readers`, or as many as there are shards if that is fewer.
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """Which record stands at a position of a mixture of sources.
 
-    Raises:
-      ValueError: the hosts cannot share them evenly; says how many shards would do.
+    Attributes:
+      sizes: records of each source.
+      shares: how the positions are shared by the sources.
+      seeds: of the order of each source.
+      windows: 0 if all records of a source are permuted among themselves; else about so many, for file systems that
+        read ahead: runs of neighbours (`page` of them) from all over the source are permuted together.
     """
-    count = min(readers, len(shards.files))
-    # A power of two, since hosts come in powers of two; the same for any number of hosts, for the order hangs on it.
-    count = 2 ** int(math.log2(count))
-    if count % num_hosts:
-        raise ValueError(
-            f"{num_hosts} hosts cannot share {count} readers of the {len(shards.files)} shards {shards.files[0]} ...: "
-            f"write at least {num_hosts} shards, and set InputPipeline.readers to a multiple of the number of hosts"
+
+    sizes: tuple[int, ...]
+    shares: Shares
+    seeds: tuple[int, ...]
+    windows: tuple[int, ...]
+
+    def at(self, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Positions to (source, position in the source, record), all int64 [n].
+
+        Records are counted through all sources: those of the second come after all of the first.
+        """
+        source, place = self.shares.at(position)
+        size = tf.gather(tf.constant(self.sizes, tf.int64), source)
+        key = permutation.key(tf.gather(tf.constant(self.seeds, tf.int64), source), _ORDER, place // size)
+        if any(self._is_window(number) for number in range(len(self.sizes))):
+            record = self._in_windows(source, place % size, size, key)
+        else:
+            record = permutation.permute(place % size, size, key)
+        first = tf.cumsum(tf.constant(self.sizes, tf.int64), exclusive=True)
+        return source, place, tf.gather(first, source) + record
+
+    def _is_window(self, source):
+        return 0 < self.windows[source] < self.sizes[source]
+
+    def _in_windows(self, source, place, size, key):
+        """Pages in a random order; of those, some after another are a window; the records of a window are permuted."""
+        by_source = [self._is_window(number) for number in range(len(self.sizes))]
+        page = [page_of(window) if by else 1 for window, by in zip(self.windows, by_source, strict=True)]
+        number = [
+            -(-window // rows) if by else records
+            for window, rows, by, records in zip(self.windows, page, by_source, self.sizes, strict=True)
+        ]
+        page, number = (tf.gather(tf.constant(values, tf.int64), source) for values in (page, number))
+        pages = (size + page - 1) // page
+
+        def look_up(place):
+            window, inside = place // (page * number), place % (page * number)
+            rest = pages * page - window * page * number
+            inside = permutation.permute(inside, tf.minimum(page * number, rest), permutation.key(key, _WITHIN, window))
+            which = permutation.permute(window * number + inside // page, pages, permutation.key(key, _PAGES))
+            return which * page + inside % page
+
+        # The last page may not be full: who lands behind its end goes on from there.
+        (record,) = tf.while_loop(
+            lambda record: tf.reduce_any(record >= size),
+            lambda record: (tf.where(record < size, record, look_up(record)),),
+            (look_up(place),),
         )
-    return count
+        return record
 
 
-def shuffle_window(shards: Shards, readers: int, largest: int = 256, memory_bytes: float = 2**30) -> int:
-    """Records in a reader's window, so that the windows of all readers (two each) stay within `memory_bytes`."""
-    return max(1, min(largest, int(memory_bytes / (2 * readers * mean_record_bytes(shards)))))
+def page_of(window: int) -> int:
+    """Neighbours that are read in one window."""
+    return max(1, round(window**0.5))
+
+
+def largest_window(window: int, most_bytes: float | None, index: offsets.Index) -> int:
+    """`window`, or as many records as take up `most_bytes` if that is fewer; never 0."""
+    return window if most_bytes is None else max(1, min(window, int(most_bytes * len(index.offsets) / index.bytes)))
+
+
+def positions(start: int, host: int, hosts: int, share: int) -> tf.data.Dataset:
+    """The positions of one host, int64 [n] some at a time: of each batch of hosts * share from `start` on its part."""
+
+    def block(first):
+        number = first + tf.range(_BLOCK, dtype=tf.int64)
+        return start + number // share * (hosts * share) + host * share + number % share
+
+    return tf.data.Dataset.counter(0, _BLOCK, dtype=tf.int64).map(block)
+
+
+def read(
+    order: Order, index: offsets.Index, where: tf.data.Dataset, at_once: int, go_on: bool = False
+) -> tf.data.Dataset:
+    """The records at positions.
+
+    Args:
+      order: of the records in `index`.
+      where: dataset of int64 [n], as from `positions`.
+      at_once: records that are read side by side.
+      go_on: in place of a damaged record give FAULT_MARK and the reason, which is no record, so that what parses it
+        fails as it does on other bad records.
+    Returns:
+      dataset of (content scalar string, source, position in the source, record; these scalar int64), deterministic.
+    Raises:
+      tf.errors.InvalidArgumentError: (while iterating) a shard is longer than it should be; without `go_on`, a record
+        is damaged, or the index knows that a shard cannot be read to the end. Names shard and record.
+    """
+    fault = [*index.longer, *([] if go_on else index.problems)][:1]
+    counts = index.starts[1:] - index.starts[:-1]
+    files, starts, lengths, lost, known = map(
+        tf.constant, (index.files, index.starts[:-1], counts, index.lost, index.offsets)
+    )
+
+    def content(source, place, record):
+        shard = tf.searchsorted(starts, record[None], side="right")[0] - 1
+        file = tf.gather(files, shard)
+        is_whole, stored = shards.read_at(file, tf.gather(known, record))
+
+        def damaged():
+            why = tf.gather(lost, shard)
+            return FAULT_MARK + tf.where(why != "", why, "its checksum does not fit its content")
+
+        def refused():
+            number = tf.strings.as_string(record - tf.gather(starts, shard))
+            name = tf.strings.join(["shard ", file, ": record ", number])
+            name = tf.strings.join([name, " of ", tf.strings.as_string(tf.gather(lengths, shard))])
+            return _refuse(offsets.cannot_be_read(name), stored)
+
+        return tf.cond(is_whole, lambda: stored, damaged if go_on else refused), source, place, record
+
+    if fault:
+        where = where.map(lambda position: _refuse(fault[0], position))
+    return where.map(order.at).unbatch().map(content, num_parallel_calls=at_once, deterministic=True)
+
+
+def _refuse(line, value):
+    with tf.control_dependencies([tf.debugging.Assert(False, [FAULT_MARK + line])]):
+        return tf.identity(value)
 
 
 def record_stream(
-    shards: Shards,
-    seed: int,
-    start: int = 0,
-    readers: int = 16,
-    window: int = 256,
-    host: int = 0,
-    num_hosts: int = 1,
-    read: Callable[..., tf.data.Dataset] = read_shard,
+    found: Shards, seed: int, start: int = 0, readers: int = 16, window: int = 0, host: int = 0, num_hosts: int = 1
 ) -> tf.data.Dataset:
     """The records at positions start, start + 1, ...; of them those with position % num_hosts == host.
 
     Args:
-      shards: from `mmv_tf.inputs.shards.find`.
+      found: from `mmv_tf.inputs.shards.find`.
       seed: of the order.
       start: position of the first record over all hosts.
-      readers: greatest number of shards that are read side by side, over all hosts.
-      window: records that a reader holds and permutes.
+      readers: records that are read side by side.
+      window: see `Order`.
       host, num_hosts: which part this host reads.
-      read: one of the three readers of `inputs.shards`, which gives records [begin, end) of a shard.
     Returns:
       dataset of (serialized scalar string, position scalar int64), endless and deterministic.
     Raises:
-      ValueError: see `num_readers`.
-      tf.errors.InvalidArgumentError: (while iterating) a shard has not as many readable records as it should have;
-        names shard and record. See `mmv_tf.inputs.faults`.
+      tf.errors.OpError: see `offsets.index_of` and, while iterating, `read`.
     """
-    readers = num_readers(shards, readers, num_hosts)
-    firsts = [n for n in range(start, start + readers) if n % num_hosts == host]
-    reader = _Reader(shards, seed, readers, window, read)
-    records = tf.data.Dataset.from_tensor_slices(tf.constant(firsts, tf.int64)).interleave(
-        reader.slot, cycle_length=len(firsts), block_length=1, num_parallel_calls=len(firsts), deterministic=True
-    )
-    return tf.data.Dataset.zip(records, tf.data.Dataset.counter(firsts[0], num_hosts, dtype=tf.int64))
-
-
-class _Reader:
-    def __init__(self, shards, seed, readers, window, read):
-        self._files = tf.constant(shards.files)
-        self._counts = tf.constant(shards.counts, tf.int64)
-        self._total, self._readers, self._window, self._read = shards.num_records, readers, window, read
-        self._seed = tf.constant([seed, 0x5EED], tf.int64)  # the second number keeps these apart from augmentation
-
-    def slot(self, first):
-        """All records at positions first, first + R, first + 2R, ..."""
-        first_epoch, place = first // self._total, first % self._total
-
-        def one_epoch(epoch):
-            reader = (first - epoch * self._total) % self._readers
-            return self._range(epoch, reader, tf.where(epoch == first_epoch, place // self._readers, 0))
-
-        return tf.data.Dataset.counter(first_epoch, dtype=tf.int64).flat_map(one_epoch)
-
-    def _range(self, epoch, reader, skip):
-        """The records of one reader in one epoch, in their final order, from the skip-th."""
-        size, longer = self._total // self._readers, self._total % self._readers
-        begin = reader * size + tf.minimum(reader, longer)
-        end = begin + size + tf.cast(reader < longer, tf.int64)
-        first_window = skip // self._window
-        records = self._in_file_order(epoch, begin + first_window * self._window, end)
-        if self._window == 1:
-            return records
-
-        def permute(number, records):
-            seed = _fold(self._seed, epoch, reader, first_window + number)
-            return tf.gather(records, tf.random.experimental.stateless_shuffle(tf.range(tf.size(records)), seed))
-
-        records = records.batch(self._window).enumerate().map(permute).unbatch()
-        return records.skip(skip % self._window)
-
-    def _in_file_order(self, epoch, begin, end):
-        """Records [begin, end) of the sequence of this epoch's shards."""
-        order = tf.random.experimental.stateless_shuffle(tf.range(tf.size(self._files)), _fold(self._seed, epoch))
-        files, counts = tf.gather(self._files, order), tf.gather(self._counts, order)
-        ends = tf.cumsum(counts)
-        starts = ends - counts
-        inside = (starts < end) & (ends > begin)
-        parts = (files, counts, tf.maximum(begin - starts, 0), tf.minimum(end, ends) - starts)
-        return tf.data.Dataset.from_tensor_slices(tuple(part[inside] for part in parts)).flat_map(self._read)
-
-
-def _fold(seed, *numbers):
-    for number in numbers:
-        seed = tf.random.experimental.stateless_fold_in(seed, number)
-    return seed
+    order = Order((found.num_records,), Shares([1]), (seed,), (window,))
+    where = positions(start, (host - start) % num_hosts, num_hosts, 1)
+    stream = read(order, offsets.index_of([found], {}), where, readers)
+    return stream.map(lambda content, source, place, record: (content, place))

@@ -87,13 +87,24 @@ class VideoInput:
         return tf.cast(tf.linspace(0.0, tf.cast(last, tf.float32), num_clips), tf.int32)
 
     def _last_start(self, stored_frames, stored_rate):
-        span = tf.math.ceil(self.num_frames * stored_rate / self.frame_rate - 1e-3)
-        return tf.maximum(0, stored_frames - tf.cast(span, tf.int32))
+        return tf.maximum(0, stored_frames - self._span(stored_rate))
+
+    def _span(self, stored_rate):
+        """Stored frames that a clip is long, int32; rounded up."""
+        return tf.cast(tf.math.ceil(self.num_frames * stored_rate / self.frame_rate - 1e-3), tf.int32)
 
     def sample(self, jpegs: tf.Tensor, stored_rate: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-        """The frames of a clip, still encoded: [stored] string -> [T] string. Too short a record is repeated."""
+        """The frames of a clip, still encoded: [stored] string -> [T] string, of every time the nearest.
+
+        Where two are equally near it is the one of even number, so that a clip is not early or late as a whole. Too
+        short a record is repeated.
+        """
+        stored = tf.size(jpegs)
         steps = tf.range(self.num_frames, dtype=tf.float32) * (stored_rate / self.frame_rate)
-        return tf.gather(jpegs, (start + tf.cast(steps + 1e-3, tf.int32)) % tf.size(jpegs))
+        nearest = start + tf.cast(tf.round(steps), tf.int32)
+        # Rounding up can lead one frame beyond the end, where the last frame is the nearest.
+        is_inside = start + self._span(stored_rate) <= stored
+        return tf.gather(jpegs, tf.where(is_inside, tf.minimum(nearest, stored - 1), nearest % stored))
 
     def training_clip(self, jpegs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Decodes and augments sampled frames: [T] string, seed [2] integer -> [T, H, W, 3] uint8."""

@@ -39,7 +39,7 @@ class Observer:
             return
         words, names = self._pipeline.text.words if self._pipeline.text else (), self._pipeline.source_names
         weights = [source.weight for source in self._pipeline.sources]
-        size = max(8, math.ceil(sum(weights) / min(weights)))  # every source has a place
+        size = min(64, max(8, math.ceil(sum(weights) / min(weights))))  # a source that is not very rare has a place
         try:
             examples = next(iter(self._pipeline.training_dataset(size, seed=seed)))
         except tf.errors.InvalidArgumentError as error:

@@ -130,6 +130,8 @@ def train(
     if first_step >= steps:
         print("nothing is left to do: train.steps says how far to go", flush=True)
         return {}
+    if chief:
+        print(*pipeline.training_notes(batch_size), sep="\n", flush=True)
     with contextlib.ExitStack() as stack:
         stack.enter_context(quiet_orbit())
         actions = [checkpoints, stack.enter_context(Preemption(strategy))]

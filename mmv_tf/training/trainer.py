@@ -129,7 +129,8 @@ class Trainer(orbit.AbstractTrainer):
             first = (bad_step < 0) & ~tf.reduce_all(tf.math.is_finite(step_sums))
             bad_step, bad_sums = tf.where(first, step, bad_step), tf.where(first, step_sums, bad_sums)
             sums += step_sums
-            self._step.assign_add(1)
+            with tf.control_dependencies([sums]):  # a step counts once it is done: faults name the number
+                self._step.assign_add(1)
         return sums, waited, bad_step, bad_sums
 
     def _explain_nan(self, step: int, sums) -> str:

@@ -1,7 +1,7 @@
 import gin
 import pytest
 
-from mmv_tf.inputs.mixture import Source, distinct_names, split_batch, spread
+from mmv_tf.inputs.mixture import Source, distinct_names
 from mmv_tf.inputs.pipeline import InputPipeline
 
 
@@ -51,9 +51,3 @@ def test_mistakes_are_named():
         Source("a/train-*", weight=0)
     with pytest.raises(ValueError, match="Source.name = 'a/b'"):
         Source("a/train-*", name="a/b")
-
-
-def test_shares_of_a_batch():
-    assert split_batch(10, [1, 1, 1]) == [4, 3, 3]
-    assert split_batch(8, [10, 1]) == [7, 1]
-    assert spread([2, 4]) == [1, 0, 1, 1, 0, 1]

@@ -203,8 +203,6 @@ def test_mistakes_are_named(pattern, tmp_path):
         pipeline().training_dataset(2)
     with pytest.raises(ValueError, match="no file matches '.*/empty/train-\\*'"):
         pipeline(str(tmp_path / "empty" / "train-*")).training_dataset(2)
-    with pytest.raises(ValueError, match="no place in a batch of 2: raise Source.weight"):
-        pipeline(pattern, pattern, weights=(1.0, 100.0)).training_dataset(2)
     with pytest.raises(ValueError, match="batch of 3 cannot be shared by 2 replicas"):
         pipeline(pattern).training_dataset(3, input_context=tf.distribute.InputContext(1, 0, 2))
 

@@ -1,8 +1,8 @@
 import pytest
 import tensorflow as tf
 
-from mmv_tf.inputs.faults import FAULT_MARK, Place, explain_data_error
-from mmv_tf.inputs.shards import place, read_places, read_shard, read_what_can_be_read
+from mmv_tf.inputs.faults import FAULT_MARK, explain_data_error
+from mmv_tf.inputs.shards import read_at, read_shard, read_what_can_be_read
 
 SIZE = 16 + 2  # bytes of a record with its frame
 
@@ -69,7 +69,19 @@ def test_a_shard_that_ends_too_early(shard, size):
     assert read(read_what_can_be_read, shard) == [b"r0", b"r1", b"r2", b"r3", lost, lost]
 
 
-def test_places(tmp_path):
-    found = [place(text) for text in read(read_places, tmp_path / "not\topened", 1, 3)]
-    assert found == [Place(str(tmp_path / "not\topened"), number, 6) for number in (1, 2)]
-    assert str(found[0]) == f"shard {tmp_path}/not\topened: record 1 of 6"
+def at(shard, offset):
+    is_whole, content = read_at(tf.constant(str(shard)), tf.constant(offset, tf.int64))
+    return bool(is_whole), content.numpy()
+
+
+def test_reads_one_record_by_its_place(shard):
+    assert [at(shard, i * SIZE) for i in range(6)] == [(True, f"r{i}".encode()) for i in range(6)]
+    damage(shard, 2 * SIZE + 12)
+    for wrong in (2 * SIZE, SIZE + 1, 6 * SIZE, 2**40, -1):  # damaged, no beginning, the end, far beyond it, unknown
+        assert at(shard, wrong) == (False, b"")
+    assert at(shard, 3 * SIZE) == (True, b"r3")
+
+
+def test_a_file_that_is_gone_is_no_damaged_record(tmp_path):
+    with pytest.raises(tf.errors.NotFoundError, match="nowhere"):
+        at(tmp_path / "nowhere", 0)

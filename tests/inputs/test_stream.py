@@ -4,8 +4,7 @@ import tensorflow as tf
 
 from mmv_tf.inputs import shards
 from mmv_tf.inputs.faults import explain_data_error
-from mmv_tf.inputs.shards import read_shard
-from mmv_tf.inputs.stream import num_readers, record_stream, shuffle_window
+from mmv_tf.inputs.stream import record_stream
 from mmv_tf.records.card import DatasetCard, Split
 
 COUNTS = (5, 9, 1, 0, 7, 12, 3)
@@ -25,7 +24,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def take(found, count, seed=1, window=4, **settings):
+def take(found, count, seed=1, window=0, **settings):
     stream = record_stream(found, seed, window=window, **settings).take(count)
     return [(record.decode(), int(position)) for record, position in stream.as_numpy_iterator()]
 
@@ -53,7 +52,7 @@ def test_every_epoch_has_each_record_once_in_a_new_order(folder):
     assert np.mean(follows) < 0.5
 
 
-@pytest.mark.parametrize("window", [1, 4])
+@pytest.mark.parametrize("window", [0, 4])
 def test_starts_anywhere(folder, window):
     found = shards.find(str(folder / "train-*"))
     stream = take(found, 2 * TOTAL + 13, window=window)
@@ -68,22 +67,6 @@ def test_hosts_share_the_positions(folder, hosts):
     for host in range(hosts):
         expected = [(record, n) for record, n in stream[14:] if n % hosts == host]
         assert take(found, len(expected), start=14, host=host, num_hosts=hosts) == expected
-
-
-def test_readers_are_a_power_of_two_that_hosts_can_share():
-    found = shards.Shards(("a",) * 6, (1,) * 6)
-    assert num_readers(found, 16) == num_readers(found, 16, num_hosts=2) == 4
-    assert num_readers(found, 2) == 2
-    with pytest.raises(ValueError, match="at least 8 shards"):
-        num_readers(found, 16, num_hosts=8)
-
-
-def test_window_stays_within_memory(tmp_path):
-    (tmp_path / "a").write_bytes(b"x" * 10_000)
-    found = shards.Shards((str(tmp_path / "a"),), (10,))
-    assert shuffle_window(found, readers=2, largest=256, memory_bytes=40_000) == 10
-    assert shuffle_window(found, readers=2, largest=5, memory_bytes=40_000) == 5
-    assert shuffle_window(found, readers=2, largest=5, memory_bytes=1) == 1
 
 
 def flip(path, place):
@@ -130,29 +113,3 @@ def test_mistakes_are_named(folder):
     DatasetCard(10.0, 48000, 256, splits={"train": Split({"train-0": 5, "train-9": 3})}).save(folder)
     with pytest.raises(ValueError, match="train-9 is in dataset.json and not in the folder"):
         shards.find(str(folder / "train-*"))
-
-
-@pytest.mark.parametrize("start", [10, 5 * TOTAL + 29])
-def test_resuming_reads_in_vain_at_most_one_shard_and_one_window(folder, start):
-    found, window, opened = shards.find(str(folder / "train-*")), 4, []
-
-    def read(*part):
-        def note(file, count, begin, end):
-            opened.append((int(count), int(begin), int(end)))
-            return np.int64(0)
-
-        noted = tf.data.Dataset.from_tensors(part).map(lambda *part: tf.numpy_function(note, part, tf.int64))
-        return noted.flat_map(lambda _: read_shard(*part))
-
-    rest = TOTAL - start % TOTAL  # of the epoch
-    stream = take(found, rest, start=start, window=window, readers=1, read=read)
-    assert [position for _, position in stream] == list(range(start, start + rest))
-    count, begin, end = opened[0]
-    assert 0 <= begin < count  # in the first shard, what lies before is skipped; shards wholly before are not opened
-    asked = end - begin
-    for _, begin, end in opened[1:]:
-        if asked >= rest:
-            break  # what follows is the next epoch
-        assert begin == 0
-        asked += end
-    assert rest <= asked < rest + window

@@ -22,9 +22,10 @@ def indices(video, stored, rate, start):
     "stored, rate, start, expected",
     [
         (10, 10.0, 3, [3, 4, 5, 6]),
-        (20, 25.0, 2, [2, 4, 7, 9]),  # every 2.5th frame: the last one at or before each time
+        (20, 25.0, 2, [2, 4, 7, 10]),  # every 2.5th frame: of two that are equally near now one, now the other
         (20, 30.0, 1, [1, 4, 7, 10]),
-        (10, 5.0, 1, [1, 1, 2, 2]),
+        (10, 5.0, 1, [1, 1, 2, 3]),
+        (10, 5.0, 8, [8, 8, 9, 9]),  # the last frame is the nearest to times after it
         (3, 10.0, 0, [0, 1, 2, 0]),  # too short: repeated
         (1, 10.0, 0, [0, 0, 0, 0]),
     ],
