@@ -94,7 +94,8 @@ class RecordEmbedder:
             for modality, spaces in self._embed(inputs).items()
             for space, rows in spaces.items()
         }
-        return Clips(embeddings, present, words, np.char.decode(batch["label_name"].astype(bytes), "utf-8", "replace"))
+        names = np.array([name.decode("utf-8", "replace") for name in batch["label_name"].tolist()])
+        return Clips(embeddings, present, words, names)
 
     def _embed_batch(self, inputs):
         embeddings = self._model.embed(inputs, training=False)

@@ -7,7 +7,6 @@
 from collections.abc import Mapping
 
 import gin
-import numpy as np
 
 from mmv_tf.metrics import knn, retrieval
 from mmv_tf.training.embedder import Clips, RecordEmbedder
@@ -137,15 +136,8 @@ class Probe:
             kept = [(clips, clips.present[modality] & (clips.label != "")) for clips in (train, test)]
             if not all(rows.any() for _, rows in kept):
                 continue  # such as frames in records of sound alone
-            # By name: the two sets may number their classes in other orders.
-            names = np.concatenate([clips.label[rows] for clips, rows in kept])
-            numbers = np.unique(names, return_inverse=True)[1]
-            numbers = np.split(numbers, [int(kept[0][1].sum())])
-            sides = [
-                side
-                for (clips, rows), labels in zip(kept, numbers, strict=True)
-                for side in (clips.embeddings[modality, "repr"][rows], labels)
-            ]
+            # Labels are names: the two sets may number their classes in other orders.
+            sides = [part[rows] for clips, rows in kept for part in (clips.embeddings[modality, "repr"], clips.label)]
             try:
                 accuracy, majority = knn.accuracy(*sides, num_neighbours=self.num_neighbours)
             except ValueError as error:

@@ -198,7 +198,7 @@ def initialise(model: MMV, source: str, parts=(), words=()) -> list[str]:
         elif theirs is None:
             print(f"{source} has no {VOCABULARY}: its word vectors are taken in their order", flush=True)
         if getattr(model.backbones["text"], "vectors", ""):
-            print(f"the word vectors of {source} replace those of TextNetwork.vectors", flush=True)
+            print(f"where {source} has a word, its vector wins over that of TextNetwork.vectors", flush=True)
     restore(tf.train.Checkpoint(model=variables), path)
     return chosen
 
