@@ -12,8 +12,8 @@ class ClipMaker:
     """Makes examples, all of one shape; what a record lacks is zeros under a False mask.
 
     An example: video [T, H, W, 3] uint8, audio [S] float32 (the waveform), text [K] string, those of them that are in
-    `modalities`; video_mask, audio_mask bool; label int32, -1 for none; key string. Sound that is digital silence all
-    through the clip is missing: it is what stands where a source has no sound.
+    `modalities`; video_mask, audio_mask bool; label int32, -1 for none; label_name string, '' for none; key string.
+    Sound that is digital silence all through the clip is missing: it is what stands where a source has no sound.
 
     Args:
       modalities: of 'video', 'audio', 'text'.
@@ -64,6 +64,7 @@ class ClipMaker:
         example = {
             "key": record["key"],
             "label": tf.cast(tf.concat([record["label"], [-1]], axis=0)[0], tf.int32),
+            "label_name": _first_name(record),
         }
         begin = tf.cast(start, tf.float32) / frame_rate  # seconds from the start of the record
         if "video" in self._modalities:
@@ -118,3 +119,9 @@ class ClipMaker:
         texts = tf.cond(have_times & (tf.size(texts) > self._candidates), nearest, lambda: texts[: self._candidates])
         texts = tf.pad(texts, [[0, self._candidates - tf.size(texts)]], constant_values="")
         return tf.ensure_shape(texts, [self._candidates])
+
+
+def _first_name(record) -> tf.Tensor:
+    """The name of a record's first label, its number where the record has no names, '' without labels."""
+    names = tf.concat([record["label_name"], tf.strings.as_string(record["label"]), [""]], axis=0)
+    return names[0]

@@ -8,7 +8,7 @@ def accuracy(train, train_labels, test, test_labels, num_neighbours: int = 5) ->
 
     Args:
       train, test: embeddings [N, d] and [M, d].
-      train_labels, test_labels: integers [N] and [M].
+      train_labels, test_labels: integers or strings [N] and [M].
       num_neighbours: k.
     Returns:
       the accuracy, and that of always naming the most frequent class of the training set.

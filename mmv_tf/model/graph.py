@@ -59,6 +59,16 @@ class Pair:
         return f"({self.first}, {self.second}) in {self.space}"
 
     @property
+    def identity(self) -> tuple[str, str, str]:
+        """What no two pairs of a graph share: modalities, space and loss."""
+        return self.name, self.space, self.loss_name
+
+    @property
+    def loss_name(self) -> str:
+        """The name of the loss function."""
+        return getattr(self.loss, "__name__", str(self.loss))
+
+    @property
     def name(self) -> str:
         """Name for logs, such as 'video_audio'; a graph adds the space where one pair meets in several."""
         return f"{self.first}_{self.second}"
@@ -129,9 +139,12 @@ class Graph:
         return tuple(space for space in self.spaces_of(modality) if space in needed)
 
     def pair_name(self, pair: Pair) -> str:
-        """A short unique name of the pair for logs."""
-        twins = [p for p in self.pairs if p.name == pair.name]
-        return pair.name if len(twins) == 1 else f"{pair.name}_{pair.space}"
+        """A short unique name of the pair for logs; its space and its loss are in it where it takes them."""
+        if [p.name for p in self.pairs].count(pair.name) == 1:
+            return pair.name
+        places = [(p.name, p.space) for p in self.pairs]
+        alone = places.count((pair.name, pair.space)) == 1
+        return f"{pair.name}_{pair.space}" if alone else f"{pair.name}_{pair.space}_{pair.loss_name}"
 
     def describe(self) -> str:
         """The graph in a few lines of text."""
@@ -141,7 +154,7 @@ class Graph:
             parts += [f"{width} batch norm relu" for width in head.hidden] + [str(self.spaces[head.space])]
             lines.append(f"  {head}: " + " -> ".join(parts + (["batch norm"] if head.batch_norm else [])))
         lines.append("pairs:")
-        lines += [f"  {p}: {getattr(p.loss, '__name__', p.loss)}, weight {p.weight:g}" for p in self.pairs]
+        lines += [f"  {p}: {p.loss_name}, weight {p.weight:g}" for p in self.pairs]
         trained = {m: set(self.training_spaces(m)) for m in self.modalities}
         for modality in self.modalities:
             for space in self.spaces_of(modality):
@@ -183,7 +196,13 @@ class Graph:
                 raise ValueError(f"Space {name!r} cannot be reached from any modality: its heads form a cycle.")
         if not self.pairs:
             raise ValueError("The graph has no pairs: there is nothing to train. Add one to Graph.pairs.")
-        for pair in self.pairs:
+        for number, pair in enumerate(self.pairs):
+            if any(
+                (p.name, p.space, p.loss_name) == (pair.name, pair.space, pair.loss_name) for p in self.pairs[:number]
+            ):
+                raise ValueError(
+                    f"Pair {pair} with the loss {pair.loss_name} is there twice: give one of them more weight."
+                )
             if pair.first == pair.second:
                 raise ValueError(f"Pair {pair} compares a modality with itself.")
             for modality in (pair.first, pair.second):

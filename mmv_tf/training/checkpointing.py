@@ -3,20 +3,20 @@
 import os
 import re
 
+import gin
 import tensorflow as tf
 
-from mmv_tf.training import strategies
+from mmv_tf.training import optimizer_state, strategies
 from mmv_tf.training import workdir as workdirs
 
 KEPT = "kept"
 
 
 class Checkpoints:
-    """Model, optimiser and step of a run in `workdir`/checkpoints; as an Orbit train action, saves every so often.
+    """A run's model, optimiser, step and place in the data in `workdir`/checkpoints, as an Orbit train action.
 
-    The position in the data is a function of the step, and needs no file of its own. A checkpoint counts from the
-    moment in which the small file `checkpoint` names it, which comes after all else: a process that is killed while it
-    writes leaves the one before in force.
+    It saves every so often. A checkpoint counts from the moment in which the small file `checkpoint` names it, which
+    comes after all else: a process that is killed while it writes leaves the one before in force.
 
     Args:
       workdir: folder of the run; may be remote. Several processes must share it.
@@ -28,20 +28,36 @@ class Checkpoints:
       keep_every: steps; a copy of the checkpoint at each multiple goes to `checkpoints/kept`, and is never deleted.
         0: none. A multiple of `every`.
       strategy: tf.distribute.Strategy. Every process calls `restore`, `save` and `__call__`; the chief alone writes.
+      clips: how many clips the run has taken, a tf.Variable int64; None: nobody asks.
+      batch_size: clips a step: of checkpoints of earlier versions, which hold no `clips`, if the workdir does not say.
 
     Raises:
       ValueError: `every`, `keep` or `keep_every` out of range.
     """
 
-    def __init__(self, workdir, model, optimizer, step, *, every: int, keep: int, keep_every: int = 0, strategy):
+    def __init__(
+        self,
+        workdir,
+        model,
+        optimizer,
+        step,
+        *,
+        every: int,
+        keep: int,
+        keep_every: int = 0,
+        strategy,
+        clips: tf.Variable | None = None,
+        batch_size: int = 0,
+    ):
         if every <= 0 or keep <= 0:
             raise ValueError(f"checkpoints every {every} steps, {keep} of them to keep: both must be positive.")
         if keep_every % every:
             raise ValueError(f"keep_every = {keep_every} must be a multiple of the steps between checkpoints, {every}.")
         self._model, self._step, self._strategy = model, step, strategy
+        self._workdir, self._optimizer, self._clips, self._batch_size = workdir, optimizer, clips, batch_size
         self._every, self._keep_every = every, keep_every
         self._folder = os.path.join(workdir, workdirs.CHECKPOINTS)
-        checkpoint = workdirs.make_checkpoint(model, step, optimizer)
+        checkpoint = workdirs.make_checkpoint(model, step, optimizer, clips)
         self._newest = tf.train.CheckpointManager(checkpoint, self._folder, max_to_keep=keep)
         self._kept = tf.train.CheckpointManager(checkpoint, os.path.join(self._folder, KEPT), max_to_keep=None)
         self._saved: int | None = None  # the step of the newest whole checkpoint
@@ -59,10 +75,13 @@ class Checkpoints:
                 _remove_unfinished(folder)
         path = self._newest.latest_checkpoint
         if path:
-            imported = not workdirs.holds_optimizer(path)
             with self._strategy.scope():
-                weights = workdirs.make_checkpoint(self._model, self._step)
-                workdirs.restore(weights if imported else self._newest.checkpoint, path)
+                workdirs.restore(workdirs.make_checkpoint(self._model, self._step), path)
+                self._restore_place(path)
+                if workdirs.holds_optimizer(path):
+                    same = self._same_settings()
+                    for line in optimizer_state.restore(self._optimizer, self._model, path, same):
+                        print(line, flush=True)
             self._saved = int(self._step.numpy())
         steps = strategies.everyone(self._strategy, -1 if self._saved is None else self._saved)
         if len(set(steps)) > 1:
@@ -71,6 +90,25 @@ class Checkpoints:
                 f"them share, and {self._folder} is not."
             )
         return path is not None
+
+    def _restore_place(self, path: str) -> None:
+        """The place in the data: it is counted in clips, so that another batch size goes on where it was."""
+        if self._clips is None:
+            return
+        if any(name.startswith("clips/") for name, _ in tf.train.list_variables(path)):
+            workdirs.restore(tf.train.Checkpoint(clips=self._clips), path)
+        else:
+            before = workdirs.earlier_setting(self._workdir, "train.batch_size")
+            self._clips.assign(int(self._step.numpy()) * (int(before) if before else self._batch_size))
+
+    def _same_settings(self) -> bool:
+        """Whether what orders the optimiser's variables is configured as in the workdir."""
+        now = gin.operative_config_str()
+        return all(
+            before is None or before == workdirs.setting(now, name)
+            for name in ("train.optimizer", "Graph.heads", "Graph.spaces", "MMV.backbones")
+            for before in [workdirs.earlier_setting(self._workdir, name)]
+        )
 
     def save(self) -> None:
         """Writes a checkpoint of this step, unless there is one.

@@ -19,7 +19,7 @@ class Clips:
         A clip has one text: the first of its narrations that has a known word.
       present: {modality: bool [N]}; without meaning is the embedding of what is not present.
       words: int32 [N, W], ids of that narration; None if the model takes no text.
-      label: int32 [N], the first label of the record, -1 for none.
+      label: string [N], the name of the record's first label (its number where the record has no names), '' for none.
     """
 
     embeddings: dict[tuple[str, str], np.ndarray]
@@ -93,7 +93,8 @@ class RecordEmbedder:
             for modality, spaces in self._embed(inputs).items()
             for space, rows in spaces.items()
         }
-        return Clips(embeddings, present, words, batch["label"])
+        names = np.array([name.decode("utf-8", "replace") for name in batch["label_name"].tolist()])
+        return Clips(embeddings, present, words, names)
 
     def _embed_batch(self, inputs):
         embeddings = self._model.embed(inputs, training=False)

@@ -35,7 +35,8 @@ class Observer:
     def begin(self, config: str, seed: int) -> None:
         """Shows what the run is made of, and probes the untrained network: that is what to compare with."""
         write_text(self._writer, config, self._model.graph.describe(), int(self._step.numpy()))
-        if int(self._step.numpy()):
+        if step := int(self._step.numpy()):
+            self._probe.due(step)  # that of this step, if any, was made before
             return
         words, names = self._pipeline.text.words if self._pipeline.text else (), self._pipeline.source_names
         weights = [source.weight for source in self._pipeline.sources]

@@ -63,10 +63,19 @@ class Probe:
         self.labelled_train, self.labelled_test = labelled_train, labelled_test
         self.max_clips, self.num_neighbours, self.batch_size = max_clips, num_neighbours, batch_size
         self._embedder, self._probed = None, None
+        self._asked: int | None = None  # the step at which `due` was asked last
 
     def due(self, step: int) -> bool:
-        """Whether a probe is to be run at `step` (0 too: the untrained network is what to compare with)."""
-        return bool(self.every) and step % self.every == 0
+        """Whether a probe is to be run at `step`: the first one that is asked for at or after a multiple of `every`.
+
+        0 too: the untrained network is what to compare with. Ask once a loop, from the beginning of the run on.
+        """
+        before, self._asked = self._asked, step
+        if not self.every:
+            return False
+        if before is None or before >= step:
+            return step % self.every == 0
+        return step // self.every > before // self.every
 
     def run(self, model, pipeline) -> dict[str, float]:
         """Probes `model` with records that `pipeline` reads. Call it in the cross-replica context (any strategy).
@@ -117,16 +126,17 @@ class Probe:
     def _knn(self, graph):
         train, test = self._clips("labelled_train"), self._clips("labelled_test")
         for name, clips in (("labelled_train", train), ("labelled_test", test)):
-            if (clips.label < 0).all():
+            if (clips.label == "").all():
                 raise ValueError(
                     f"Probe.{name} = {getattr(self, name)!r}: none of its {len(clips.label)} clips has a label; "
                     "give records with labels, or no Probe.labelled_train and Probe.labelled_test."
                 )
         scalars = {}
         for modality in (m for m in LABELLED_MODALITIES if m in graph.modalities):
-            kept = [(clips, clips.present[modality] & (clips.label >= 0)) for clips in (train, test)]
+            kept = [(clips, clips.present[modality] & (clips.label != "")) for clips in (train, test)]
             if not all(rows.any() for _, rows in kept):
                 continue  # such as frames in records of sound alone
+            # Labels are names: the two sets may number their classes in other orders.
             sides = [part[rows] for clips, rows in kept for part in (clips.embeddings[modality, "repr"], clips.label)]
             try:
                 accuracy, majority = knn.accuracy(*sides, num_neighbours=self.num_neighbours)

@@ -90,6 +90,7 @@ def train(
         model.build_by_call(pipeline.zeros(batch_size=1))
         model.optimizer.build(model.trainable_variables)
         step = orbit.utils.create_global_step()
+        clips = tf.Variable(0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
     model.source_names = pipeline.source_names if len(pipeline.source_names) > 1 else ()
 
     # 2. Checkpoints: the newest complete one is restored here, if there is one.
@@ -102,13 +103,16 @@ def train(
         keep=checkpoints_to_keep,
         keep_every=keep_every,
         strategy=strategy,
+        clips=clips,
+        batch_size=batch_size,
     )
+    workdirs.check_words(workdir, pipeline)
     resumed = checkpoints.restore()
     if init_from and not resumed:
+        words = pipeline.text.words if pipeline.text else ()
         with strategy.scope():
-            print(
-                f"weights of {init_from}:", *workdirs.initialise(model, init_from, init_parts), sep="\n  ", flush=True
-            )
+            taken = workdirs.initialise(model, init_from, init_parts, words)
+        print(f"weights of {init_from}:", *taken, sep="\n  ", flush=True)
     if mode == "init" and resumed:
         raise ValueError(f"--mode=init: {workdir} holds step {int(step.numpy())}; choose another --workdir.")
 
@@ -123,7 +127,7 @@ def train(
         return {}
 
     # 4. The run: loops of steps_per_loop steps; after each, whatever is due: checkpoint, probe, warning, stop.
-    trainer = Trainer(model, pipeline, strategy, step, batch_size, seed, total_steps=steps, jit_compile=jit_compile)
+    trainer = Trainer(model, pipeline, strategy, step, batch_size, seed, steps, jit_compile, clips)
     first_step, started = int(step.numpy()), time.time()
     if resumed:
         print(f"resumed from step {first_step} of {steps} in {workdir}", flush=True)

@@ -4,6 +4,7 @@ import contextlib
 import math
 import time
 
+import keras
 import orbit
 import tensorflow as tf
 import tqdm
@@ -27,6 +28,14 @@ def quiet_orbit():
         controller._log = before
 
 
+def rate_of_last_step(optimizer) -> float:
+    """The learning rate of the step that was taken last; of a schedule, `optimizer.learning_rate` is the next one's."""
+    rate = optimizer._learning_rate
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        return float(rate(max(int(optimizer.iterations.numpy()) - 1, 0)))
+    return float(tf.convert_to_tensor(rate))
+
+
 class Trainer(orbit.AbstractTrainer):
     """Runs `model.take_step` on every replica, `num_steps` times a call, inside one tf.function.
 
@@ -39,6 +48,7 @@ class Trainer(orbit.AbstractTrainer):
       seed: of the data's order and augmentation.
       total_steps: for the progress bar.
       jit_compile: compile the step with XLA (a TPU always does).
+      clips: how many clips the run has taken, a tf.Variable int64, kept up to date; None: batch_size a step.
     """
 
     def __init__(
@@ -51,13 +61,16 @@ class Trainer(orbit.AbstractTrainer):
         seed: int,
         total_steps: int,
         jit_compile: bool = False,
+        clips: tf.Variable | None = None,
     ):
         self.model = model
+        self._clips = clips
         self.last_logs: dict[str, float] = {}
         self._pipeline, self._strategy, self._step = pipeline, strategy, step
         self._batch_size, self._seed, self._total_steps = batch_size, seed, total_steps
         self._take_step = tf.function(model.take_step, jit_compile=True) if jit_compile else model.take_step
         self._iterator = None
+        self._first_step = 0  # of the loop that is running
         self._bar = None
 
     @contextlib.contextmanager
@@ -69,29 +82,34 @@ class Trainer(orbit.AbstractTrainer):
 
     def train(self, num_steps):
         """A loop of steps; returns the logs, which Orbit hands to the train actions."""
-        if self._iterator is None:  # only now is the step known to be the restored one
-            first_step = int(self._step.numpy())
+        self._first_step, first = int(self._step.numpy()), self._iterator is None
+        if first:  # only now is the step known to be the restored one
+            first_clip = self._place(self._first_step)
             self._iterator = iter(
                 self._strategy.distribute_datasets_from_function(
                     lambda context: self._pipeline.training_dataset(
-                        self._batch_size, seed=self._seed, start_step=first_step, input_context=context
+                        self._batch_size, seed=self._seed, start_clip=first_clip, input_context=context
                     )
                 )
             )
-        first_step, started = int(self._step.numpy()), time.perf_counter()
         try:
             with lost_worker_in_one_line(self._strategy):
-                sums, waited, bad_step, bad_sums = self._loop(self._iterator, num_steps)
+                results = self._timed_loop(int(num_steps), first)
+                sums, waited, bad_step, bad_sums, timed, seconds = results
         except tf.errors.InvalidArgumentError as error:
             if fault := explain_data_error(error):
-                raise ValueError(f"after step {int(self._step.numpy())}: {fault}") from error
+                raise ValueError(f"step {int(self._step.numpy()) + 1}: {fault}") from error
             # TensorFlow does not say which record it could not decode: the pipeline looks for it.
-            if fault := self._pipeline.find_fault(self._batch_size, self._seed, first_step, int(num_steps)):
+            first_step, first_clip = self._first_step, self._place(self._first_step)
+            if fault := self._pipeline.find_fault(
+                self._batch_size, self._seed, first_step, int(num_steps), start_clip=first_clip
+            ):
                 raise ValueError(fault) from error
             raise
         if bad_step >= 0:
             raise FloatingPointError(self._explain_nan(int(bad_step), bad_sums.numpy()))
-        seconds = time.perf_counter() - started
+        if self._clips is not None:
+            self._clips.assign_add(int(num_steps) * self._batch_size)
         means = {
             name: float(total / weight)
             for name, (total, weight) in zip(self.model.log_names, sums.numpy(), strict=True)
@@ -99,22 +117,46 @@ class Trainer(orbit.AbstractTrainer):
         }
         self.last_logs = {
             **means,
-            "learning_rate": float(tf.convert_to_tensor(self.model.optimizer.learning_rate)),
-            "clips_per_second": float(num_steps) * self._batch_size / seconds,
-            "input_wait": float(waited) / seconds,
+            "learning_rate": rate_of_last_step(self.model.optimizer),
         }
+        if timed:  # a loop of one step that was traced as well tells nothing of the speed
+            self.last_logs |= {
+                "clips_per_second": timed * self._batch_size / seconds,
+                "input_wait": waited / seconds,
+            }
         if self._bar is not None:
-            loss, rate = self.last_logs["total_loss"], self.last_logs["clips_per_second"]
+            loss, rate = self.last_logs["total_loss"], self.last_logs.get("clips_per_second", math.nan)
             self._bar.set_postfix(loss=f"{loss:.3f}", clips_s=f"{rate:.1f}")
             self._bar.update(int(num_steps))
         return {name: tf.constant(value) for name, value in self.last_logs.items()}
 
+    def _place(self, step: int) -> int:
+        """The position in clips of the batch that comes after `step`."""
+        if self._clips is None:
+            return step * self._batch_size
+        return int(self._clips.numpy()) + (step - self._first_step) * self._batch_size
+
+    def _timed_loop(self, num_steps: int, first: bool):
+        """`_loop`, of how many steps the time was taken, and the seconds that they took.
+
+        The first step of a run traces and compiles, which is no speed of the run: it is not among those.
+        """
+        sums, bad = tf.zeros([len(self.model.log_names), 2]), None
+        if first:
+            sums, _, *bad = self._loop(self._iterator, tf.constant(1), sums)
+            num_steps -= 1
+            if not num_steps or bad[0] >= 0:
+                return sums, 0.0, *bad, 0, 0.0
+        started = time.perf_counter()
+        sums, waited, *bad = self._loop(self._iterator, tf.constant(num_steps), sums)
+        sums.numpy()  # it has ended
+        return sums, float(waited), *bad, num_steps, time.perf_counter() - started
+
     @tf.function
-    def _loop(self, iterator, num_steps):
-        """Sums of the logs over the steps, seconds spent waiting for input, and the first step that had a NaN or Inf
-        (-1: none) with its sums."""
-        shape = [len(self.model.log_names), 2]
-        sums, bad_sums = tf.zeros(shape), tf.zeros(shape)
+    def _loop(self, iterator, num_steps, sums):
+        """`sums` of the logs with those of the steps added, seconds spent waiting for input, and the first step with a
+        NaN or Inf (-1: none) and its sums."""
+        bad_sums = tf.zeros_like(sums)
         waited, bad_step = tf.constant(0.0, tf.float64), tf.constant(-1, tf.int64)
         for _ in tf.range(num_steps):
             with tf.control_dependencies([sums]):  # the step before has ended
@@ -129,14 +171,14 @@ class Trainer(orbit.AbstractTrainer):
             first = (bad_step < 0) & ~tf.reduce_all(tf.math.is_finite(step_sums))
             bad_step, bad_sums = tf.where(first, step, bad_step), tf.where(first, step_sums, bad_sums)
             sums += step_sums
-            with tf.control_dependencies([sums]):  # a step counts once it is done: faults name the number
+            with tf.control_dependencies([step_sums]):  # a step counts when it has been taken
                 self._step.assign_add(1)
         return sums, waited, bad_step, bad_sums
 
     def _explain_nan(self, step: int, sums) -> str:
         names = self.model.log_names
         parts = [name for name, values in zip(names, sums, strict=True) if not all(map(math.isfinite, values))]
-        clips = self._pipeline.keys_of_step(self._batch_size, self._seed, step)
+        clips = self._pipeline.keys_of_step(self._batch_size, self._seed, step, start_clip=self._place(step))
         guilty = [key for _, key, broken in clips if broken]
         cause = (
             f"The input of {', '.join(guilty[:5])} is not finite: look at these clips."

@@ -12,6 +12,7 @@ summary.json                what training ended with
 import dataclasses
 import difflib
 import os
+import re
 
 import gin
 import tensorflow as tf
@@ -19,12 +20,15 @@ import tensorflow as tf
 from mmv_tf.common import config, files
 from mmv_tf.inputs.pipeline import InputPipeline
 from mmv_tf.model.mmv import MMV
+from mmv_tf.records import vocabulary as vocabularies
+from mmv_tf.training import optimizer_state
 
 CONFIG = "config.gin"
 VOCABULARY = "vocabulary.txt"
 CHECKPOINTS = "checkpoints"
 WEIGHTS_LICENSE = "WEIGHTS_LICENSE.txt"
 SUMMARY = "summary.json"
+_WORD_VECTORS = "text/embeddings"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,15 +49,50 @@ def write_config(workdir: str, text: str) -> list[str]:
     return [line for line in lines if line[0] in "+-" and line[:3] not in ("+++", "---")]
 
 
+def check_words(workdir: str, pipeline: InputPipeline) -> None:
+    """Checks that the vocabulary is the one that a run began with: a word is a row of its weights.
+
+    Raises:
+      ValueError: it is not; names the first word that differs, and what to do.
+    """
+    path = os.path.join(workdir, VOCABULARY)
+    if pipeline.text is None or not tf.io.gfile.exists(path):
+        return
+    before, now = vocabularies.read(path), pipeline.text.words
+    if before == now:
+        return
+    number = next((n for n, (a, b) in enumerate(zip(before, now, strict=False)) if a != b), min(len(before), len(now)))
+    theirs, ours = (repr(words[number]) if number < len(words) else "no word" for words in (before, now))
+    raise ValueError(
+        f"the vocabulary is not the one that {workdir} was trained with (word {number + 1} was {theirs} and is {ours}; "
+        f"{len(before)} words and {len(now)}), and its word vectors lie in that order: go on with "
+        f"--gin_param=\"VOCABULARY='{path}'\", or begin a new workdir with train.init_from = {workdir!r}, which finds "
+        "the rows by their words"
+    )
+
+
 def describe(workdir: str, pipeline: InputPipeline, configuration: str, init_from: str = "") -> None:
     """Writes what a run is, beside its checkpoints: vocabulary, configuration, licence of the weights it began with."""
     tf.io.gfile.makedirs(workdir)
-    pipeline.save_vocabulary(os.path.join(workdir, VOCABULARY))
+    if not tf.io.gfile.exists(os.path.join(workdir, VOCABULARY)):  # `check_words` holds it to be the same
+        pipeline.save_vocabulary(os.path.join(workdir, VOCABULARY))
     licence = os.path.join(init_from, WEIGHTS_LICENSE)
     if init_from and tf.io.gfile.exists(licence):
         files.write_text(os.path.join(workdir, WEIGHTS_LICENSE), files.read_text(licence))
     if changes := write_config(workdir, configuration):
         print("the configuration differs from the one that this workdir began with:", *changes, sep="\n  ", flush=True)
+
+
+def setting(configuration: str, name: str) -> str | None:
+    """What a configuration's text binds a name such as 'train.batch_size' to, in one line; None if it does not."""
+    found = re.search(rf"^{re.escape(name)} = \\?\n?((?:.+)(?:\n[ \]}})].*)*)", configuration, re.M)
+    return " ".join(found[1].split()) if found else None
+
+
+def earlier_setting(workdir: str, name: str) -> str | None:
+    """`setting` of the configuration that lies in a workdir; None if there is none."""
+    path = os.path.join(workdir, CONFIG)
+    return setting(files.read_text(path), name) if tf.io.gfile.exists(path) else None
 
 
 def parse_config(workdir: str, gin_params=(), gin_files=()) -> None:
@@ -113,26 +152,30 @@ def load(workdir: str, gin_params=(), gin_files=()) -> Loaded:
     return Loaded(model, pipeline, int(step))
 
 
-def make_checkpoint(model: MMV, step: tf.Variable, optimizer=None) -> tf.train.Checkpoint:
-    """What a checkpoint holds: the model's variables by their stable names, the step, and the optimiser's variables.
+def make_checkpoint(model: MMV, step: tf.Variable, optimizer=None, clips=None) -> tf.train.Checkpoint:
+    """What a checkpoint holds: the model's variables by their stable names, the step, the optimiser's state (see
+    `optimizer_state`), and the position in the data.
 
     The variables are listed, not found by TensorFlow: it does not look into the lists and dicts of a Keras 3 layer,
     and would leave the moving averages out without a word.
     """
     parts = {"model": {name: variable.value for name, variable in model.named_variables().items()}, "step": step}
     if optimizer is not None:
-        # By position: the order of the trainable variables, each with its slots.
-        parts["optimizer"] = {f"{i:05d}": variable.value for i, variable in enumerate(optimizer.variables)}
+        parts["optimizer"] = optimizer_state.parts(optimizer, model)
+    if clips is not None:
+        parts["clips"] = clips
     return tf.train.Checkpoint(**parts)
 
 
-def initialise(model: MMV, source: str, parts=()) -> list[str]:
+def initialise(model: MMV, source: str, parts=(), words=()) -> list[str]:
     """Gives `model` the weights of another run.
 
     Args:
       model: built; what is not restored keeps its initial weights.
       source: a workdir (its newest checkpoint), or the path of a checkpoint.
       parts: which modalities' backbones and which heads ('video', 'va -> vat'); () is all of the model.
+      words: the model's vocabulary. Where the source has another one, its word vectors are found by their words; a
+        word that it does not have keeps its row. () takes the rows in their order.
     Returns:
       The names of the parts that were restored.
     Raises:
@@ -146,8 +189,44 @@ def initialise(model: MMV, source: str, parts=()) -> list[str]:
         raise ValueError(f"train.init_from = {source!r} is neither a workdir with a checkpoint nor a checkpoint.")
     chosen = list(parts or known)
     variables = {n: v.value for n, v in model.named_variables().items() if n.partition("/")[0] in chosen}
+    table = variables.get(_WORD_VECTORS)
+    if table is not None and words:
+        theirs = _words_beside(path)
+        if theirs is not None and theirs != tuple(words):
+            del variables[_WORD_VECTORS]
+            _take_rows(table, path, theirs, words)
+        elif theirs is None:
+            print(f"{source} has no {VOCABULARY}: its word vectors are taken in their order", flush=True)
+        if getattr(model.backbones["text"], "vectors", ""):
+            print(f"where {source} has a word, its vector wins over that of TextNetwork.vectors", flush=True)
     restore(tf.train.Checkpoint(model=variables), path)
     return chosen
+
+
+def _words_beside(checkpoint_path: str) -> tuple[str, ...] | None:
+    """The vocabulary of the workdir that a checkpoint lies in; None if there is none."""
+    folder = os.path.dirname(checkpoint_path)
+    while os.path.basename(folder) in (CHECKPOINTS, "kept"):
+        folder = os.path.dirname(folder)
+    path = os.path.join(folder, VOCABULARY)
+    return vocabularies.read(path) if tf.io.gfile.exists(path) else None
+
+
+def _take_rows(table, path: str, theirs, ours) -> None:
+    """Assigns the rows of a checkpoint's word vectors to the same words; says how many there were."""
+    key = f"model/{_WORD_VECTORS.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE"
+    stored, rows = tf.train.load_checkpoint(path).get_tensor(key), table.numpy()
+    if stored.shape[1] != rows.shape[1]:
+        raise ValueError(f"{path} has word vectors of {stored.shape[1]} numbers, and TextNetwork.dim = {rows.shape[1]}")
+    numbers: dict[str, int] = {}
+    for number, word in enumerate(theirs, start=1):
+        numbers.setdefault(word.lower(), number)
+    rows[0], found = stored[0], 0
+    for number, word in enumerate(ours, start=1):
+        if word.lower() in numbers:
+            rows[number], found = stored[numbers[word.lower()]], found + 1
+    table.assign(rows)
+    print(f"the vocabularies differ: {found} of {len(ours)} words have a row in {path}, the others keep theirs")
 
 
 def holds_optimizer(path: str) -> bool:

@@ -19,7 +19,9 @@ def jpeg(level: int, height: int, width: int) -> bytes:
     return tf.io.encode_jpeg(image, quality=95).numpy()
 
 
-def record(key, num_frames=12, height=40, width=48, sound=True, captions=("a dog runs",), label=3, **fields):
+def record(
+    key, num_frames=12, height=40, width=48, sound=True, captions=("a dog runs",), label=3, label_name="name", **fields
+):
     """Frame i has the grey level 10 + 10 i on its left; sample s of the sound is s / (number of samples)."""
     samples = num_frames * SAMPLE_RATE // 10
     return schema.Record(
@@ -33,7 +35,7 @@ def record(key, num_frames=12, height=40, width=48, sound=True, captions=("a dog
         waveform=np.linspace(0, 1, samples, endpoint=False, dtype=np.float32) if sound else None,
         sample_rate=SAMPLE_RATE,
         captions=tuple(schema.Caption(text, 0.0, 1.0) for text in captions),
-        labels=() if label is None else ((label, "name"),),
+        labels=() if label is None else ((label, label_name),),
         **fields,
     )
 

@@ -24,7 +24,9 @@ class Sets:
         self.sets = sets
 
     def evaluation_dataset(self, pattern, batch_size):
-        return tf.data.Dataset.from_tensor_slices(self.sets[pattern]).batch(batch_size)
+        clips = dict(self.sets[pattern])
+        clips.setdefault("label_name", np.array([f"class {n}" if n >= 0 else "" for n in clips["label"]]))
+        return tf.data.Dataset.from_tensor_slices(clips).batch(batch_size)
 
 
 class Passing:
@@ -126,6 +128,15 @@ def test_knn_of_representations_beside_the_most_frequent_class():
     assert scalars["probe/knn/audio_chance"] == pytest.approx(67 / 200)
 
 
+def test_classes_are_compared_by_their_names():
+    """The two sets number them in other orders, as folders do that were made one by one."""
+    train, test = _labelled(300, 0), _labelled(200, 1)
+    names = np.array(["bark", "chirp", "meow"])
+    train["label_name"], test["label_name"] = names[train["label"]], names[test["label"]]
+    test["label"] = (test["label"] + 1) % 3
+    assert _knn(train, test)["probe/knn/video"] == 1.0
+
+
 def test_knn_leaves_out_what_has_no_label_or_no_sound():
     train, test = _labelled(30, 0), _labelled(30, 1)
     train["label"][::3] = -1
@@ -195,7 +206,9 @@ def real(tmp_path_factory):
     folder = tmp_path_factory.mktemp("records")
     captions = ["a dog runs", "red ball", "green ball", ""]
     clips = [
-        fixtures.record(f"clip{i}", 4 + i, sound=i % 5 != 4, captions=(captions[i % 4],), label=i % 2)
+        fixtures.record(
+            f"clip{i}", 4 + i, sound=i % 5 != 4, captions=(captions[i % 4],), label=i % 2, label_name=f"class {i % 2}"
+        )
         for i in range(12)
     ]
     pattern = fixtures.write_shards(folder, [clips[:7], clips[7:]])

@@ -1,5 +1,6 @@
 """The inner loop: what it logs, that it stops on NaN with the step's number, and that it runs on several replicas."""
 
+import keras
 import numpy as np
 import orbit
 import pytest
@@ -17,11 +18,11 @@ class ToyPipeline:
     def __init__(self, poisoned=-1):
         self.poisoned = poisoned
 
-    def keys_of_step(self, global_batch_size, seed, step):
+    def keys_of_step(self, global_batch_size, seed, step, start_clip):
         return [("toy", f"clip{i}", step == self.poisoned and i == 2) for i in range(global_batch_size)]
 
-    def training_dataset(self, global_batch_size, seed, start_step=0, input_context=None):
-        batches = []
+    def training_dataset(self, global_batch_size, seed, start_clip=0, input_context=None):
+        batches, start_step = [], start_clip // global_batch_size
         for number in range(start_step, start_step + 8):
             batch = toy.batch(global_batch_size, seed=1000 * seed + number)
             if number == self.poisoned:
@@ -32,11 +33,11 @@ class ToyPipeline:
         return data.unbatch().batch(global_batch_size // replicas, drop_remainder=True).repeat()
 
 
-def _trainer(strategy, pipeline=None):
+def _trainer(strategy, pipeline=None, batch_size=BATCH, **options):
     with strategy.scope():
         model = toy.mmv(graphs.fac())
         step = orbit.utils.create_global_step()
-    return Trainer(model, pipeline or ToyPipeline(), strategy, step, batch_size=BATCH, seed=3, total_steps=8)
+    return Trainer(model, pipeline or ToyPipeline(), strategy, step, batch_size, seed=3, total_steps=8, **options)
 
 
 def test_a_loop_logs_means_over_its_steps_and_counts_them():
@@ -76,3 +77,38 @@ def test_only_what_orbit_says_is_silenced(capsys):
             train_actions=[lambda output: print("from an action")],
         ).train(2)
     assert capsys.readouterr().out == "from an action\n"
+
+
+def test_the_learning_rate_is_that_of_the_steps_that_were_taken():
+    """A schedule of 1, 0.5, 0.25 ...: after two steps the logged rate is that of the second one."""
+    trainer = _trainer(tf.distribute.get_strategy())
+    schedule = keras.optimizers.schedules.ExponentialDecay(1.0, 1, 0.5)
+    trainer.model.compile(optimizer=keras.optimizers.SGD(schedule))
+    trainer.model.optimizer.build(trainer.model.trainable_variables)
+    assert float(trainer.train(tf.constant(2))["learning_rate"]) == 0.5
+    assert float(trainer.train(tf.constant(1))["learning_rate"]) == 0.25
+
+
+def test_the_first_step_which_is_traced_is_no_speed_of_the_run():
+    trainer = _trainer(tf.distribute.get_strategy())
+    first, second = trainer.train(tf.constant(1)), trainer.train(tf.constant(2))
+    assert "clips_per_second" not in first and float(second["clips_per_second"]) > 0
+    other = _trainer(tf.distribute.get_strategy())
+    at_once = other.train(tf.constant(3))
+    # Tracing takes seconds, a step of the toy milliseconds.
+    assert float(at_once["clips_per_second"]) > float(second["clips_per_second"]) / 20
+
+
+def test_the_place_in_the_data_goes_on_with_another_batch_size():
+    asked = []
+
+    class Noting(ToyPipeline):
+        def training_dataset(self, global_batch_size, seed, start_clip=0, input_context=None):
+            asked.append(start_clip)
+            return super().training_dataset(global_batch_size, seed, start_clip, input_context)
+
+    clips = tf.Variable(24, dtype=tf.int64)  # three steps of 8, of an earlier sitting
+    trainer = _trainer(tf.distribute.get_strategy(), Noting(), clips=clips, batch_size=4)
+    trainer._step.assign(3)
+    trainer.train(tf.constant(2))
+    assert asked == [24] and int(clips) == 24 + 2 * 4
