@@ -30,6 +30,7 @@ def main(argv=None):
         "default: test or validation records beside those of the run; '' for none")  # fmt: skip
     config.add_arguments(parser)
     args = parser.parse_args(argv)
+    config.check_values(args.gin_file, args.gin_param)
     from mmv_tf.deflation import page, run
     from mmv_tf.deflation.network import FOLDER
     from mmv_tf.training.preemption import exit_when_preempted

@@ -26,6 +26,7 @@ def main(argv=None):
     )
     config.add_arguments(parser)
     args = parser.parse_args(argv)
+    config.check_values(args.gin_file, args.gin_param)
     from mmv_tf.evaluation import results
     from mmv_tf.evaluation.run import evaluate
     from mmv_tf.training.preemption import exit_when_preempted

@@ -21,6 +21,7 @@ def main(argv=None):
     strategies.add_arguments(parser)
     config.add_arguments(parser)
     args = parser.parse_args(argv)
+    config.check_values(args.gin_file, args.gin_param)
     # The strategy first: several processes must meet before any of them runs an operation.
     strategy = strategies.from_flags(args)
     config.parse(args.gin_file, args.gin_param)

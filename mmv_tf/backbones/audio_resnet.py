@@ -7,6 +7,7 @@ from mmv_tf.backbones import layers, residual
 from mmv_tf.backbones.batch_norm import BatchNorm
 from mmv_tf.backbones.layers import Conv
 from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Positive
 
 
 @configurable
@@ -24,7 +25,7 @@ class AudioResNet(keras.layers.Layer):
       rematerialise: see `TSMResNet`.
     """
 
-    def __init__(self, depth: int = 50, width: float = 1.0, rematerialise: bool = False, **kwargs):
+    def __init__(self, depth: residual.Depth = 50, width: Positive = 1.0, rematerialise: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.rematerialise = rematerialise
         self.stem = Conv(layers.scaled(64, width), (7, 7), 2, name="stem", dtype=self.dtype_policy)

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import NotNegative, ShareBelowOne
 
 
 class _Here(threading.local):  # MirroredStrategy traces each replica in a thread of its own
@@ -93,10 +94,8 @@ class BatchNorm(keras.layers.Layer):
       epsilon: added to the variance.
     """
 
-    def __init__(self, decay: float = 0.9, epsilon: float = 1e-5, **kwargs):
+    def __init__(self, decay: ShareBelowOne = 0.9, epsilon: NotNegative = 1e-5, **kwargs):
         super().__init__(**kwargs)
-        if not 0 <= decay < 1:
-            raise ValueError(f"BatchNorm.decay must be in [0, 1), not {decay}.")
         self.decay = decay
         self.epsilon = epsilon
 

@@ -1,7 +1,8 @@
 """I3D (Carreira and Zisserman 2017), the second video network of MIL-NCE."""
 
-from mmv_tf.backbones.inception import Inception
+from mmv_tf.backbones.inception import Endpoint, Inception
 from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Positive
 
 
 @configurable
@@ -20,6 +21,8 @@ class I3D(Inception):
       rematerialise: see `S3D`.
     """
 
-    def __init__(self, width: float = 1.0, final_endpoint: str = "Mixed_5c", rematerialise: bool = False, **kwargs):
+    def __init__(
+        self, width: Positive = 1.0, final_endpoint: Endpoint = "Mixed_5c", rematerialise: bool = False, **kwargs
+    ):
         stem = ((7, 7, 7), 2)
         super().__init__(width, final_endpoint, stem, False, False, rematerialise, **kwargs)

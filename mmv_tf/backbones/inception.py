@@ -1,5 +1,7 @@
 """The parts of the Inception networks over time: I3D has full 3-D convolutions, S3D-G separable ones and gates."""
 
+from typing import Literal, get_args
+
 import keras
 from keras import ops
 
@@ -18,11 +20,14 @@ _MIXED = {
     "Mixed_5b": ((256,), (160, 320), (32, 128), (128,)),
     "Mixed_5c": ((384,), (192, 384), (48, 128), (128,)),
 }
-ENDPOINTS = (
-    *("Conv2d_1a_7x7", "MaxPool_2a_3x3", "Conv2d_2b_1x1", "Conv2d_2c_3x3", "MaxPool_3a_3x3", "Mixed_3b", "Mixed_3c"),
-    *("MaxPool_4a_3x3", "Mixed_4b", "Mixed_4c", "Mixed_4d", "Mixed_4e", "Mixed_4f"),
-    *("MaxPool_5a_2x2", "Mixed_5b", "Mixed_5c"),
-)
+# fmt: off
+Endpoint = Literal[
+    "Conv2d_1a_7x7", "MaxPool_2a_3x3", "Conv2d_2b_1x1", "Conv2d_2c_3x3", "MaxPool_3a_3x3", "Mixed_3b", "Mixed_3c",
+    "MaxPool_4a_3x3", "Mixed_4b", "Mixed_4c", "Mixed_4d", "Mixed_4e", "Mixed_4f",
+    "MaxPool_5a_2x2", "Mixed_5b", "Mixed_5c",
+]
+# fmt: on
+ENDPOINTS = get_args(Endpoint)
 _POOLS = {
     "MaxPool_2a_3x3": ((1, 3, 3), (1, 2, 2)),
     "MaxPool_3a_3x3": ((1, 3, 3), (1, 2, 2)),
@@ -49,11 +54,6 @@ class Inception(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.width, self.final_endpoint, self.rematerialise = width, final_endpoint, rematerialise
-        name = type(self).__name__
-        if final_endpoint not in ENDPOINTS:
-            raise ValueError(f"{name}.final_endpoint must be one of {', '.join(ENDPOINTS)}, not {final_endpoint!r}.")
-        if not width > 0:
-            raise ValueError(f"{name}.width must be above 0, not {width}.")
         dtype = {"dtype": self.dtype_policy}  # parts compute in the dtype of the whole
         options = {"separable": separable, "gated": gated, **dtype}
         self.stages = {}

@@ -1,11 +1,14 @@
 """R(2+1)D (Tran et al. 2018, A Closer Look at Spatiotemporal Convolutions for Action Recognition)."""
 
+from typing import Literal
+
 import keras
 from keras import ops
 
 from mmv_tf.backbones import layers
 from mmv_tf.backbones.layers import ConvNorm
 from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Positive
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
@@ -30,11 +33,9 @@ class R2Plus1D(keras.layers.Layer):
       rematerialise: see `TSMResNet`.
     """
 
-    def __init__(self, depth: int = 18, width: float = 1.0, rematerialise: bool = False, **kwargs):
+    def __init__(self, depth: Literal[18, 34] = 18, width: Positive = 1.0, rematerialise: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.depth, self.width, self.rematerialise = depth, width, rematerialise
-        if depth not in _BLOCKS:
-            raise ValueError(f"R2Plus1D.depth must be 18 or 34, not {depth}.")
         dtype = {"dtype": self.dtype_policy}
         inputs = layers.scaled(64, width)
         self.stem = [

@@ -1,11 +1,14 @@
 """Residual blocks with the activation in front (ResNet V2, He et al. 2016), for images [B,H,W,C]."""
 
+from typing import Literal
+
 import keras
 from keras import ops
 
 from mmv_tf.backbones.batch_norm import BatchNorm
 from mmv_tf.backbones.layers import Conv, ConvNorm, scaled
 
+Depth = Literal[18, 34, 50, 101, 152, 200]
 # depth: (blocks a group, whether the blocks are bottlenecks)
 DEPTHS = {
     18: ((2, 2, 2, 2), False),

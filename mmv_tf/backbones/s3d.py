@@ -1,8 +1,11 @@
 """S3D-G (Xie et al. 2018), with the stems and the gates of the released MMV networks."""
 
+from typing import Literal
+
 from mmv_tf.backbones import layers
-from mmv_tf.backbones.inception import Inception
+from mmv_tf.backbones.inception import Endpoint, Inception
 from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Positive
 
 
 @configurable
@@ -25,17 +28,15 @@ class S3D(Inception):
 
     def __init__(
         self,
-        stem="space_to_depth",
-        width: float = 1.0,
-        final_endpoint: str = "Mixed_5c",
+        stem: Literal["space_to_depth", "rgb"] = "space_to_depth",
+        width: Positive = 1.0,
+        final_endpoint: Endpoint = "Mixed_5c",
         rematerialise: bool = False,
         **kwargs,
     ):
-        stems = {"space_to_depth": ((2, 4, 4), 1), "rgb": ((7, 7, 7), 2)}
-        if stem not in stems:
-            raise ValueError(f"S3D.stem must be 'space_to_depth' or 'rgb', not {stem!r}.")
+        convolution = {"space_to_depth": ((2, 4, 4), 1), "rgb": ((7, 7, 7), 2)}[stem]
         super().__init__(
-            width, final_endpoint, stems[stem], separable=True, gated=True, rematerialise=rematerialise, **kwargs
+            width, final_endpoint, convolution, separable=True, gated=True, rematerialise=rematerialise, **kwargs
         )
         self.stem = stem
 

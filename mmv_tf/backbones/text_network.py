@@ -7,6 +7,7 @@ from keras import ops
 
 from mmv_tf.backbones import layers
 from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Count
 from mmv_tf.records import word_vectors
 
 
@@ -30,9 +31,9 @@ class TextNetwork(keras.layers.Layer):
 
     def __init__(
         self,
-        vocabulary_size: int = 65536,
-        dim: int = 300,
-        units: int = 2048,
+        vocabulary_size: Count = 65536,
+        dim: Count = 300,
+        units: Count = 2048,
         vectors: str = "",
         learned: bool = False,
         **kwargs,

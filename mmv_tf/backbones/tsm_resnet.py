@@ -1,5 +1,7 @@
 """TSM ResNet (Lin et al. 2019): an image network whose blocks look one frame ahead and back."""
 
+from typing import Annotated
+
 import keras
 from keras import ops
 
@@ -7,6 +9,7 @@ from mmv_tf.backbones import layers, residual
 from mmv_tf.backbones.batch_norm import BatchNorm
 from mmv_tf.backbones.layers import Conv
 from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Positive, Range
 
 
 @configurable
@@ -27,16 +30,14 @@ class TSMResNet(keras.layers.Layer):
 
     def __init__(
         self,
-        depth: int = 50,
-        width: float = 1.0,
-        shift_fraction: float = 0.125,
+        depth: residual.Depth = 50,
+        width: Positive = 1.0,
+        shift_fraction: Annotated[float, Range(least=0, most=0.5)] = 0.125,
         rematerialise: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.depth, self.width, self.shift_fraction, self.rematerialise = depth, width, shift_fraction, rematerialise
-        if not 0 <= shift_fraction <= 0.5:
-            raise ValueError(f"TSMResNet.shift_fraction must be in [0, 0.5], not {shift_fraction}.")
 
         def shift(x, frames):
             return temporal_shift(x, frames, int(x.shape[-1] * shift_fraction))

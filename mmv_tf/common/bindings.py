@@ -1,16 +1,22 @@
-"""Mistyped names that gin takes without a word: a macro that nothing refers to, a scope in which nothing is made.
+"""Bindings as they are written in gin files and on the command line, and what gin takes without a word.
 
-gin itself refuses an unknown function or parameter. `STPES = 100` after a file that says `STEPS`, or
-`audoiset/Source.weight = 2` beside `@audioset/Source()`, would change nothing, and nobody would know.
+Names: gin itself refuses an unknown function or parameter. `STPES = 100` after a file that says `STEPS`, or
+`audoiset/Source.weight = 2` beside `@audioset/Source()`, would change nothing, and nobody would know. Values: gin hands
+on whatever is written, and `LogMel.stride = 0` would end somewhere else, or nowhere.
 """
 
 import difflib
+import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import tokenize
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import gin
 from gin import config_parser
+
+from mmv_tf.common import references, values
+from mmv_tf.common.signatures import Signature
 
 
 class _References(config_parser.ParserDelegate):
@@ -39,20 +45,71 @@ def check(gin_files: Sequence[str], gin_params: Iterable[str] = (), search: Sequ
     Raises:
       ValueError: names the binding, and the name that was probably meant.
     """
-    references, macros, scopes = _References(), {}, {}
-    texts = [text for file in gin_files for text in _texts(os.fspath(file), search)]
-    for text in [*texts, *gin_params]:
-        for statement in config_parser.ConfigParser(text, references):
-            if isinstance(statement, config_parser.BindingStatement):
-                if statement.arg_name:
-                    name = f"{statement.scope}/{statement.selector}.{statement.arg_name}"
-                    scopes.update({part: name for part in statement.scope.split("/") if part})
-                else:
-                    macros[statement.selector] = statement.selector
-    _none_left_over(macros, references.macros, "there is no macro %{}: nothing refers to it")
+    referred, macros, scopes = _References(), {}, {}
+    for statement in _statements(gin_files, gin_params, search, referred):
+        if statement.arg_name:
+            name = f"{statement.scope}/{statement.selector}.{statement.arg_name}"
+            scopes.update({part: name for part in statement.scope.split("/") if part})
+        else:
+            macros[statement.selector] = statement.selector
+    _none_left_over(macros, referred.macros, "there is no macro %{}: nothing refers to it")
     # What a macro stands for is made in a scope of the macro's name, and an operative configuration writes it so.
-    made_in = references.scopes | references.macros
+    made_in = referred.scopes | referred.macros
     _none_left_over(scopes, made_in, "nothing is made in a scope {0!r} (as in @{0}/Source())")
+
+
+class _Written(config_parser.ParserDelegate):
+    """Keeps what the right-hand sides refer to as `references.Reference`s; macros are put in later."""
+
+    def __init__(self, signatures: Mapping[str, Signature]):
+        self._signatures = signatures
+
+    def full_name(self, name: str) -> str | None:
+        """The one configurable that gin would take `name` for, if we know it."""
+        found = [full for full in self._signatures if full == name or full.endswith(f".{name}")]
+        return found[0] if len(found) == 1 else None
+
+    def configurable_reference(self, scoped_name, evaluate):
+        known = self._signatures.get(self.full_name(scoped_name.rpartition("/")[2]))
+        text = f"@{scoped_name}{'()' if evaluate else ''}"
+        return references.Reference(text, known and known.product, evaluate)
+
+    def macro(self, name):
+        return references.Macro(name)
+
+
+def check_values(
+    signatures: Mapping[str, Signature],
+    gin_files: Sequence[str],
+    gin_params: Iterable[str] = (),
+    search: Sequence[str] = ("",),
+) -> None:
+    """Checks that every value which is bound is what its parameter wants; of several for one parameter the last counts.
+
+    Args:
+      signatures: of what can be bound; bindings of others are left to gin.
+      gin_files, gin_params, search: as of `check`.
+
+    Raises:
+      ValueError: one line that names the binding, its value and what is wanted.
+    """
+    written, bound, macros = _Written(signatures), {}, {}
+    for statement in _statements(gin_files, gin_params, search, written):
+        scope, selector, name, value, location = statement
+        place = f" ({location.filename}, line {location.line_num})" if location.filename else ""
+        full = written.full_name(selector)
+        if not name:
+            macros["/".join(filter(None, [scope, selector]))] = value, place
+        elif full and name in signatures[full].parameters:
+            shown = f"{scope}/{selector}.{name}".lstrip("/")
+            bound[scope, full, name] = shown, value, place
+    for (_, full, name), (shown, value, place) in bound.items():
+        resolved = references.without_macros(value, {macro: one for macro, (one, _) in macros.items()})
+        if text := values.fault(resolved, signatures[full].parameters[name]):
+            through = ""
+            if isinstance(value, references.Macro):
+                through, place = f" = {values.shown(resolved)}", macros[value][1]
+            raise ValueError(f"binding {shown} = {values.shown(value)}{through}: {text}{place}")
 
 
 def unused() -> list[str]:
@@ -63,20 +120,55 @@ def unused() -> list[str]:
     return sorted(bound - taken)
 
 
-def _texts(file: str, search: Sequence[str]) -> Iterator[str]:
-    """The texts of a gin file and of those that it includes."""
+def _statements(gin_files, gin_params, search, delegate) -> Iterator[config_parser.BindingStatement]:
+    """All bindings in the order in which gin takes them; of those of files `location` says where they stand.
+
+    Raises:
+      ValueError, OSError: a text that is not gin's language, or a file that is not there; one line that names it.
+    """
+    for file in gin_files:
+        yield from _in_file(os.fspath(file), search, delegate)
+    for text in gin_params:
+        try:
+            yield from _in_text(text, None, search, delegate)
+        except (SyntaxError, tokenize.TokenError, TypeError) as error:
+            raise ValueError(f"binding {text.strip().splitlines()[0]!r}: {_reason(error)}") from error
+
+
+def _in_file(file: str, search, delegate) -> Iterator[config_parser.BindingStatement]:
     if "://" in file:
         from mmv_tf.common import files
 
         text = files.read_text(file)
     else:
-        path = next(path for path in (os.path.join(folder, file) for folder in search) if os.path.isfile(path))
+        path = next((path for path in (os.path.join(folder, file) for folder in search) if os.path.isfile(path)), None)
+        if path is None:
+            raise FileNotFoundError(f"there is no gin file {file}, here or among those of mmv_tf")
         with open(path, encoding="utf-8") as opened:
             text = opened.read()
-    yield text
-    for statement in config_parser.ConfigParser(text, _References()):
+    try:
+        yield from _in_text(text, file, search, delegate)
+    except (SyntaxError, tokenize.TokenError, TypeError) as error:
+        raise ValueError(f"{file}: {_reason(error)}") from error
+
+
+def _in_text(text, name, search, delegate) -> Iterator[config_parser.BindingStatement]:
+    lines = io.StringIO(text)
+    lines.name = name  # for the locations
+    for statement in config_parser.ConfigParser(lines, delegate):
         if isinstance(statement, config_parser.IncludeStatement):
-            yield from _texts(statement.filename, search)
+            yield from _in_file(statement.filename, search, delegate)
+        elif isinstance(statement, config_parser.BindingStatement):
+            yield statement
+
+
+def _reason(error) -> str:
+    """What gin's parser says, in one line."""
+    if isinstance(error, tokenize.TokenError):
+        return f"{error.args[0]} (line {error.args[1][0]})"
+    if token := re.search(r"Failed to parse token (.*)", str(error), re.S):
+        return f"{token[1]} is no value; one is a number, 'a string', True, False, None, a list, a dict, @NAME or %NAME"
+    return " ".join(str(error).split())
 
 
 def _none_left_over(bound: dict[str, str], referred: set[str], message: str) -> None:

@@ -9,7 +9,7 @@ import pathlib
 import gin
 
 import mmv_tf
-from mmv_tf.common import bindings
+from mmv_tf.common import bindings, signatures
 
 # Every module that gives gin something to bind. Imported before a file is parsed, so that a name which a file
 # uses is known, and one that is not known is a mistake in the file.
@@ -56,12 +56,29 @@ def _not_a_place_looked_in_vain(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("Path not found:")
 
 
+def check_values(gin_files=(), gin_params=()) -> None:
+    """Checks every value that gin files and bindings give, before anything is imported that takes long (TensorFlow).
+
+    `parse` does so as well; a command asks first where it has other things to do before that.
+
+    Raises:
+      ValueError, OSError: one line that names the binding, its value and what is wanted, or the file at fault.
+    """
+    bindings.check_values(signatures.of_configurables(_CONFIGURABLE_MODULES), gin_files, gin_params, _search())
+
+
+def _search() -> tuple[str, str]:
+    """The folders in which gin files are looked for, in this order."""
+    return "", str(gin_folder().parent)
+
+
 def parse(gin_files=(), gin_params=(), finalize: bool = True) -> None:
     """Parses gin files and bindings, from nothing. `gin/fac.gin` is found from any working directory.
 
     Raises:
       ValueError, SyntaxError, OSError: one line that names the file or the binding at fault. Unknown names are errors.
     """
+    check_values(gin_files, gin_params)
     for module in _CONFIGURABLE_MODULES:
         importlib.import_module(module)
     gin.clear_config()
@@ -85,6 +102,6 @@ def parse(gin_files=(), gin_params=(), finalize: bool = True) -> None:
             gin.parse_config(binding)
         except (ValueError, SyntaxError) as error:
             raise ValueError(f"binding {binding.strip().splitlines()[0]!r}: {error}") from error
-    bindings.check(gin_files, gin_params, ("", str(gin_folder().parent)))
+    bindings.check(gin_files, gin_params, _search())
     if finalize:
         gin.finalize()

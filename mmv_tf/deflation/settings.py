@@ -1,9 +1,12 @@
 """The settings of deflation."""
 
-import gin
+from typing import Annotated
+
+from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Count, Positive, Range, Seed
 
 
-@gin.configurable
+@configurable
 class Deflation:
     """How new scales and offsets are learned. The paper's settings could not be read: see gin/deflate.gin.
 
@@ -27,23 +30,19 @@ class Deflation:
 
     def __init__(
         self,
-        steps: int = 5000,
-        batch_size: int = 64,
-        learning_rate: float = 0.003,
-        check_every: int = 100,
-        patience: int = 10,
-        max_images: int = 10_000,
-        max_held_out: int = 1000,
-        held_out_share: float = 0.1,
-        images_per_record: int = 4,
-        crops_per_image: int = 4,
-        video_batch_size: int = 8,
-        seed: int = 0,
+        steps: Count = 5000,
+        batch_size: Count = 64,
+        learning_rate: Positive = 0.003,
+        check_every: Count = 100,
+        patience: Count = 10,
+        max_images: Count = 10_000,
+        max_held_out: Count = 1000,
+        held_out_share: Annotated[float, Range(above=0, below=1)] = 0.1,
+        images_per_record: Count = 4,
+        crops_per_image: Count = 4,
+        video_batch_size: Count = 8,
+        seed: Seed = 0,
     ):
         for name, value in list(locals().items()):
             if name != "self":
                 setattr(self, name, value)
-                if name != "seed" and not value > 0:
-                    raise ValueError(f"Deflation.{name} = {value} must be positive.")
-        if held_out_share >= 1:
-            raise ValueError(f"Deflation.held_out_share = {held_out_share} must be below 1: nothing is left to learn.")

@@ -4,15 +4,25 @@ import dataclasses
 import warnings
 from collections.abc import Callable
 
-import gin
 import numpy as np
+
+from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Count, CountOrNone, NotNegative, Positive, Seed, ShareBelowOne
 
 Scores = Callable[[np.ndarray], np.ndarray]  # features [N, d] -> [N, C], the higher the likelier
 
 
-@gin.configurable
+class Classifier:
+    """What learns to tell classes apart by features."""
+
+    def fit(self, features: np.ndarray, targets: np.ndarray) -> Scores:
+        """Learns from features [N, d] and targets: int [N] (classes 0 .. C-1, all of them there), or bool [N, C]."""
+        raise NotImplementedError
+
+
+@configurable
 @dataclasses.dataclass
-class LinearSVM:
+class LinearSVM(Classifier):
     """scikit-learn's LinearSVC, one class against the rest, on standardised features.
 
     Args:
@@ -22,11 +32,11 @@ class LinearSVM:
       seed: of the solver.
     """
 
-    C: float = 0.001
+    C: Positive = 0.001
     standardise: bool = True
-    max_iterations: int = 1000
-    tolerance: float = 1e-4
-    seed: int = 0
+    max_iterations: Count = 1000
+    tolerance: Positive = 1e-4
+    seed: Seed = 0
 
     def fit(self, features: np.ndarray, targets: np.ndarray) -> Scores:
         """Learns from features [N, d] and targets: int [N] (classes 0 .. C-1, all of them there), or bool [N, C]."""
@@ -57,7 +67,7 @@ class LinearSVM:
 
 
 @dataclasses.dataclass
-class _Gradient:
+class _Gradient(Classifier):
     """What is fitted by gradient descent, in Keras, on standardised features; softmax for one class a clip, else
     logistic for each class."""
 
@@ -85,7 +95,7 @@ class _Gradient:
         return lambda x: model.predict(scaler.transform(x).astype(np.float32), self.batch_size, verbose=0)
 
 
-@gin.configurable
+@configurable
 @dataclasses.dataclass
 class FactorisedLinear(_Gradient):
     """VATT's linear classifier: two matrices without anything between them (factorised, rank 128), softmax.
@@ -94,12 +104,12 @@ class FactorisedLinear(_Gradient):
     in detail and left out). Rank 0 is a plain linear layer: logistic regression.
     """
 
-    rank: int = 128
-    learning_rate: float = 5e-4
-    weight_decay: float = 0.0
-    batch_size: int = 64
-    steps: int = 50_000
-    seed: int = 0
+    rank: CountOrNone = 128
+    learning_rate: Positive = 5e-4
+    weight_decay: NotNegative = 0.0
+    batch_size: Count = 64
+    steps: Count = 50_000
+    seed: Seed = 0
 
     def layers(self, num_classes):
         import keras
@@ -108,18 +118,18 @@ class FactorisedLinear(_Gradient):
         return [*inner, keras.layers.Dense(num_classes)]
 
 
-@gin.configurable
+@configurable
 @dataclasses.dataclass
 class MLP(_Gradient):
     """A perceptron of one hidden layer (AudioSet in the paper: "MLP"; its size and training could not be read)."""
 
-    hidden: int = 512
-    dropout: float = 0.5
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-5
-    batch_size: int = 256
-    steps: int = 20_000
-    seed: int = 0
+    hidden: Count = 512
+    dropout: ShareBelowOne = 0.5
+    learning_rate: Positive = 1e-3
+    weight_decay: NotNegative = 1e-5
+    batch_size: Count = 256
+    steps: Count = 20_000
+    seed: Seed = 0
 
     def layers(self, num_classes):
         import keras

@@ -7,12 +7,13 @@ import json
 import os
 from collections.abc import Sequence
 
-import gin
 import numpy as np
 import tensorflow as tf
 import tqdm
 
 from mmv_tf.common import files
+from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Count, CountOrNone, NotNegative, Positive, Seed, Share, ShareBelowOne
 from mmv_tf.evaluation import protocol
 from mmv_tf.evaluation.features import Extractor, named_errors
 from mmv_tf.evaluation.labelled import Labelled, slices
@@ -23,7 +24,7 @@ from mmv_tf.inputs.shards import read_shard
 from mmv_tf.metrics import classification
 
 
-@gin.configurable
+@configurable
 @dataclasses.dataclass
 class FineTune(protocol.Protocol):
     """Fine-tunes the network, and the same network with fresh weights: what a training from scratch gets.
@@ -47,28 +48,28 @@ class FineTune(protocol.Protocol):
     """
 
     records: str = ""
-    folds: Sequence = (("train", "test"),)
+    folds: protocol.Folds = (("train", "test"),)
     prepare: str = ""
     label_prefix: str = ""
-    seeds: Sequence[int] = (0,)
-    clips_per_class: int = 0
-    epochs: int = 16
-    warm_up_epochs: int = 1
-    batch_size: int = 32
-    learning_rate: float = 1e-4
-    decay: float = 0.3
-    decay_epochs: Sequence[int] = (6, 10, 14)
-    weight_decay: float = 0.0
-    dropout: float = 0.5
-    shuffle: int = 256
-    num_frames: int = 32
-    frame_rate: float = 12.5
-    min_side: int = 224
-    crop_size: int = 224
-    flip_probability: float = 0.5
-    scale_jitter: float = 0.2
-    colour_probability: float = 0.8
-    test_windows: int = 10
+    seeds: Sequence[Seed] = (0,)
+    clips_per_class: CountOrNone = 0
+    epochs: Count = 16
+    warm_up_epochs: CountOrNone = 1
+    batch_size: Count = 32
+    learning_rate: Positive = 1e-4
+    decay: NotNegative = 0.3
+    decay_epochs: Sequence[CountOrNone] = (6, 10, 14)
+    weight_decay: NotNegative = 0.0
+    dropout: ShareBelowOne = 0.5
+    shuffle: Count = 256
+    num_frames: Count = 32
+    frame_rate: Positive = 12.5
+    min_side: Count = 224
+    crop_size: Count = 224
+    flip_probability: Share = 0.5
+    scale_jitter: ShareBelowOne = 0.2
+    colour_probability: Share = 0.8
+    test_windows: Count = 10
     modalities = ("video",)
 
     def run(self, compared: protocol.Comparison, extractor: Extractor) -> protocol.Measured:

@@ -4,13 +4,14 @@ Windows of the training clips -> features -> classifier; windows of a test clip 
 """
 
 import dataclasses
-from collections.abc import Sequence
+from typing import Literal
 
-import gin
 import numpy as np
 
+from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Count, Positive, Seed, Share, ShareBelowOne
 from mmv_tf.evaluation import protocol
-from mmv_tf.evaluation.classifiers import MLP, LinearSVM
+from mmv_tf.evaluation.classifiers import MLP, Classifier, LinearSVM
 from mmv_tf.evaluation.features import Extractor, Features
 from mmv_tf.evaluation.labelled import one_label
 from mmv_tf.evaluation.networks import BEFORE_HEAD, LAST_CONV
@@ -42,17 +43,17 @@ class _Classification(protocol.Protocol):
     """
 
     records: str = ""
-    folds: Sequence = (("train", "test"),)
+    folds: protocol.Folds = (("train", "test"),)
     prepare: str = ""
     label_prefix: str = ""
     output: str = BEFORE_HEAD
-    classifier: object = dataclasses.field(default_factory=LinearSVM)
+    classifier: Classifier = dataclasses.field(default_factory=LinearSVM)
     several_labels: bool = False
-    average_precision: str = "area"
-    train_windows: int = 10
+    average_precision: Literal["area", "11_point"] = "area"
+    train_windows: Count = 10
     random_windows: bool = True
-    test_windows: int = 10
-    seed: int = 0
+    test_windows: Count = 10
+    seed: Seed = 0
 
     def windows(self, training: bool, sample_rate: int) -> Windows:
         count = self.train_windows if training else self.test_windows
@@ -220,41 +221,41 @@ def _mean_scores(scores, features: Features) -> np.ndarray:
     return total / features.present.sum(axis=1, keepdims=True)
 
 
-@gin.configurable
+@configurable
 @dataclasses.dataclass
 class LinearVideo(_Classification):
     """Linear classification of video (UCF101, HMDB51, Kinetics-600): see `_Classification` and `Windows`."""
 
-    num_frames: int = 32
-    frame_rate: float = 12.5
-    min_side: int = 224
-    crop_size: int = 224
-    flip_probability: float = 0.5
-    scale_jitter: float = 0.0
-    colour_probability: float = 0.0
+    num_frames: Count = 32
+    frame_rate: Positive = 12.5
+    min_side: Count = 224
+    crop_size: Count = 224
+    flip_probability: Share = 0.5
+    scale_jitter: ShareBelowOne = 0.0
+    colour_probability: Share = 0.0
     modalities = ("video",)
 
 
-@gin.configurable
+@configurable
 @dataclasses.dataclass
 class LinearAudio(_Classification):
     """Linear classification of sound (ESC-50), by the pooled last convolution: see `_Classification` and `Windows`."""
 
     output: str = LAST_CONV
-    seconds: float = 2.0
+    seconds: Positive = 2.0
     modalities = ("audio",)
 
 
-@gin.configurable
+@configurable
 @dataclasses.dataclass
 class AudioMLP(LinearAudio):
     """AudioSet: a perceptron on frozen features of sound, several labels a clip, mAP and d'."""
 
-    classifier: object = dataclasses.field(default_factory=MLP)
+    classifier: Classifier = dataclasses.field(default_factory=MLP)
     several_labels: bool = True
 
 
-@gin.configurable
+@configurable
 @dataclasses.dataclass
 class LinearImages(_Classification):
     """Linear classification of images (PASCAL VOC 2007, ImageNet) by the image network of a video network.
@@ -264,14 +265,14 @@ class LinearImages(_Classification):
       image_frames: how often, inflated.
     """
 
-    train_windows: int = 1
+    train_windows: Count = 1
     random_windows: bool = False
-    test_windows: int = 1
-    variant: str = "trained"
-    image_frames: int = 32
-    min_side: int = 224
-    crop_size: int = 224
-    flip_probability: float = 0.5
-    scale_jitter: float = 0.0
-    colour_probability: float = 0.0
+    test_windows: Count = 1
+    variant: Literal["naive", "trained", "inflated"] = "trained"
+    image_frames: Count = 32
+    min_side: Count = 224
+    crop_size: Count = 224
+    flip_probability: Share = 0.5
+    scale_jitter: ShareBelowOne = 0.0
+    colour_probability: Share = 0.0
     modalities = ("image",)

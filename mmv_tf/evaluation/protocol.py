@@ -2,36 +2,20 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
+from typing import Annotated
 
 import gin
 import tensorflow as tf
 
+from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Count, Range, Seed, Strings
 from mmv_tf.evaluation.features import Extractor
 from mmv_tf.evaluation.networks import Network
 from mmv_tf.metrics.classification import Measure
 from mmv_tf.records import card as dataset_card
 
-
-@gin.configurable
-@dataclasses.dataclass
-class Evaluation:
-    """What is measured, and how sure it is to be.
-
-    Args:
-      protocol: a LinearVideo, LinearAudio, AudioMLP, LinearImages, FineTune or ZeroShotRetrieval.
-      dataset: its name, for the result.
-      batch_size: windows that pass a network at once.
-      untrained_seed: of the fresh weights that are compared with.
-      bootstrap_samples, confidence, seed: of intervals.
-    """
-
-    protocol: object = gin.REQUIRED
-    dataset: str = ""
-    batch_size: int = 16
-    untrained_seed: int = 0
-    bootstrap_samples: int = 1000
-    confidence: float = 0.95
-    seed: int = 0
+Folds = Sequence[tuple[Strings, Strings]]  # splits to train on and splits to test on; a name, or several
 
 
 @dataclasses.dataclass
@@ -114,3 +98,25 @@ class Protocol:
 
     def run(self, compared: Comparison, extractor: Extractor) -> Measured:
         raise NotImplementedError
+
+
+@configurable
+@dataclasses.dataclass
+class Evaluation:
+    """What is measured, and how sure it is to be.
+
+    Args:
+      protocol: a LinearVideo, LinearAudio, AudioMLP, LinearImages, FineTune or ZeroShotRetrieval.
+      dataset: its name, for the result.
+      batch_size: windows that pass a network at once.
+      untrained_seed: of the fresh weights that are compared with.
+      bootstrap_samples, confidence, seed: of intervals.
+    """
+
+    protocol: Protocol = gin.REQUIRED
+    dataset: str = ""
+    batch_size: Count = 16
+    untrained_seed: Seed = 0
+    bootstrap_samples: Count = 1000
+    confidence: Annotated[float, Range(above=0, below=1)] = 0.95
+    seed: Seed = 0

@@ -2,20 +2,22 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Literal
 
-import gin
 import numpy as np
 
+from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Count, CountOrNone, Positive, Strings
 from mmv_tf.evaluation import protocol
 from mmv_tf.evaluation.features import Extractor
 from mmv_tf.evaluation.windows import Windows
 from mmv_tf.metrics import retrieval
 from mmv_tf.metrics.classification import Measure
 
-AVERAGES = ("embeddings", "similarities")
+Direction = Literal["text->video", "video->text", "text->audio", "audio->text", "audio->video", "video->audio"]
 
 
-@gin.configurable
+@configurable
 @dataclasses.dataclass
 class ZeroShotRetrieval(protocol.Protocol):
     """Retrieval between modalities of the clips of one split (YouCook2, MSR-VTT); R@K in %, MedR a rank from 1.
@@ -43,31 +45,23 @@ class ZeroShotRetrieval(protocol.Protocol):
     """
 
     records: str = ""
-    split: str | Sequence[str] = "test"
+    split: Strings = "test"
     prepare: str = ""
-    pairs: Sequence[str] = ("text->video", "video->text")
+    pairs: Sequence[Direction] = ("text->video", "video->text")
     space: str = ""
-    windows: int = 10
-    average: str = "embeddings"
-    measure: str = "cosine"
-    captions: int = 1
+    windows: Count = 10
+    average: Literal["embeddings", "similarities"] = "embeddings"
+    measure: Literal["cosine", "dot"] = "cosine"
+    captions: Count = 1
     same_text_is_right: bool = False
     pool_prefix: str = ""
-    recalls: Sequence[int] = (1, 5, 10)
-    num_frames: int = 32
-    frame_rate: float = 10.0
-    min_side: int = 224
-    crop_size: int = 224
-    seconds: float = 3.2
-    examples: int = 4
-
-    def __post_init__(self):
-        if self.average not in AVERAGES:
-            raise ValueError(f"ZeroShotRetrieval.average = {self.average!r} must be one of {', '.join(AVERAGES)}")
-        for pair in self.pairs:
-            sides = pair.split("->")
-            if len(sides) != 2 or not set(sides) <= {"video", "audio", "text"} or sides[0] == sides[1]:
-                raise ValueError(f"ZeroShotRetrieval.pairs has {pair!r}; a pair looks like 'text->video'")
+    recalls: Sequence[Count] = (1, 5, 10)
+    num_frames: Count = 32
+    frame_rate: Positive = 10.0
+    min_side: Count = 224
+    crop_size: Count = 224
+    seconds: Positive = 3.2
+    examples: CountOrNone = 4
 
     @property
     def modalities(self):

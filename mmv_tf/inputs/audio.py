@@ -1,15 +1,16 @@
 """Waveform to log-mel spectrogram; the same for training, export and search."""
 
 import warnings
+from typing import Literal
 
-import gin
 import numpy as np
 import tensorflow as tf
 
-LOG_FORMS = ("log1p_scaled", "log_offset")
+from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Count, NotNegative, Positive
 
 
-@gin.configurable
+@configurable
 class LogMel:
     """Log-mel spectrogram of sound, from standard TensorFlow ops only: it can be part of an exported graph.
 
@@ -33,21 +34,19 @@ class LogMel:
 
     def __init__(
         self,
-        sample_rate: int = 48000,
-        window: int = 2048,
-        stride: int = 1024,
-        num_bins: int = 80,
-        min_frequency: float = 80.0,
-        max_frequency: float = 7600.0,
-        log_form: str = "log1p_scaled",
+        sample_rate: Count = 48000,
+        window: Count = 2048,
+        stride: Count = 1024,
+        num_bins: Count = 80,
+        min_frequency: NotNegative = 80.0,
+        max_frequency: Positive = 7600.0,
+        log_form: Literal["log1p_scaled", "log_offset"] = "log1p_scaled",
         normalize: bool = False,
     ):
-        if log_form not in LOG_FORMS:
-            raise ValueError(f"LogMel.log_form is {log_form!r}; it can be {' or '.join(map(repr, LOG_FORMS))}.")
         if not 0 <= min_frequency < max_frequency <= sample_rate / 2:
             raise ValueError(
-                f"LogMel: the filters must lie between 0 and {sample_rate / 2:g} Hz (half of the sample rate), in "
-                f"order; they are {min_frequency:g} to {max_frequency:g} Hz."
+                f"LogMel.min_frequency = {min_frequency:g}, LogMel.max_frequency = {max_frequency:g}: the filters must "
+                f"lie between 0 and {sample_rate / 2:g} Hz (half of the sample rate), in order."
             )
         self.sample_rate, self.window, self.stride = sample_rate, window, stride
         self.num_bins, self.min_frequency, self.max_frequency = num_bins, min_frequency, max_frequency

@@ -9,8 +9,11 @@ from collections.abc import Sequence
 import gin
 import tensorflow as tf
 
+from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Positive, Strings
 
-@gin.configurable
+
+@configurable
 class Source:
     """A set of records, and its part in the mixture.
 
@@ -24,7 +27,7 @@ class Source:
       ValueError: no pattern (says which gin macro to give), a weight that is not positive, or a '/' in the name.
     """
 
-    def __init__(self, pattern: str | Sequence[str] = gin.REQUIRED, weight: float = 1.0, name: str | None = None):
+    def __init__(self, pattern: Strings = gin.REQUIRED, weight: Positive = 1.0, name: str | None = None):
         self.pattern, self.weight, self.has_given_name = pattern, weight, name is not None
         self.name = (gin.current_scope()[-1:] or [_folder(pattern)])[0] if name is None else name
         if not re.fullmatch(r"[\w.+-]+", self.name):
@@ -33,8 +36,6 @@ class Source:
             )
         if not pattern:
             raise ValueError(f"the source {self.name!r} has no pattern of records: give {_how_to_give_a_pattern()}")
-        if not weight > 0:
-            raise ValueError(f"Source.weight = {weight} of {self.name!r} ({pattern!r}) must be positive.")
 
 
 def _folder(pattern):

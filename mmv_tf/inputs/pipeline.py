@@ -9,10 +9,12 @@ missing is zeros under a False mask.
 """
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
-import gin
 import tensorflow as tf
 
+from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Count, CountOrNone, Positive
 from mmv_tf.inputs import notes, shards
 from mmv_tf.inputs.audio import LogMel
 from mmv_tf.inputs.clip import ClipMaker
@@ -23,11 +25,12 @@ from mmv_tf.inputs.shards import read_shard
 from mmv_tf.inputs.text import Tokenizer
 from mmv_tf.inputs.video import VideoInput
 
-MODALITIES = ("video", "audio", "text")
+Modality = Literal["video", "audio", "text"]
+MODALITIES = get_args(Modality)
 _BATCHES_AHEAD = 8  # of the step that is running; more than what the stages below and tf.distribute hold ready
 
 
-@gin.configurable
+@configurable
 class InputPipeline:
     """Records to batches. Making one touches no file of records.
 
@@ -53,22 +56,16 @@ class InputPipeline:
     def __init__(
         self,
         sources: Sequence[Source] = (),
-        modalities: Sequence[str] = MODALITIES,
+        modalities: Sequence[Modality] = MODALITIES,
         video: VideoInput | None = None,
         audio: LogMel | None = None,
         text: Tokenizer | None = None,
-        max_candidates: int = 5,
-        readers: int = 16,
-        shuffle_window: int = 0,
-        shuffle_bytes: float | None = None,
-        max_bad_records: int = 0,
+        max_candidates: Count = 5,
+        readers: Count = 16,
+        shuffle_window: CountOrNone = 0,
+        shuffle_bytes: Positive | None = None,
+        max_bad_records: CountOrNone = 0,
     ):
-        for modality in modalities:
-            if modality not in MODALITIES:
-                known = ", ".join(map(repr, MODALITIES))
-                raise ValueError(f"InputPipeline.modalities has {modality!r}, which is unknown; there are {known}.")
-        if max_bad_records < 0:
-            raise ValueError(f"InputPipeline.max_bad_records = {max_bad_records} must be 0 or more.")
         self.sources, self.modalities = tuple(sources), tuple(m for m in MODALITIES if m in modalities)
         self.source_names = distinct_names(self.sources)
         self.video = video or VideoInput()  # also says which span of time a clip is, so it is always there

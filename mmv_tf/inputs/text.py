@@ -1,9 +1,10 @@
 """Text to word ids; the same for training, export and search."""
 
-import gin
 import numpy as np
 import tensorflow as tf
 
+from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Count, Strings
 from mmv_tf.records import vocabulary as vocabularies
 
 # RE2. Everything but letters, digits, marks and apostrophes separates words; so do apostrophes at the edges of a word.
@@ -13,7 +14,7 @@ _WORD_END = r"('s|')*( |$)"  # the possessive s goes, too
 _CURLY_APOSTROPHES = "[\u2018\u2019\u02bc]"
 
 
-@gin.configurable
+@configurable
 class Tokenizer(tf.Module):
     """Sentences to word ids: lower case, no punctuation, no stop words, no unknown words, cut or padded to `max_words`.
 
@@ -32,10 +33,10 @@ class Tokenizer(tf.Module):
 
     def __init__(
         self,
-        vocabulary: str | tuple[str, ...] = (),
-        max_words: int = 16,
+        vocabulary: Strings = (),
+        max_words: Count = 16,
         remove_stop_words: bool = True,
-        max_bytes: int = 4096,
+        max_bytes: Count = 4096,
     ):
         super().__init__(name="tokenizer")
         if not vocabulary:

@@ -7,13 +7,16 @@ import gin
 import numpy as np
 import tensorflow as tf
 
+from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Count, Positive, Share, ShareBelowOne
+
 _REDUCTIONS = (1, 2, 4, 8)  # libjpeg decodes at these fractions of the size, faster and without aliasing
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _RGB_TO_YIQ = np.array([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]], np.float32)
 _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ).astype(np.float32)
 
 
-@gin.configurable
+@configurable
 class VideoInput:
     """Turns the JPEG frames of one record into clips [num_frames, crop_size, crop_size, 3] uint8 (see to_float).
 
@@ -38,23 +41,20 @@ class VideoInput:
 
     def __init__(
         self,
-        num_frames: int = 32,
-        frame_rate: float = 10.0,
-        min_side: int = 224,
-        crop_size: int = 200,
-        scale_jitter: float = 0.2,
-        scale_jitter_probability: float = 0.8,
-        flip_probability: float = 0.5,
-        colour_probability: float = 0.8,
-        brightness: float = 32 / 255,
-        saturation: float = 0.4,
-        contrast: float = 0.4,
-        hue: float = 0.2,
+        num_frames: Count = 32,
+        frame_rate: Positive = 10.0,
+        min_side: Count = 224,
+        crop_size: Count = 200,
+        scale_jitter: ShareBelowOne = 0.2,
+        scale_jitter_probability: Share = 0.8,
+        flip_probability: Share = 0.5,
+        colour_probability: Share = 0.8,
+        brightness: Share = 32 / 255,
+        saturation: Share = 0.4,
+        contrast: Share = 0.4,
+        hue: Share = 0.2,
         jit_compile: bool = True,
     ):
-        for name, value in (("num_frames", num_frames), ("frame_rate", frame_rate), ("crop_size", crop_size)):
-            if value <= 0:
-                raise ValueError(f"VideoInput.{name} = {value} must be positive.")
         if crop_size > min_side:
             raise ValueError(f"VideoInput.crop_size = {crop_size} is more than VideoInput.min_side = {min_side}.")
         self.num_frames, self.frame_rate, self.min_side, self.crop_size = num_frames, frame_rate, min_side, crop_size

@@ -11,12 +11,14 @@ of them is in use.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Literal
 
-import gin
-
+from mmv_tf.common.configurable import checked, configurable
+from mmv_tf.common.values import Count, NotNegative, Written
 from mmv_tf.model import losses
 
 
+@checked
 @dataclasses.dataclass(frozen=True)
 class Head:
     """A projection from `source` (a modality or a space) into `space`.
@@ -32,19 +34,18 @@ class Head:
 
     source: str
     space: str
-    hidden: tuple[int, ...] = ()
-    activation: str | None = None
+    hidden: Sequence[Count] = ()
+    activation: Literal["relu", "bnrelu"] | None = None
     batch_norm: bool = False
 
     def __post_init__(self):
         object.__setattr__(self, "hidden", tuple(self.hidden))
-        if self.activation not in (None, "relu", "bnrelu"):
-            raise ValueError(f"Head {self}: activation must be None, 'relu' or 'bnrelu', not {self.activation!r}.")
 
     def __str__(self):
         return f"{self.source} -> {self.space}"
 
 
+@checked
 @dataclasses.dataclass(frozen=True)
 class Pair:
     """Two modalities compared in a space by a loss (a function of `mmv_tf.model.losses`) with a weight."""
@@ -52,8 +53,8 @@ class Pair:
     first: str
     second: str
     space: str
-    loss: Callable = losses.nce
-    weight: float = 1.0
+    loss: Callable[..., losses.Compared] = losses.nce
+    weight: NotNegative = 1.0
 
     def __str__(self):
         return f"({self.first}, {self.second}) in {self.space}"
@@ -94,7 +95,7 @@ def _make(cls, items: Sequence, what: str) -> list:
     return made
 
 
-@gin.configurable
+@configurable
 class Graph:
     """A validated modality graph.
 
@@ -108,7 +109,12 @@ class Graph:
         source into one space, a pair without a path, a name used for a space and a modality alike.
     """
 
-    def __init__(self, spaces: Mapping[str, int], heads: Sequence, pairs: Sequence):
+    def __init__(
+        self,
+        spaces: Mapping[str, Count],
+        heads: Sequence[Annotated[Head, Written()]],
+        pairs: Sequence[Annotated[Pair, Written()]],
+    ):
         self.spaces = dict(spaces)
         self.heads = _make(Head, heads, "Head")
         self.pairs = _make(Pair, pairs, "Pair")
@@ -170,9 +176,7 @@ class Graph:
             if (head.source, head.space) in seen:
                 raise ValueError(f"Two heads claim the space {head.space!r} from {head.source!r}: keep one.")
             seen.add((head.source, head.space))
-        for name, dim in self.spaces.items():
-            if not isinstance(dim, int) or dim < 1:
-                raise ValueError(f"Space {name!r}: its dimension must be a positive integer, not {dim!r}.")
+        for name in self.spaces:
             if not any(head.space == name for head in self.heads):
                 raise ValueError(f"Space {name!r} cannot be reached: no head leads into it.")
 

@@ -9,8 +9,10 @@ sound, several for narrations), d the dimension of the space.
 
 from typing import NamedTuple
 
-import gin
 from keras import ops
+
+from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Positive
 
 # Similarity of what is missing: low enough that exp() of it is 0, and finite, so that gradients stay finite.
 _ABSENT = -1e9
@@ -124,8 +126,8 @@ def _flat(similarities):
     return ops.reshape(similarities, (ops.shape(similarities)[0], -1))
 
 
-@gin.configurable
-def mil_nce(first: Embeddings, second: Embeddings, temperature: float = 0.07, normalize: bool = True):
+@configurable
+def mil_nce(first: Embeddings, second: Embeddings, temperature: Positive = 0.07, normalize: bool = True) -> Compared:
     """MIL-NCE over the global batch, in the reference's asymmetric form (paper section 3.2, equation 3).
 
     For a sample, the numerator sums over its candidates, and the denominator over one concatenation: its first
@@ -151,8 +153,8 @@ def _one_candidate(first: Embeddings, second: Embeddings, loss: str):
             )
 
 
-@gin.configurable
-def nce(first: Embeddings, second: Embeddings, temperature: float = 0.07, normalize: bool = True):
+@configurable
+def nce(first: Embeddings, second: Embeddings, temperature: Positive = 0.07, normalize: bool = True) -> Compared:
     """NCE over the global batch (paper section 3.2, equation 2): `mil_nce` with one candidate a sample.
 
     Raises:
@@ -162,8 +164,10 @@ def nce(first: Embeddings, second: Embeddings, temperature: float = 0.07, normal
     return mil_nce(first, second, temperature=temperature, normalize=normalize)
 
 
-@gin.configurable
-def symmetric_nce(first: Embeddings, second: Embeddings, temperature: float = 0.07, normalize: bool = True):
+@configurable
+def symmetric_nce(
+    first: Embeddings, second: Embeddings, temperature: Positive = 0.07, normalize: bool = True
+) -> Compared:
     """Two softmaxes, one a direction, summed: chance level 2 ln B, floor 0 (VATT's SymmetricNCE)."""
     _one_candidate(first, second, "symmetric_nce")
     c = _compare(first, second, temperature, normalize)

@@ -9,6 +9,7 @@ from keras import ops
 from mmv_tf.backbones import batch_norm
 from mmv_tf.common import replicas
 from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Count
 from mmv_tf.model import accumulation, losses, step_logs
 from mmv_tf.model.graph import Graph
 from mmv_tf.model.heads import ProjectionHead
@@ -51,10 +52,8 @@ class MMV(keras.Model):
       ValueError: the graph uses a modality that has no backbone, or a backbone is not in the graph.
     """
 
-    def __init__(self, backbones: Mapping[str, keras.layers.Layer], graph: Graph, micro_batches: int = 1, **kwargs):
+    def __init__(self, backbones: Mapping[str, keras.layers.Layer], graph: Graph, micro_batches: Count = 1, **kwargs):
         super().__init__(**kwargs)
-        if micro_batches < 1:
-            raise ValueError(f"MMV.micro_batches = {micro_batches} must be at least 1.")
         missing = sorted(set(graph.modalities) - set(backbones))
         unused = sorted(set(backbones) - set(graph.modalities))
         if missing:

@@ -4,11 +4,12 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 
-import gin
 import numpy as np
 import tensorflow as tf
 import tqdm
 
+from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Count, CountOrNone, Share
 from mmv_tf.inputs.faults import explain_data_error
 from mmv_tf.pages import clip_picture
 from mmv_tf.training import probe as probes
@@ -116,7 +117,7 @@ def write_examples(
     writer.flush()
 
 
-@gin.configurable(denylist=["batch_size"])
+@configurable(denylist=["batch_size"])
 class CollapseWatch:
     """Early warning of a network that maps everything to one place, or cannot tell one clip from another.
 
@@ -132,10 +133,10 @@ class CollapseWatch:
 
     def __init__(
         self,
-        batch_size: int,
-        first_step: int = 1000,
-        patience: int = 2,
-        least_spread: float = 0.1,
+        batch_size: Count,
+        first_step: CountOrNone = 1000,
+        patience: Count = 2,
+        least_spread: Share = 0.1,
         least_gap: float = 0.1,
     ):
         self._batch_size, self._first_step, self._patience = batch_size, first_step, patience

@@ -1,27 +1,53 @@
 """Optimisers and learning-rate schedules: Keras' own, and LARS, given names that gin can bind."""
 
-import inspect
+from collections.abc import Callable
+from typing import Annotated, TypedDict
 
-import gin
 import keras
 from keras import ops
+from keras.optimizers.schedules import LearningRateSchedule
+
+from mmv_tf.common.configurable import checked, configurable, external
+from mmv_tf.common.values import Count, CountOrNone, NotNegative, Positive, Range, Share, ShareBelowOne
+
+Rate = NotNegative | LearningRateSchedule | Callable[[], float]
 
 
-def _give_to_gin(optimizer, module: str) -> None:
-    # Every optimiser takes **kwargs, so gin would let any name pass until it is made: it may bind those spelt out.
-    named = [p.name for p in inspect.signature(optimizer).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    gin.external_configurable(optimizer, module=module, allowlist=named)
+class KerasOptimizer(TypedDict):
+    """What Keras' optimisers take; their own signatures do not say."""
+
+    learning_rate: Rate
+    momentum: ShareBelowOne
+    nesterov: bool
+    beta_1: ShareBelowOne
+    beta_2: ShareBelowOne
+    epsilon: Positive
+    amsgrad: bool
+    weight_decay: NotNegative | None
+    clipnorm: Positive | None
+    clipvalue: Positive | None
+    global_clipnorm: Positive | None
+    use_ema: bool
+    ema_momentum: Share
+    ema_overwrite_frequency: Count | None
+    loss_scale_factor: Positive | None
+    gradient_accumulation_steps: Annotated[int, Range(least=2)] | None
+    name: str | None
 
 
-@gin.configurable
-def warmup_cosine(total_steps: int, peak: float = 0.002, warmup_steps: int = 5000, floor: float = 0.0):
+@configurable
+def warmup_cosine(
+    total_steps: CountOrNone, peak: Positive = 0.002, warmup_steps: CountOrNone = 5000, floor: NotNegative = 0.0
+) -> LearningRateSchedule:
     """Linear warm-up from 0 to `peak`, then half a period of a cosine down to `floor` at `total_steps`.
 
     The defaults are the paper's (docs/pretraining.md, "What is known of the recipe"): 0.002 after 5,000 steps.
 
     Raises:
-      ValueError: the warm-up is not shorter than the whole training.
+      ValueError: the warm-up is not shorter than the whole training, or the end is above the peak.
     """
+    if floor > peak:
+        raise ValueError(f"warmup_cosine: floor = {floor} is above peak = {peak}: the rate would rise to the end.")
     if total_steps > 0 and warmup_steps >= total_steps:
         raise ValueError(
             f"warmup_cosine: warmup_steps = {warmup_steps} leaves nothing of total_steps = {total_steps}; lower it."
@@ -35,6 +61,7 @@ def warmup_cosine(total_steps: int, peak: float = 0.002, warmup_steps: int = 500
     )
 
 
+@checked
 class LARS(keras.optimizers.Optimizer):
     """Layer-wise adaptive rate scaling (You et al. 2017, arXiv 1708.03888, algorithm 1), for large batches.
 
@@ -56,27 +83,20 @@ class LARS(keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        learning_rate=1.0,
-        momentum: float = 0.9,
-        weight_decay: float = 0.0,
-        trust: float = 0.001,
+        learning_rate: Rate = 1.0,
+        momentum: ShareBelowOne = 0.9,
+        weight_decay: NotNegative = 0.0,
+        trust: Positive = 0.001,
         name: str = "lars",
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
+        clipnorm: Positive | None = None,
+        clipvalue: Positive | None = None,
+        global_clipnorm: Positive | None = None,
         use_ema: bool = False,
-        ema_momentum: float = 0.99,
+        ema_momentum: Share = 0.99,
         **kwargs,
     ):
-        for setting, value, fits in (
-            ("momentum", momentum, 0 <= momentum < 1),
-            ("weight_decay", weight_decay, weight_decay >= 0),
-            ("trust", trust, trust > 0),
-        ):
-            if not fits:
-                raise ValueError(f"LARS.{setting} = {value} is out of range.")
         super().__init__(
-            learning_rate=learning_rate,
+            learning_rate=float(learning_rate) if isinstance(learning_rate, int) else learning_rate,
             name=name,
             clipnorm=clipnorm,
             clipvalue=clipvalue,
@@ -111,6 +131,8 @@ class LARS(keras.optimizers.Optimizer):
         return {**super().get_config(), **settings}
 
 
-for _name in ("Adam", "AdamW", "SGD", "Lamb"):
-    _give_to_gin(getattr(keras.optimizers, _name), "keras.optimizers")
-_give_to_gin(LARS, "mmv_tf")
+external(keras.optimizers.Adam, "keras.optimizers", keras.optimizers.Optimizer, KerasOptimizer)
+external(keras.optimizers.AdamW, "keras.optimizers", keras.optimizers.Optimizer, KerasOptimizer)
+external(keras.optimizers.SGD, "keras.optimizers", keras.optimizers.Optimizer, KerasOptimizer)
+external(keras.optimizers.Lamb, "keras.optimizers", keras.optimizers.Optimizer, KerasOptimizer)
+external(LARS, "mmv_tf", LARS)

@@ -5,9 +5,10 @@
 """
 
 from collections.abc import Mapping
+from typing import Annotated
 
-import gin
-
+from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Count, CountOrNone, Range
 from mmv_tf.metrics import knn, retrieval
 from mmv_tf.training.embedder import Clips, RecordEmbedder
 
@@ -15,7 +16,7 @@ LABELLED_MODALITIES = ("video", "audio")
 RECALLS = (1, 5)
 
 
-@gin.configurable
+@configurable
 class Probe:
     """Measures a model without a trace in it: moving averages and random states stay as they are.
 
@@ -33,22 +34,14 @@ class Probe:
 
     def __init__(
         self,
-        every: int = 0,
+        every: CountOrNone = 0,
         retrieval_data: str = "",
         labelled_train: str = "",
         labelled_test: str = "",
-        max_clips: int = 1000,
-        num_neighbours: int = 5,
-        batch_size: int = 16,
+        max_clips: Annotated[int, Range(least=2)] = 1000,
+        num_neighbours: Count = 5,
+        batch_size: Count = 16,
     ):
-        for name, value, least in (
-            ("every", every, 0),
-            ("max_clips", max_clips, 2),
-            ("num_neighbours", num_neighbours, 1),
-            ("batch_size", batch_size, 1),
-        ):
-            if value < least:
-                raise ValueError(f"Probe.{name} = {value} must be at least {least}.")
         if bool(labelled_train) != bool(labelled_test):
             absent = "labelled_test" if labelled_train else "labelled_train"
             raise ValueError(

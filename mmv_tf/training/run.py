@@ -10,28 +10,34 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import gin
+import keras
+
+from mmv_tf.common.configurable import configurable
+from mmv_tf.common.values import Count, CountOrNone, Seed
 
 
-@gin.configurable(denylist=["workdir", "strategy", "mode"])
+@configurable(denylist=["workdir", "strategy", "mode"])
 def train(
-    workdir: str,
-    strategy,
-    mode: str = "train",
-    steps: int = 500_000,
-    batch_size: int = 512,
-    optimizer=None,
-    seed: int = 0,
-    steps_per_loop: int = 100,
-    checkpoint_every: int = 1000,
-    checkpoints_to_keep: int = 3,
-    keep_every: int = 0,
-    precision: str = "float32",
+    workdir: str | os.PathLike,
+    strategy: object,
+    mode: Literal["train", "init"] = "train",
+    steps: CountOrNone = 500_000,
+    batch_size: Count = 512,
+    optimizer: Callable[[], keras.optimizers.Optimizer] | None = None,
+    seed: Seed = 0,
+    steps_per_loop: Count = 100,
+    checkpoint_every: Count = 1000,
+    checkpoints_to_keep: Count = 3,
+    keep_every: CountOrNone = 0,
+    precision: Literal["float32", "mixed_bfloat16"] = "float32",
     jit_compile: bool = False,
-    init_from: str = "",
-    init_parts: tuple[str, ...] = (),
-):
+    init_from: str | os.PathLike = "",
+    init_parts: Sequence[str] = (),
+) -> dict[str, float]:
     """Trains the configured MMV on the configured data until `steps`.
 
     Args:
@@ -59,14 +65,13 @@ def train(
         from before it.
       Preempted: SIGTERM or Ctrl-C came; the checkpoint of that step is written.
     """
-    import keras
     import orbit
     import tensorflow as tf
 
     from mmv_tf.common import files
     from mmv_tf.inputs.pipeline import InputPipeline
     from mmv_tf.model.mmv import MMV
-    from mmv_tf.training import strategies
+    from mmv_tf.training import schedules, strategies
     from mmv_tf.training import workdir as workdirs
     from mmv_tf.training.checkpointing import Checkpoints
     from mmv_tf.training.observer import Observer
@@ -74,7 +79,7 @@ def train(
     from mmv_tf.training.probe import Probe
     from mmv_tf.training.trainer import Trainer, quiet_orbit
 
-    _check_settings(strategy, batch_size, steps_per_loop, checkpoint_every, precision, optimizer)
+    _check_settings(strategy, batch_size, steps_per_loop, checkpoint_every, optimizer)
     chief = strategies.is_chief(strategy)
     compiled = jit_compile or isinstance(strategy, tf.distribute.TPUStrategy)  # then every shape must be known
 
@@ -131,6 +136,8 @@ def train(
     first_step, started = int(step.numpy()), time.time()
     if resumed:
         print(f"resumed from step {first_step} of {steps} in {workdir}", flush=True)
+    if chief and (line := schedules.note(model.optimizer, steps)):
+        print(line, flush=True)
     if first_step >= steps:
         print("nothing is left to do: train.steps says how far to go", flush=True)
         return {}
@@ -178,8 +185,6 @@ def train(
 @contextlib.contextmanager
 def _dtype_policy(name: str):
     """Layers made inside compute in the precision `name`; those made later in this process do not."""
-    import keras
-
     before = keras.mixed_precision.dtype_policy()
     try:
         keras.mixed_precision.set_dtype_policy(name)
@@ -188,7 +193,7 @@ def _dtype_policy(name: str):
         keras.mixed_precision.set_dtype_policy(before)
 
 
-def _check_settings(strategy, batch_size, steps_per_loop, checkpoint_every, precision, optimizer):
+def _check_settings(strategy, batch_size, steps_per_loop, checkpoint_every, optimizer):
     replicas = strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise ValueError(f"train.batch_size = {batch_size} cannot be divided among {replicas} replicas.")
@@ -197,8 +202,6 @@ def _check_settings(strategy, batch_size, steps_per_loop, checkpoint_every, prec
             f"train.checkpoint_every = {checkpoint_every} must be a multiple of "
             f"train.steps_per_loop = {steps_per_loop}."
         )
-    if precision not in ("float32", "mixed_bfloat16"):
-        raise ValueError(f"train.precision = {precision!r}: it can be 'float32' or 'mixed_bfloat16'.")
     if optimizer is None:
         raise ValueError(
             "train.optimizer is not set: include 'gin/optim/adam_cosine.gin', or bind one of training/optimizers.py."

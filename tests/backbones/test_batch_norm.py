@@ -68,7 +68,7 @@ def test_untrainable_layer_keeps_its_averages_in_training_mode():
 
 
 def test_bad_decay_is_named():
-    with pytest.raises(ValueError, match="decay must be in"):
+    with pytest.raises(ValueError, match="BatchNorm.decay = 1.0: must be a number of at least 0 and below 1"):
         BatchNorm(decay=1.0)
 
 

@@ -176,9 +176,9 @@ def test_gradient_equals_finite_differences():
 
 @pytest.mark.parametrize("make", [AudioResNet, TSMResNet])
 def test_bad_settings_and_inputs_are_named(make):
-    with pytest.raises(ValueError, match="depth must be one of 18, 34, 50, 101, 152, 200, not 20"):
+    with pytest.raises(ValueError, match="depth = 20: must be 18, 34, 50, 101, 152 or 200"):
         make(depth=20)
-    with pytest.raises(ValueError, match="width must be above 0"):
+    with pytest.raises(ValueError, match="width = 0: must be a number above 0"):
         make(width=0)
     with pytest.raises(ValueError, match=make.__name__ + " takes"):
         make(18, width=0.125)(np.zeros((1, 8, 8, 2), np.float32))

@@ -132,9 +132,9 @@ def test_gradient_equals_finite_differences():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"stem": "grey"}, "S3D.stem must be"),
-        ({"final_endpoint": "Mixed_6a"}, "S3D.final_endpoint must be one of"),
-        ({"width": 0}, "S3D.width must be above 0"),
+        ({"stem": "grey"}, "S3D.stem = 'grey': must be 'space_to_depth' or 'rgb'"),
+        ({"final_endpoint": "Mixed_6a"}, "S3D.final_endpoint = 'Mixed_6a': must be 'Conv2d_1a_7x7', "),
+        ({"width": 0}, "S3D.width = 0: must be a number above 0"),
     ],
 )
 def test_bad_settings_are_named(arguments, message):

@@ -76,7 +76,7 @@ def test_multiply_adds():
 
 
 def test_bad_settings_are_named():
-    with pytest.raises(ValueError, match="R2Plus1D.depth must be 18 or 34, not 50"):
+    with pytest.raises(ValueError, match="R2Plus1D.depth = 50: must be 18 or 34"):
         R2Plus1D(50)
-    with pytest.raises(ValueError, match="I3D.final_endpoint must be one of"):
+    with pytest.raises(ValueError, match="I3D.final_endpoint = 'Logits': must be 'Conv2d_1a_7x7', "):
         I3D(final_endpoint="Logits")

@@ -184,9 +184,9 @@ def test_errors(deflated, tmp_path):
     del model.backbones["video"]
     with pytest.raises(ValueError, match="nothing to deflate: the model has audio, text, and no video"):
         image_network(model)
-    with pytest.raises(ValueError, match="Deflation.batch_size = 0 must be positive"):
+    with pytest.raises(ValueError, match="Deflation.batch_size = 0: must be a whole number of at least 1"):
         Deflation(batch_size=0)
-    with pytest.raises(ValueError, match="Deflation.held_out_share = 1 must be below 1"):
+    with pytest.raises(ValueError, match="Deflation.held_out_share = 1: must be a number above 0 and below 1"):
         Deflation(held_out_share=1)
     gin.clear_config()
     with pytest.raises(ValueError, match="empty' holds no image"):

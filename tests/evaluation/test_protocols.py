@@ -281,8 +281,8 @@ def test_every_caption_is_a_query():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pairs": ("text->smell",)}, "a pair looks like"),
-        ({"average": "median"}, "must be one of embeddings, similarities"),
+        ({"pairs": ("text->smell",)}, "item 1, 'text->smell', must be 'text->video', "),
+        ({"average": "median"}, "average = 'median': must be 'embeddings' or 'similarities'"),
         ({"space": "va"}, "text->video have no common space 'va'"),
         ({"pool_prefix": "level:"}, "clip '0' has 0 labels that begin with 'level:'"),
     ],

@@ -64,7 +64,7 @@ def test_standard_ops_only():
 
 
 def test_mistakes_are_named():
-    with pytest.raises(ValueError, match="LogMel.log_form is 'log10'"):
+    with pytest.raises(ValueError, match="LogMel.log_form = 'log10': must be 'log1p_scaled' or 'log_offset'"):
         LogMel(log_form="log10")
     with pytest.raises(ValueError, match="8000 Hz"):
         LogMel(sample_rate=16000, max_frequency=9000.0)

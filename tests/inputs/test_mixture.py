@@ -47,7 +47,7 @@ def test_a_pattern_that_was_not_given_is_asked_for_by_its_macro():
 
 
 def test_mistakes_are_named():
-    with pytest.raises(ValueError, match="Source.weight = 0 of 'a'"):
+    with pytest.raises(ValueError, match="Source.weight = 0: must be a number above 0"):
         Source("a/train-*", weight=0)
     with pytest.raises(ValueError, match="Source.name = 'a/b'"):
         Source("a/train-*", name="a/b")

@@ -195,7 +195,7 @@ def test_faults_in_the_data_are_named(tmp_path):
 
 
 def test_mistakes_are_named(pattern, tmp_path):
-    with pytest.raises(ValueError, match="InputPipeline.modalities has 'vidoe'"):
+    with pytest.raises(ValueError, match="InputPipeline.modalities = .*'vidoe', must be 'video', 'audio'"):
         InputPipeline(modalities=("vidoe",))
     with pytest.raises(ValueError, match="InputPipeline.max_bad_records = -1"):
         pipeline(pattern, max_bad_records=-1)

@@ -54,11 +54,14 @@ def test_pairs_that_meet_in_two_spaces_get_distinct_names():
         ({"heads": [("video", "va"), ("audio", "va")]}, "Space 'vat' cannot be reached: no head leads into it"),
         ({"heads": [("video", "va", {"hiden": (3,)}), ("audio", "va")]}, "unknown setting 'hiden'"),
         ({"heads": [("video",)]}, "is not of the form"),
-        ({"heads": [("video", "va", {"activation": "gelu"})]}, "activation must be None, 'relu' or 'bnrelu'"),
+        (
+            {"heads": [("video", "va", {"activation": "gelu"})]},
+            "activation = 'gelu': must be 'relu' or 'bnrelu' or None",
+        ),
         ({"pairs": [("video", "sound", "va")]}, "unknown modality 'sound'"),
         ({"pairs": [("video", "video", "va")]}, "compares a modality with itself"),
         ({"pairs": []}, "nothing to train"),
-        ({"spaces": {"va": 0, "vat": 4}}, "positive integer"),
+        ({"spaces": {"va": 0, "vat": 4}}, "Graph.spaces = .*: 'va', 0, must be a whole number of at least 1"),
     ],
 )
 def test_a_bad_graph_is_refused_with_the_name_of_what_is_wrong(change, message):

@@ -124,7 +124,7 @@ def test_lars_keeps_its_settings():
     made = LARS.from_config(LARS(0.25, **SETTINGS).get_config())
     assert (made.momentum, made.decay, made.trust, float(made.learning_rate)) == (0.9, 0.1, 0.02, 0.25)
     assert made.weight_decay is None  # the base class would take it off once more
-    with pytest.raises(ValueError, match=r"LARS.trust = 0 is out of range"):
+    with pytest.raises(ValueError, match=r"LARS.trust = 0: must be a number above 0"):
         LARS(trust=0)
 
 
