@@ -9,6 +9,7 @@ from mmv_tf.evaluation import protocol, tuner
 from mmv_tf.evaluation.features import Extractor
 from mmv_tf.evaluation.fine_tune import FineTune
 from mmv_tf.evaluation.networks import Network, Trainable
+from mmv_tf.records.schema import Record
 
 
 def _network(name, seed):
@@ -41,7 +42,7 @@ def records(tmp_path):
             for label, jpegs in (("dark", dark), ("bright", bright)):
                 record = fixtures.record(f"{split}{label}{number}", num_frames=1, sound=False)
                 changed = {"jpegs": (jpegs[number],) * 3, "labels": ((0, label),)}
-                clips.append(fixtures.records.Record(**{**vars(record), **changed}))
+                clips.append(Record(**{**vars(record), **changed}))
         fixtures.write_shards(tmp_path, [clips[:5], clips[5:]], split, card=False)
     return str(tmp_path)
 

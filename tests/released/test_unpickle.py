@@ -176,7 +176,7 @@ def test_mutated_files_give_arrays_or_an_error(tmp_path):
 # Reads all files of a folder under an audit hook, which sees every import, open, exec and process of the interpreter.
 AUDITED = """
 import os, sys
-from mmv_tf.checkpoints import unpickle
+from mmv_tf.released import unpickle
 
 for library in ("jax", "haiku", "dill", "tensorflow", "keras"):
     assert library not in sys.modules, library
