@@ -15,12 +15,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import tiny
-from mmv_tf.backbones import residual
+from helpers import shallow, tiny  # noqa: F401  (shallow: the depth of the audio network)
 from mmv_tf.export import saved_model
 from mmv_tf.training import workdir as workdirs
-
-residual.DEPTHS.setdefault(10, ((1, 1, 1, 1), False))  # half of the smallest that the library has
 
 
 class Export(NamedTuple):
