@@ -1,4 +1,4 @@
-"""Whether the same run is the same to the last bit: many runs of one configuration, on a loaded machine.
+"""A campaign on repeatability: many runs of one configuration on a loaded machine, compared to the last bit.
 
     python benchmarks/repeatability.py --pairs 200
 

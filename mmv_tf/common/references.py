@@ -1,4 +1,4 @@
-"""What a configuration refers to, before anything is made: @name, @name() and %name."""
+"""References of a configuration, before anything is made: @name, @name() and %name."""
 
 import inspect
 import types

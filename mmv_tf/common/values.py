@@ -1,4 +1,4 @@
-"""What a setting may be: types and ranges that stand beside a parameter, and what is wrong with a value, in words.
+"""Types and ranges of settings, which stand beside a parameter, and what is wrong with a value, in words.
 
     def __init__(self, stride: Count = 1024, log_form: Literal["log1p_scaled", "log_offset"] = "log1p_scaled"):
 

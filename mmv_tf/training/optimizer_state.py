@@ -1,4 +1,4 @@
-"""What a checkpoint holds of an optimiser: each slot under the name of its variable and the optimiser's own name.
+"""The state of an optimiser in a checkpoint: each slot under the name of its variable and the optimiser's own name.
 
     optimizer/Adam/iteration
     optimizer/Adam/momentum/video/Mixed_3b/.../kernel

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import graphs, tiny, toy
+from helpers import graphs, tiny_export, toy
 from helpers.golden_recipe import unit_input
 from mmv_tf.deflation import report, run
 from mmv_tf.deflation.network import image_network
@@ -27,13 +27,13 @@ FEW += ["Deflation.crops_per_image = 2", "Deflation.held_out_share = 0.25"]
 @pytest.fixture(scope="module")
 def deflated(tmp_path_factory):
     """(workdir, what deflating it gave)."""
-    folder = tmp_path_factory.mktemp("deflate")
-    path = str(tiny.untrained_workdir(folder / "run", folder / "records"))
-    os.makedirs(folder / "beside")
-    for name in os.listdir(folder / "records"):
-        if name.startswith("train"):
-            os.link(folder / "records" / name, folder / "beside" / name.replace("train", "test"))
-    return path, run.deflate_workdir(path, gin_params=FEW, retrieval_records=str(folder / "beside" / "test-*"))
+    export = tiny_export.copied(tmp_path_factory.mktemp("deflate") / "run")
+    path, beside = str(export.workdir), export.module.parent / "beside"
+    beside.mkdir()
+    for shard in export.records.glob("train-*"):
+        shard.rename(beside / shard.name.replace("train", "test"))
+    with tiny_export.loaded_once():
+        return path, run.deflate_workdir(path, gin_params=FEW, retrieval_records=str(beside / "test-*"))
 
 
 def test_what_is_trained_and_used(deflated):
@@ -97,7 +97,8 @@ def test_same_command_again_trains_nothing_new(deflated, capsys, monkeypatch):
     path, result = deflated
     monkeypatch.setattr("mmv_tf.deflation.training.Training.run", None)
     gin.clear_config()
-    again = run.deflate_workdir(path, gin_params=FEW, retrieval_records="")
+    with tiny_export.loaded_once():
+        again = run.deflate_workdir(path, gin_params=FEW, retrieval_records="")
     assert again["training"] == result["training"]
     assert again["distance_to_inflated"] == result["distance_to_inflated"]
     assert "resumed from step 40" in capsys.readouterr().out

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import exports, tiny
+from helpers import tiny, tiny_export
 from mmv_tf import evaluate as command
 from mmv_tf.evaluation import features, networks, report_page, results
 from mmv_tf.evaluation import run as evaluate
@@ -59,24 +59,13 @@ def _records_in_two_splits(folder):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A folder with records in two splits, and the workdir and module of an untrained network.
-
-    The network was loaded once, when the module was made: loading it again parses the settings and builds nothing.
-    """
+    """A folder with records in two splits, and the workdir and module of an untrained network, which are loaded."""
     folder = tmp_path_factory.mktemp("evaluate")
     _records_in_two_splits(folder / "records")
-    export = exports.tiny_export(tmp_path_factory.getbasetemp())
-    (folder / "run").symlink_to(export.workdir)
-    (folder / "module").symlink_to(export.module)
-
-    def load(*args):
-        workdirs.parse_config(*args)
-        return export.loaded
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workdirs, "load", load)
+    shutil.copytree(tiny_export.export().workdir, folder / "run")  # results go into it
+    (folder / "module").symlink_to(tiny_export.export().module)
+    with tiny_export.loaded_once():
         yield folder
-    shutil.rmtree(export.workdir / "results", ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

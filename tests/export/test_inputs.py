@@ -13,7 +13,7 @@ SOUND = np.random.RandomState(2).uniform(-0.5, 0.5, (2, 4000)).astype(np.float32
 
 @pytest.fixture(scope="module")
 def module():
-    return tf.saved_model.load(tiny_export.exported().module)
+    return tiny_export.module()
 
 
 def _call(module, modality, inputs):

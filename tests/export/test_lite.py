@@ -16,10 +16,9 @@ from mmv_tf.export import file_measures, lite, onnx_file
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lite")
-    lite.main(
-        ["--module", tiny_export.exported().module, "--output", str(folder), "--samples", "3", "--times", "2"]
-        + ["--seconds", "0.5"]
-    )
+    flags = ["--samples", "3", "--times", "2", "--seconds", "0.5"]
+    with tiny_export.loaded_once():
+        lite.main(["--module", str(tiny_export.export().module), "--output", str(folder), *flags])
     return folder, json.loads((folder / "report.json").read_text())
 
 
@@ -27,8 +26,7 @@ def converted(tmp_path_factory):
 def test_files_compute_what_the_module_computes(converted, name, shape):
     folder, _ = converted
     inputs = np.random.RandomState(0).uniform(0, 0.9, shape).astype(np.float32)
-    module = tf.saved_model.load(tiny_export.exported().module)
-    wanted = module.signatures[name](tf.constant(inputs))
+    wanted = tiny_export.module().signatures[name](tf.constant(inputs))
     for precision, tolerance in (("float32", 1e-5), ("int8", 0.1)):
         run = Interpreter(str(folder / f"{name}.{precision}.tflite")).get_signature_runner()
         found = run(**{name: inputs})

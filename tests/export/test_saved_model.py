@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from helpers import tiny, tiny_export
+from mmv_tf.deflation import network as deflate
 from mmv_tf.export import saved_model, signatures
 
 SPACES = {"video": {"va", "vat"}, "image": {"va", "vat"}, "audio": {"va", "vat"}, "text": {"vat"}}
@@ -18,22 +19,28 @@ WAYS = ("tf", "hub", "embed", "layer", "keras3")
 
 @pytest.fixture(scope="module")
 def exported():
-    return tiny_export.exported()
+    return tiny_export.export()
 
 
 @pytest.fixture(scope="module")
-def client(exported, tmp_path_factory):
+def image_network(exported):
+    return deflate.image_network(exported.loaded.model)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
     folder = tmp_path_factory.mktemp("client")
     np.savez(folder / "inputs.npz", **tiny_export.inputs())
     script = pathlib.Path(__file__).parents[1] / "helpers" / "hub_client.py"
-    arguments = [script, exported.module, folder / "inputs.npz", folder / "outputs.npz"]
-    result = subprocess.run([sys.executable, *map(str, arguments)], cwd=folder, capture_output=True, text=True)
+    with tiny_export.moved_away(folder) as module:
+        arguments = [script, module, folder / "inputs.npz", folder / "outputs.npz"]
+        result = subprocess.run([sys.executable, *map(str, arguments)], cwd=folder, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
     return dict(np.load(folder / "outputs.npz")), json.loads(result.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
-def expected(exported):
+def expected(exported, image_network):
     """What the Python model gives: {modality: {key: array}}."""
     loaded, inputs = exported.loaded, {k: tf.constant(v) for k, v in tiny_export.inputs().items()}
     batch = {
@@ -42,7 +49,7 @@ def expected(exported):
         "text": loaded.pipeline.text(inputs["text"]),
     }
     embeddings = loaded.model.embed(batch)
-    embeddings["image"] = loaded.model.embed_repr("video", exported.image_network(inputs["image"]))
+    embeddings["image"] = loaded.model.embed_repr("video", image_network(inputs["image"]))
     for outputs in embeddings.values():
         outputs[signatures.BEFORE_HEAD] = outputs.pop("repr")
     return embeddings
@@ -83,15 +90,14 @@ def test_last_conv_is_the_map_before_the_last_batch_norm(exported, client):
 
 def test_image_and_video_network_are_two(client):
     clips = tiny_export.inputs()["image"][:, None].repeat(4, axis=1)
-    module = tf.saved_model.load(tiny_export.exported().module)
-    of_clips = module.signatures["video"](tf.constant(clips))["before_head"].numpy()
+    of_clips = tiny_export.module().signatures["video"](tf.constant(clips))["before_head"].numpy()
     of_images = client[0]["tf/image/before_head"]
     assert 1e-3 < np.linalg.norm(of_clips - of_images) / np.linalg.norm(of_clips) < 1
 
 
-def test_fine_tuning_through_hub_changes_the_network_and_its_moving_averages(exported, client):
+def test_fine_tuning_through_hub_changes_the_network_and_its_moving_averages(exported, image_network, client):
     heads = exported.loaded.model.heads
-    networks = {**exported.loaded.model.backbones, "image": exported.image_network}
+    networks = {**exported.loaded.model.backbones, "image": image_network}
     # The root is the video network's; the bias in front of its first head's batch norm has a gradient of zero.
     for name, network, head, without_effect in (
         ("", "video", "video -> va", 1),
@@ -112,7 +118,7 @@ def test_a_classifier_fits_on_top(exported, client):
 
 
 def test_the_export_holds_its_configuration_words_and_card(exported):
-    extra = pathlib.Path(exported.module) / "assets.extra"
+    extra = exported.module / "assets.extra"
     assert "Graph.spaces" in (extra / "config.gin").read_text()
     assert (extra / "vocabulary.txt").read_text().split() == list(tiny.WORDS)
     assert "image" in (extra / "README.md").read_text()
@@ -121,7 +127,7 @@ def test_the_export_holds_its_configuration_words_and_card(exported):
 
 def test_an_export_never_overwrites(exported):
     with pytest.raises(FileExistsError, match="is there already"):
-        saved_model.save(exported.loaded, exported.module, "anywhere")
+        saved_model.save(exported.loaded, str(exported.module), "anywhere")
 
 
 def test_the_image_network_can_be_left_out(exported, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
-from helpers import exports, tiny
+from helpers import tiny, tiny_export
 from mmv_tf.export import module_files, serving
 
 
@@ -60,14 +60,14 @@ def _message_classes():
 MESSAGES = _message_classes()
 
 
-@pytest.fixture
-def export(tmp_path_factory):
-    return exports.tiny_export(tmp_path_factory.getbasetemp())
+@pytest.fixture(scope="module")
+def export():
+    return tiny_export.export()
 
 
 @pytest.fixture(scope="module")
-def module(tmp_path_factory):
-    return tf.saved_model.load(str(exports.tiny_export(tmp_path_factory.getbasetemp()).module))
+def module():
+    return tiny_export.module()
 
 
 def test_a_warm_up_request_for_every_signature_runs(export, module):

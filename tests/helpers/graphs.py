@@ -18,6 +18,11 @@ def fac(**options) -> Graph:
     return Graph(**{**settings, **options})
 
 
+def va() -> Graph:
+    """One pair: the least that can be trained."""
+    return Graph(spaces={"va": 5}, heads=[("video", "va"), ("audio", "va")], pairs=[("video", "audio", "va")])
+
+
 def shared() -> Graph:
     return Graph(
         spaces={"s": 5},

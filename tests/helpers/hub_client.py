@@ -18,9 +18,19 @@ import tensorflow as tf  # noqa: E402
 import tensorflow_hub as hub  # noqa: E402
 import tf_keras  # noqa: E402
 
-# A dozen calls below load the same folder, each for seconds.
-tf.saved_model.load = functools.cache(tf.saved_model.load)
-tf.compat.v1.saved_model.load_v2 = functools.cache(tf.compat.v1.saved_model.load_v2)
+
+@functools.cache
+def load_once(path, load=tf.saved_model.load):
+    return load(path)
+
+
+def load(path, tags=None):
+    """A dozen calls below load the same folder, each for seconds; TensorFlow has one function with two names for it."""
+    assert tags is None
+    return load_once(path)
+
+
+tf.saved_model.load = tf.compat.v1.saved_model.load_v2 = load
 
 
 def embed_every_way(path, inputs):
@@ -73,10 +83,11 @@ def descend(layer, inputs, key):
 
 def fit(path, inputs):
     """A classifier on top of the network, trained with it by fit() of tf_keras."""
+    tf_keras.utils.set_random_seed(0)
     layer = hub.KerasLayer(path, trainable=True, output_key="before_head")
     model = tf_keras.Sequential([layer, tf_keras.layers.Dense(2)])
     loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(tf_keras.optimizers.Adam(0.003), loss)
+    model.compile(tf_keras.optimizers.Adam(0.01), loss)
     model.build([None, *inputs.shape[1:]])
     before = [v.numpy() for v in layer.trainable_variables]
     history = model.fit(inputs, tf.constant([0, 1]), epochs=8, verbose=0).history["loss"]

@@ -69,7 +69,7 @@ def bindings(records_pattern, vocabulary) -> list[str]:
         "train.checkpoint_every = 2",
         "warmup_cosine.warmup_steps = 2",
         "S3D.width = 0.125",
-        "S3D.final_endpoint = 'Mixed_3b'",
+        "S3D.final_endpoint = 'Conv2d_2c_3x3'",
         "AudioResNet.depth = 18",
         "AudioResNet.width = 0.125",
         f"TextNetwork.vocabulary_size = {len(WORDS) + 1}",
@@ -94,12 +94,12 @@ def write_vocabulary(path) -> str:
     return str(path)
 
 
-def untrained_workdir(workdir, folder):
-    """A workdir of the untrained tiny network."""
+def untrained_workdir(workdir, folder, *more):
+    """A workdir of the untrained tiny network, with `more` bindings; its records are made in `folder`."""
     from mmv_tf.training.run import train
 
     pattern = make_records(folder)
     vocabulary = write_vocabulary(os.path.join(folder, "vocabulary.txt"))
-    config.parse(["gin/fac.gin"], bindings(pattern, vocabulary))
+    config.parse(["gin/fac.gin"], [*bindings(pattern, vocabulary), *more])
     train(str(workdir), tf.distribute.get_strategy(), mode="init")
     return workdir

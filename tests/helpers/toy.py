@@ -30,6 +30,10 @@ class ToyBackbone(keras.layers.Layer):
         self.dense = keras.layers.Dense(units, use_bias=False, name="dense")
         self.norm = BatchNorm(name="norm")
 
+    def build(self, input_shape):  # without it Keras traces `call` to find the shapes
+        self.dense.build((None, input_shape[-1]))
+        self.norm.build((None, self.dense.units))
+
     def call(self, inputs, training=False):
         axes = list(range(1, len(inputs.shape) - 1))
         x = keras.ops.mean(inputs, axes) if axes else inputs
@@ -44,6 +48,9 @@ class ToyText(keras.layers.Layer):
         self.embedding = keras.layers.Embedding(
             vocabulary_size, units, embeddings_initializer="glorot_normal", name="words"
         )
+
+    def build(self, input_shape):
+        self.embedding.build(input_shape)
 
     def call(self, inputs, training=False):
         return keras.ops.sum(self.embedding(inputs), axis=-2)

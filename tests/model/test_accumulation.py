@@ -1,5 +1,7 @@
 """Cached-gradient accumulation equals the big batch, with the negatives of the whole batch."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -35,6 +37,12 @@ def _gradients(model, batch, compiled=True):
     return (tf.function(gradients) if compiled else gradients)(batch)
 
 
+@functools.cache
+def _whole():
+    """Gradients and logs of the big batch."""
+    return _gradients(_model(PlainBackbone), toy.batch(12), compiled=False)
+
+
 def _assert_close(found, expected, rtol=1e-5):
     largest = max(np.abs(g).max() for g in expected)
     for mine, other in zip(found, expected, strict=True):
@@ -44,25 +52,24 @@ def _assert_close(found, expected, rtol=1e-5):
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("micro_batches", [2, 3, 6])
 def test_the_gradient_is_that_of_the_big_batch(micro_batches, compiled):
-    batch = toy.batch(12)
-    whole, whole_logs = _gradients(_model(PlainBackbone), batch)
-    found, logs = _gradients(_model(PlainBackbone, micro_batches), batch, compiled)
+    whole, whole_logs = _whole()
+    found, logs = _gradients(_model(PlainBackbone, micro_batches), toy.batch(12), compiled)
     _assert_close(found, whole)
     for name, value in whole_logs.items():
         np.testing.assert_allclose(logs[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def test_small_batches_without_a_cache_are_something_else():
-    batch = toy.batch(12)
-    whole, _ = _gradients(_model(PlainBackbone), batch)
-    halves = [_gradients(_model(PlainBackbone), {n: v[i : i + 6] for n, v in batch.items()})[0] for i in (0, 6)]
+    batch, (whole, _) = toy.batch(12), _whole()
+    parts = [{n: v[i : i + 6] for n, v in batch.items()} for i in (0, 6)]
+    halves = [_gradients(_model(PlainBackbone), part, compiled=False)[0] for part in parts]
     mean = [(a + b) / 2 for a, b in zip(*halves, strict=True)]
     assert max(np.abs(a - b).max() for a, b in zip(mean, whole, strict=True)) > 0.01
 
 
 def test_with_batch_norm_it_is_the_gradient_of_a_network_that_normalises_part_by_part():
     batch, model, reference = toy.batch(12), _model(micro_batches=3), _model()
-    found, _ = _gradients(model, batch)
+    found, _ = _gradients(model, batch, compiled=False)
     parts = [{n: v[i : i + 4] for n, v in batch.items()} for i in (0, 4, 8)]
     with tf.GradientTape() as tape:
         several = [reference.represent(part, training=True) for part in parts]
@@ -76,14 +83,14 @@ def test_with_batch_norm_it_is_the_gradient_of_a_network_that_normalises_part_by
 
 def test_two_replicas_of_two_micro_batches_sum_to_one_of_one():
     whole = toy.batch(8)
-    expected, _ = _gradients(_model(PlainBackbone), whole)
+    expected, _ = _gradients(_model(PlainBackbone), whole, compiled=False)
     strategy = toy.mirrored(2)
     with strategy.scope():
         model = _model(PlainBackbone, micro_batches=2)
     halves = strategy.experimental_distribute_values_from_function(
         lambda c: {n: v[c.replica_id_in_sync_group * 4 :][:4] for n, v in whole.items()}
     )
-    two = tf.function(lambda b: strategy.run(_gradients, args=(model, b, False)))(halves)[0]
+    two = strategy.run(_gradients, args=(model, halves, False))[0]
     summed = [sum(np.array(part) for part in strategy.experimental_local_results(g)) for g in two]
     _assert_close(summed, expected)
 

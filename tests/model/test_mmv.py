@@ -1,5 +1,7 @@
 """MMV: embeddings by the graph, one step on replicas equal to one device, `fit`, checkpoints."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -70,13 +72,16 @@ def test_what_is_missing_leaves_no_trace_whether_shapes_are_static_or_not(mask):
     assert counter == float(any(mask))
 
 
-def _steps(strategy, graph, size, steps):
-    """Trains on the same global batches under a strategy; returns logs and what the model then computes."""
-    replicas = strategy.num_replicas_in_sync
-    with strategy.scope():
-        model = toy.mmv(graph)
+@functools.cache
+def _steps(replicas, graph, size, steps):
+    """Trains on the same global batches; returns logs and what the model then computes.
 
-    @tf.function
+    Without a graph, which takes longer to trace for several replicas than so few steps take.
+    """
+    strategy = toy.mirrored(replicas) if replicas > 1 else tf.distribute.get_strategy()
+    with strategy.scope():
+        model = toy.mmv(graph())
+
     def step(values):
         return strategy.run(model.train_step, args=(values,))
 
@@ -98,9 +103,9 @@ def _steps(strategy, graph, size, steps):
 
 @pytest.mark.parametrize(("graph", "replicas"), [(graphs.fac, 2), (graphs.fac, 4), (graphs.shared, 2)])
 def test_replicas_take_the_step_of_one_device(graph, replicas):
-    size, steps = 12, 3
-    one = _steps(tf.distribute.get_strategy(), graph(), size, steps)
-    many = _steps(toy.mirrored(replicas), graph(), size, steps)
+    size, steps = 12, 2
+    one = _steps(1, graph, size, steps)
+    many = _steps(replicas, graph, size, steps)
     for logs, others in zip(one[0], many[0], strict=True):
         for name in (n for n in logs if "loss" in n):  # a tie of two samples falls either way in an accuracy
             np.testing.assert_allclose(logs[name], others[name], rtol=1e-5, err_msg=name)

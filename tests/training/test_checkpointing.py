@@ -1,15 +1,14 @@
 """Checkpoints: which ones stay, that they bring everything back, and what a failing write leaves."""
 
-import os
-import subprocess
-import sys
+import resource
+import signal
 
 import numpy as np
 import orbit
 import pytest
 import tensorflow as tf
 
-from helpers import graphs, toy
+from helpers import graphs, processes, toy
 from mmv_tf.training import strategies
 from mmv_tf.training import workdir as workdirs
 from mmv_tf.training.checkpointing import Checkpoints
@@ -149,36 +148,30 @@ def test_all_processes_stop_where_one_cannot_write(model, tmp_path, monkeypatch)
     assert not (tmp_path / "checkpoints").exists()
 
 
-# Below this many bytes a file every write fails, as on a full disk: it runs in a process of its own.
-_LIMITED = """
-import resource, signal, sys
-import conftest, test_checkpointing as t
-_, step, checkpoints = t._run(sys.argv[1])
-checkpoints.save()
-step.assign(2)
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
-try:
+def _write_to_a_full_disk(folder):
+    """Below so many bytes a file every write fails, as on a full disk: for a process of its own."""
+    _, step, checkpoints = _run(folder)
+    checkpoints.save()
+    step.assign(2)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+    try:
+        checkpoints()
+    except OSError as error:
+        message = str(error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    print(message)
+    _, step, checkpoints = _run(folder)
+    assert checkpoints.restore() and int(step) == 0
+    step.assign(4)
     checkpoints()
-except OSError as error:
-    message = str(error)
-resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-print(message)
-_, step, checkpoints = t._run(sys.argv[1])
-assert checkpoints.restore() and int(step) == 0
-step.assign(4)
-checkpoints()
-"""
 
 
 def test_a_failing_write_is_one_clear_line_and_the_checkpoint_before_stays(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}
-    result = subprocess.run(
-        [sys.executable, "-c", _LIMITED, str(tmp_path)], env=environment, capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
+    process = processes.Process(tmp_path / "log.txt", _write_to_a_full_disk, tmp_path)
+    assert process.wait() == 0, process.output()
     folder = tmp_path / "checkpoints"
-    message = result.stdout.splitlines()[-1]
+    message = process.output().splitlines()[-1]
     assert message.startswith(f"The checkpoint of step 2 could not be written to {folder}: ")
     assert message.endswith("; the checkpoint of step 0 is whole, and the same command goes on from there.")
     assert "File too large" in message and "{{" not in message

@@ -89,11 +89,11 @@ def test_an_error_that_is_not_about_another_process_stays_as_it_is():
         raise tf.errors.UnavailableError(None, None, "gs:// does not answer")
 
 
-def _twenty_steps(strategy):
+def _twenty_steps(strategy, graph):
     """Losses, moving averages and embeddings of a fixed batch after 20 steps of SGD (Adam turns the rounding noise of
     gradients that should be zero into whole steps)."""
     with strategy.scope():
-        model = toy.mmv(graphs.fac(), compiled=False)
+        model = toy.mmv(graph(), compiled=False)
         model.compile(optimizer=keras.optimizers.SGD(0.002, momentum=0.9))
         model.optimizer.build(model.trainable_variables)
 
@@ -109,14 +109,11 @@ def _twenty_steps(strategy):
     return losses, averages, model.embed(toy.batch(16, seed=99))
 
 
-@pytest.fixture(scope="module")
-def one_device():
-    return _twenty_steps(tf.distribute.get_strategy())
-
-
-@pytest.mark.parametrize("replicas", [2, 4])
-def test_twenty_steps_on_several_devices_are_those_of_one(one_device, replicas):
-    losses, averages, embeddings = _twenty_steps(toy.mirrored(replicas))
+# Each replica is traced: four of them with the smallest graph. FAC on four: tests/model/test_mmv.py.
+@pytest.mark.parametrize(("replicas", "graph"), [(2, graphs.fac), (4, graphs.va)])
+def test_twenty_steps_on_several_devices_are_those_of_one(replicas, graph):
+    one_device = _twenty_steps(tf.distribute.get_strategy(), graph)
+    losses, averages, embeddings = _twenty_steps(toy.mirrored(replicas), graph)
     assert one_device[0][-1] < one_device[0][0] and len(losses) == 20
     np.testing.assert_allclose(losses[:5], one_device[0][:5], rtol=2e-6)
     np.testing.assert_allclose(losses, one_device[0], rtol=1e-4)

@@ -8,14 +8,18 @@ from helpers import graphs, toy
 from mmv_tf.training import workdir as workdirs
 
 
-def _saved(folder):
-    model, step = toy.mmv(graphs.fac()), tf.Variable(7, dtype=tf.int64)
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A model after one step; the workdir with its checkpoint, and the path of that."""
+    model, step, folder = toy.mmv(graphs.fac()), tf.Variable(7, dtype=tf.int64), tmp_path_factory.mktemp("run")
     model.train_step(toy.batch(6))
-    return model, workdirs.make_checkpoint(model, step, model.optimizer).save(str(folder / "ckpt"))
+    checkpoints = folder / workdirs.CHECKPOINTS
+    checkpoints.mkdir()
+    return model, folder, workdirs.make_checkpoint(model, step, model.optimizer).save(str(checkpoints / "ckpt"))
 
 
-def test_a_checkpoint_holds_every_weight_moving_average_and_slot(tmp_path):
-    model, path = _saved(tmp_path)
+def test_a_checkpoint_holds_every_weight_moving_average_and_slot(saved):
+    model, _, path = saved
     other, step = toy.mmv(graphs.fac(), seed=1), tf.Variable(0, dtype=tf.int64)
     workdirs.restore(workdirs.make_checkpoint(other, step, other.optimizer), path)
     assert step == 7
@@ -26,8 +30,8 @@ def test_a_checkpoint_holds_every_weight_moving_average_and_slot(tmp_path):
     assert model.optimizer.iterations == 1
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path):
-    _, path = _saved(tmp_path)
+def test_a_checkpoint_of_another_model_is_refused(saved):
+    _, _, path = saved
     other = toy.mmv(graphs.disjoint())
     with pytest.raises(ValueError, match="does not fit the configured model"):
         workdirs.restore(workdirs.make_checkpoint(other, tf.Variable(0, dtype=tf.int64)), path)
@@ -52,10 +56,9 @@ def _initialised(source, parts=()):
     return model, restored, {name.partition("/")[0] for name in changed}
 
 
-def test_a_run_can_begin_with_all_weights_of_another_or_with_some_parts(tmp_path):
-    (tmp_path / workdirs.CHECKPOINTS).mkdir()
-    source, path = _saved(tmp_path / workdirs.CHECKPOINTS)
-    model, restored, _ = _initialised(tmp_path)
+def test_a_run_can_begin_with_all_weights_of_another_or_with_some_parts(saved):
+    source, folder, path = saved
+    model, restored, _ = _initialised(folder)
     assert restored == ["video", "audio", "text", *source.heads]
     for name, variable in source.named_variables().items():
         np.testing.assert_array_equal(variable, model.named_variables()[name], err_msg=name)
@@ -64,11 +67,11 @@ def test_a_run_can_begin_with_all_weights_of_another_or_with_some_parts(tmp_path
     assert changed == {"video", "va -> vat"}
 
 
-def test_initial_weights_that_are_not_there_are_named(tmp_path):
+def test_initial_weights_that_are_not_there_are_named(saved, tmp_path):
     with pytest.raises(ValueError, match="train.init_from = .* is neither a workdir"):
         _initialised(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="train.init_parts has 'smell'; the model's parts are 'video', 'audio'"):
         _initialised(tmp_path, ("smell",))
-    _, path = _saved(tmp_path)
+    _, _, path = saved
     with pytest.raises(ValueError, match="does not fit"):
         workdirs.initialise(toy.mmv(graphs.disjoint()), path)

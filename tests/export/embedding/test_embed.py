@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from apache_beam.internal import pickler
 
-from helpers import exports
+from helpers import tiny_export
 from helpers.videos import write_video
 from mmv_tf.beam import preprocess
 from mmv_tf.beam.decoding import image_worker
@@ -32,14 +32,18 @@ SECONDS, RATE = 0.4, 10.0  # of a clip of tests/helpers/tiny.py
 DIMS = {"va": 16, "vat": 8}
 
 
-@pytest.fixture
-def export(tmp_path_factory):
-    return exports.tiny_export(tmp_path_factory.getbasetemp())
+@pytest.fixture(scope="module")
+def export():
+    """The shared one, whose module is loaded once for all tests of the process, those of other files included."""
+    export = tiny_export.export()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(embed_pipeline._modules, str(export.module), tiny_export.module())
+        yield export
 
 
 @pytest.fixture(scope="module")
-def module(tmp_path_factory):
-    return embed_pipeline.load_module(str(exports.tiny_export(tmp_path_factory.getbasetemp()).module))
+def module(export):
+    return embed_pipeline.load_module(str(export.module))
 
 
 def _run(export, output, *flags):
