@@ -92,7 +92,7 @@ def test_vocabulary_from_a_card(tmp_path, capsys):
     card.save(tmp_path)
     assert vocabulary.from_card(tmp_path, min_count=2) == ("dog", "cat")
     output = tmp_path / "words.txt"
-    assert command.cli(["--records", str(tmp_path), "--output", str(output), "--size", "1"]) == 0
+    assert command.cli(["--records", str(tmp_path), "--output", str(output), "--size", "1", "--from_card"]) == 0
     assert output.read_text() == "dog\n"
-    assert command.cli(["--records", str(tmp_path / "no"), "--output", str(output)]) == 2
+    assert command.cli(["--records", str(tmp_path / "no"), "--output", str(output), "--from_card"]) == 2
     assert "no" in capsys.readouterr().err
