@@ -98,7 +98,7 @@ class Trainer(orbit.AbstractTrainer):
                 sums, waited, bad_step, bad_sums, timed, seconds = results
         except tf.errors.InvalidArgumentError as error:
             if fault := explain_data_error(error):
-                raise ValueError(f"step {int(self._step.numpy()) + 1}: {fault}") from error
+                raise ValueError(f"after step {int(self._step.numpy())}: {fault}") from error
             # TensorFlow does not say which record it could not decode: the pipeline looks for it.
             first_step, first_clip = self._first_step, self._place(self._first_step)
             if fault := self._pipeline.find_fault(
