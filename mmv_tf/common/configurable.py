@@ -16,19 +16,32 @@ class LayerSettings(TypedDict):
     trainable: bool
 
 
-def checked(target):
+def checked(target, whole: bool = False):
     """A class or function that refuses arguments which are not what its annotations say.
+
+    Args:
+      target: is changed, if it is a class.
+      whole: refuse a call without an argument that is needed, too, in the same words.
 
     Raises (when it is called):
       ValueError: one line that names parameter and value, and says what is wanted.
     """
     function = target.__init__ if inspect.isclass(target) else target
     signature = inspect.signature(function)
-    wanted = {name: one.annotation for name, one in signature.parameters.items()}
+    parameters = signature.parameters.values()
+    wanted = {one.name: one.annotation for one in parameters}
+    needed = [one.name for one in parameters if whole and one.default is one.empty and one.kind is not one.VAR_KEYWORD]
 
     @functools.wraps(function)
     def calling(*args, **kwargs):
-        check(target.__name__, wanted, _given(signature, args, kwargs))
+        try:
+            given = signature.bind_partial(*args, **kwargs).arguments
+        except TypeError:  # the call itself says what is wrong
+            return function(*args, **kwargs)
+        check(target.__name__, wanted, given)
+        if missing := [name for name in needed if name not in given]:
+            what = values.words(wanted[missing[0]])
+            raise ValueError(f"{target.__name__}.{missing[0]} is not set: it must be {what}")
         return function(*args, **kwargs)
 
     calling.__signature__ = signature
@@ -45,13 +58,6 @@ def check(owner: str, wanted: dict, given: dict) -> None:
             raise ValueError(f"{owner}.{name} = {values.shown(value)}: {text}")
 
 
-def _given(signature, args, kwargs) -> dict:
-    try:
-        return signature.bind_partial(*args, **kwargs).arguments
-    except TypeError:  # of which the call itself will complain
-        return {}
-
-
 def configurable(target=None, *, denylist=None):
     """`gin.configurable`, `checked`, for classes and functions, Keras layers and models among them.
 
@@ -66,7 +72,7 @@ def configurable(target=None, *, denylist=None):
     # A layer takes **kwargs, so gin would let any name pass until it is made: it may bind those spelt out.
     is_layer = inspect.Parameter.VAR_KEYWORD in kinds.values()
     allowlist = [*named, *LayerSettings.__annotations__] if is_layer else None
-    made = gin.configurable(checked(target), allowlist=allowlist, denylist=denylist)
+    made = gin.configurable(checked(target, whole=True), allowlist=allowlist, denylist=denylist)
     if inspect.isclass(made):
         # Keras 3 looks there for the name of the first parameter, and finds *args of gin's wrapper otherwise.
         made.__init__.__signature__ = signature
@@ -77,7 +83,7 @@ def external(cls, module: str, product: type, settings: type | None = None) -> N
     """Gives gin a class of another library, as `module`.NAME.
 
     Args:
-      cls: is not changed.
+      cls: is not changed. What gin and callers give by name is checked.
       module: for gin.
       product: a base of `cls`, which says where it fits.
       settings: a TypedDict of what it takes, where its own signature does not say.
@@ -87,7 +93,7 @@ def external(cls, module: str, product: type, settings: type | None = None) -> N
 
     @functools.wraps(cls, updated=())
     def make(*args, **kwargs):
-        check(cls.__name__, wanted, _given(signature, args, kwargs))
+        check(cls.__name__, wanted, kwargs)
         # Where fractions are right 1 is 1.0, but Keras takes no whole number for a learning rate.
         whole = {name for name, value in kwargs.items() if type(value) is int and name in wanted}
         fractions = {name for name in whole if not values.fault(kwargs[name] + 0.5, wanted[name])}

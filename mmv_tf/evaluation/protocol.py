@@ -5,7 +5,6 @@ import os
 from collections.abc import Sequence
 from typing import Annotated
 
-import gin
 import tensorflow as tf
 
 from mmv_tf.common.configurable import configurable
@@ -113,7 +112,7 @@ class Evaluation:
       bootstrap_samples, confidence, seed: of intervals.
     """
 
-    protocol: Protocol = gin.REQUIRED
+    protocol: Protocol
     dataset: str = ""
     batch_size: Count = 16
     untrained_seed: Seed = 0

@@ -27,7 +27,7 @@ class Source:
       ValueError: no pattern (says which gin macro to give), a weight that is not positive, or a '/' in the name.
     """
 
-    def __init__(self, pattern: Strings = gin.REQUIRED, weight: Positive = 1.0, name: str | None = None):
+    def __init__(self, pattern: Strings, weight: Positive = 1.0, name: str | None = None):
         self.pattern, self.weight, self.has_given_name = pattern, weight, name is not None
         self.name = (gin.current_scope()[-1:] or [_folder(pattern)])[0] if name is None else name
         if not re.fullmatch(r"[\w.+-]+", self.name):

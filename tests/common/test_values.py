@@ -140,7 +140,7 @@ def test_defaults_are_right():
     for name, one in _in_the_registry().items():
         for parameter, stated in inspect.signature(one.wrapped).parameters.items():
             default, wanted = stated.default, STATED[name].parameters.get(parameter)
-            if default not in (inspect.Parameter.empty, gin.REQUIRED) and "factory" not in repr(default):
+            if default is not inspect.Parameter.empty and "factory" not in repr(default):
                 assert not values.fault(default, wanted), f"{name}.{parameter} = {default}"
 
 
@@ -266,6 +266,26 @@ def test_python_gets_the_same_line():
             call()
     LogMel(stride=np.int64(512), min_frequency=np.float32(50), max_frequency=7600)
     Head("video", "va", hidden=[512], batch_norm=np.bool_(True))
+
+
+def test_what_is_needed_and_not_set_is_said_alike():
+    from mmv_tf.model.graph import Graph
+    from mmv_tf.model.mmv import MMV
+
+    config.parse([])
+    for name, said in (
+        ("Graph", "Graph.spaces is not set: it must be a dict, each value a whole number of at least 1"),
+        ("MMV", "MMV.backbones is not set: it must be a dict, each value a Layer"),
+        ("Source", "Source.pattern is not set: it must be a string or a list"),
+        ("Evaluation", "Evaluation.protocol is not set: it must be a Protocol"),
+        ("warmup_cosine", "warmup_cosine.total_steps is not set: it must be a whole number"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            gin.get_configurable(name)()
+    with pytest.raises(TypeError, match="unexpected keyword argument 'spaecs'"):
+        Graph(spaecs={}, heads=[], pairs=[])
+    with pytest.raises(ValueError, match="MMV.graph is not set"):
+        MMV({})
 
 
 def test_what_gin_binds_past_our_parser_gets_it_too():

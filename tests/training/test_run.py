@@ -1,6 +1,7 @@
 """Training as a user runs it: the same command goes on where it stopped, on the same path; errors in one line."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +115,14 @@ def test_a_run_with_another_model_leaves_a_workdir_as_it_was(data, undisturbed):
     assert config_file.read_text() == before
     with pytest.raises(ValueError, match="holds step 8"):
         _train(undisturbed, data, mode="init")
+
+
+def test_a_schedule_that_does_not_end_with_the_run_is_told(data, undisturbed, tmp_path, capsys):
+    workdir = shutil.copytree(undisturbed, tmp_path / "run")
+    _train(workdir, data)
+    assert "schedule" not in capsys.readouterr().out
+    _train(workdir, [*data, "STEPS = 80", "train.steps = 8"])
+    assert "ends at step 80 (warmup_cosine.total_steps), the run at step 8 (train.steps)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
