@@ -15,9 +15,6 @@ atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-# The kernels of TensorFlow itself in place of oneDNN's: for each operation of each graph oneDNN searches all of the
-# kernels that are registered, and its allocator never gives anything back. Set it to 1 to test what users run.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 import gin  # noqa: E402  (the environment comes first)
 import pytest  # noqa: E402
@@ -26,9 +23,6 @@ import tensorflow as tf  # noqa: E402
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
 )
-if os.environ["TF_ENABLE_ONEDNN_OPTS"] == "0":
-    # To optimise a graph takes far longer than to run it a few times unoptimised, above all those of tf.data.
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @pytest.fixture(autouse=True)

@@ -1,41 +1,31 @@
 """Image networks made of video networks: against the released networks' arrays, and against static clips."""
 
-import functools
-
 import gin
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import shallow, toy  # noqa: F401  (shallow: the depth of some networks)
+from helpers import toy
 from helpers.golden_recipe import assert_close, assign, load, make_inputs, unit_input
-from helpers.undrawn import undrawn
 from mmv_tf.backbones import I3D, S3D, R2Plus1D, TSMResNet
 from mmv_tf.deflation.network import Inflated, deflate
 from mmv_tf.model.cost import multiply_adds
 from mmv_tf.released import name_map
 
 MAKES = {
-    "s3d_rgb": lambda: S3D("rgb", width=0.125, final_endpoint="Conv2d_2c_3x3"),  # goes on as the other stem does
+    "s3d_rgb": lambda: S3D("rgb", width=0.125, final_endpoint="Mixed_4b"),
     "s3d_s2d": lambda: S3D(width=0.125, final_endpoint="Mixed_4b"),
     "i3d": lambda: I3D(width=0.125, final_endpoint="Mixed_4b"),
     "r2plus1d": lambda: R2Plus1D(width=0.125),
-    "tsm": lambda: TSMResNet(10, width=0.125),
-    "tsm_without_shift": lambda: TSMResNet(10, width=0.125, shift_fraction=0),
+    "tsm": lambda: TSMResNet(18, width=0.125),
+    "tsm_without_shift": lambda: TSMResNet(18, width=0.125, shift_fraction=0),
 }
 
 
-@functools.cache
-def built(name):
-    """One of `MAKES`, the same whenever it is asked for."""
-    network = MAKES[name]()
-    network.build(None)
-    return network
-
-
 def random_network(name):
-    """`built` with every variable drawn anew: moving averages and offsets as those of a trained network."""
-    network = built(name)
+    """One of `MAKES`, with every variable drawn: moving averages and offsets as those of a trained network."""
+    network = MAKES[name]()
+    network(np.zeros((1, 2, 32, 32, 3), np.float32))
     for number, variable in enumerate(network.variables):
         noise = 0.2 * unit_input(f"{name}/{number}", variable.shape)
         if variable.name in ("scale", "moving_variance"):
@@ -58,12 +48,11 @@ def relative(actual, expected):
     ],
 )
 def test_deflated_released_networks(golden, make, entries, frames, distance):
-    with undrawn():
-        network = make()
-        network.build(None)
-        assign(entries(network))
-        images = make_inputs(2, 4, 64, 64)[0][:, 0]
-        deflated = deflate(network)(images)
+    network = make()
+    network(np.zeros((1, 2, 32, 32, 3), np.float32))
+    assign(entries(network))
+    images = make_inputs(2, 4, 64, 64)[0][:, 0]
+    deflated = deflate(network)(images)
     assert_close(deflated, load("deflation")[golden], 3e-6)
     if golden == "s3d_s2d":
         return  # slow, and as the other stem
@@ -112,7 +101,8 @@ def test_has_no_time_axis_and_takes_any_size(name):
 
 def test_cost():
     def ratio(name, frames):
-        network = built(name)
+        network = MAKES[name]()
+        network.build(None)
         image = multiply_adds(deflate(network), tf.TensorSpec((1, 64, 64, 3)))
         return multiply_adds(network, tf.TensorSpec((1, frames, 64, 64, 3))) / image
 
@@ -134,7 +124,7 @@ def test_is_a_copy():
 def test_settings_of_batch_norm_are_copied():
     gin.parse_config("VIDEO/BatchNorm.epsilon = 0.5")
     with gin.config_scope("VIDEO"):
-        network = TSMResNet(10, width=0.125, shift_fraction=0)
+        network = TSMResNet(18, width=0.125, shift_fraction=0)
     gin.clear_config()
     network.build(None)
     images = unit_input("image", (1, 32, 32, 3))
@@ -142,7 +132,7 @@ def test_settings_of_batch_norm_are_copied():
 
 
 def test_bfloat16_and_other_networks():
-    network = TSMResNet(10, width=0.125, dtype="mixed_bfloat16")
+    network = TSMResNet(18, width=0.125, dtype="mixed_bfloat16")
     network.build(None)
     assert deflate(network).compute_dtype == "bfloat16"
     backbone = toy.ToyBackbone()

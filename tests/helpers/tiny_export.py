@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import shallow, tiny  # noqa: F401  (shallow: the depth of the audio network)
+from helpers import tiny
 from mmv_tf.export import saved_model
 from mmv_tf.training import workdir as workdirs
 
@@ -40,7 +40,7 @@ def export() -> Export:
     base = pathlib.Path(os.path.realpath(_folder().name), "shared")
     base.mkdir()
     records, workdir, module = base / "records", base / "run", base / "module"
-    tiny.untrained_workdir(workdir, records, "AudioResNet.depth = 10")
+    tiny.untrained_workdir(workdir, records)
     loaded = workdirs.load(str(workdir))
     saved_model.save(loaded, str(module), str(workdir))
     return Export(records, workdir, module, loaded)

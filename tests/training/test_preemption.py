@@ -1,15 +1,17 @@
 """Signals: asked to stop, a run stops after the loop of steps that it is in; asked twice from the keyboard, at once."""
 
-import hashlib
 import os
+import pathlib
 import signal
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 import tensorflow as tf
 
-from helpers import processes, runs, tiny_vt
+from helpers import tiny_vt
 from mmv_tf.common import config
 from mmv_tf.training.preemption import Preempted, Preemption
 from mmv_tf.training.run import train
@@ -46,39 +48,82 @@ def test_outside_the_main_thread_handlers_stay_as_they_are():
     assert seen == [before]
 
 
-def _busy():
-    """One call of C that gives Python no chance to run a handler, as a loop of steps inside TensorFlow does."""
-    with Preemption(strategy=None):
-        print("ready", flush=True)
-        hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+# One call of C that gives Python no chance to run a handler, as a loop of steps inside TensorFlow does.
+_BUSY = """
+import hashlib
+from mmv_tf.training.preemption import Preemption
+with Preemption(strategy=None):
+    print("ready", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+"""
 
 
-def test_a_second_interrupt_ends_the_process_in_the_middle_of_a_loop(tmp_path):
-    process = processes.Process(tmp_path / "log.txt", _busy)
-    process.wait_for("ready\n")
+def test_a_second_interrupt_ends_the_process_in_the_middle_of_a_loop():
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", _BUSY], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
-    process.wait_for("SIGINT: stopping after this loop of steps")
+    for line in process.stderr:
+        if line.startswith("SIGINT: stopping after this loop of steps"):
+            break
     process.send_signal(signal.SIGINT)
-    assert process.wait() == 128 + signal.SIGINT
-    assert "stopped at once" in process.output()
+    try:
+        assert process.wait(timeout=1800) == 128 + signal.SIGINT
+    finally:
+        process.kill()
+    assert "stopped at once" in process.stderr.read()
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(tmp_path):
     """As a user runs it; the steps until SIGTERM have no checkpoint but that of the start, so it must save."""
     bindings = [*tiny_vt.bindings(tmp_path / "data"), "train.checkpoint_every = 1000000"]
+    root = pathlib.Path(__file__).parents[2]
     stopped, undisturbed = tmp_path / "stopped", tmp_path / "undisturbed"
-    process = processes.command(tmp_path / "log.txt", tiny_vt.command(stopped, [*bindings, "STEPS = 1000000"]))
-    while not runs.losses(stopped):
-        assert process.poll() is None, process.output()
+    process = subprocess.Popen(
+        [sys.executable, *tiny_vt.command(stopped, [*bindings, "STEPS = 1000000"])],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    deadline = time.monotonic() + 1800  # only against a hang
+    while not _losses(stopped):
+        assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    assert process.wait() == 128 + signal.SIGTERM
-    (last,) = [line for line in process.output().splitlines() if line.startswith("stopped by ")]
+    output, _ = process.communicate(timeout=1800)
+    assert process.returncode == 128 + signal.SIGTERM
+    last = output.splitlines()[-1]
     assert "SIGTERM" in last and "the checkpoint is written, and the same command goes on from there" in last
-    reached = runs.newest(stopped)
-    assert reached == max(runs.losses(stopped)) > 0
+    reached = _step(stopped)
+    assert reached == max(_losses(stopped)) > 0
     for workdir in (stopped, undisturbed):
         config.parse(tiny_vt.FILES, [*bindings, f"STEPS = {reached + 3}"])
         train(str(workdir), tf.distribute.get_strategy())
-    assert runs.losses(stopped) == runs.losses(undisturbed)
-    assert runs.tensors(stopped) == runs.tensors(undisturbed)
+    assert _losses(stopped) == _losses(undisturbed)
+    assert _tensors(stopped) == _tensors(undisturbed)
+
+
+def _step(workdir):
+    return int(tf.train.latest_checkpoint(str(workdir / "checkpoints")).rsplit("-")[-1])
+
+
+def _losses(workdir):
+    """{step: total loss}."""
+    found = {}
+    for path in workdir.glob("events*"):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                if value.tag == "total_loss":
+                    found[event.step] = float(tf.make_ndarray(value.tensor))
+    return found
+
+
+def _tensors(workdir):
+    """{name: bytes} of the newest checkpoint, without the count of how often this run has saved."""
+    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(workdir / "checkpoints")))
+    names = [name for name in reader.get_variable_to_shape_map() if name.endswith("VARIABLE_VALUE")]
+    return {name: reader.get_tensor(name).tobytes() for name in names if not name.startswith("save_counter")}

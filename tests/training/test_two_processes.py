@@ -7,20 +7,26 @@ the first weights by 3e-8 changes the loss of one process by less than 1e-4 in t
 """
 
 import json
+import os
+import pathlib
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import processes, runs, tiny_vt
+from helpers import tiny_vt
 from mmv_tf.common import config
 from mmv_tf.training import workdir as workdirs
 from mmv_tf.training.run import train
 
+ROOT = pathlib.Path(__file__).parents[2]
 COMPARED = 20  # steps
+PATIENCE = 240  # seconds, on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +45,21 @@ def _free_ports(count):
 
 
 class _Pair:
-    """Two training processes."""
+    """Two training processes; what each prints goes to a file."""
 
     def __init__(self, workdirs_, bindings, logs):
         cluster = {"worker": [f"localhost:{port}" for port in _free_ports(2)]}
+        self._logs = [logs / f"{index}.log" for index in range(2)]
         self.processes = []
-        for index, workdir in enumerate(workdirs_):
+        for index, (workdir, log) in enumerate(zip(workdirs_, self._logs, strict=True)):
             task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(task)}
             command = tiny_vt.command(workdir, bindings, "--distribution_strategy=multi_worker_mirrored")
-            environment = {"TF_CONFIG": json.dumps(task)}
-            self.processes.append(processes.command(logs / f"{index}.log", command, environment))
+            with log.open("w") as file:
+                process = subprocess.Popen(
+                    [sys.executable, *command], cwd=ROOT, env=environment, stdout=file, stderr=file
+                )
+            self.processes.append(process)
 
     def __enter__(self):
         return self
@@ -56,18 +67,20 @@ class _Pair:
     def __exit__(self, *_):
         for process in self.processes:
             process.kill()
+            process.wait()
 
     def output(self, index):
-        return self.processes[index].output()
+        return self._logs[index].read_text()
 
     def wait_for(self, path):
+        deadline = time.monotonic() + PATIENCE
         while not path.exists():
             ended = [index for index, process in enumerate(self.processes) if process.poll() is not None]
-            assert not ended, self.output(ended[0])[-3000:]
+            assert not ended and time.monotonic() < deadline, self.output((ended or [0])[0])[-3000:]
             time.sleep(0.02)
 
     def statuses(self):
-        return [process.wait() for process in self.processes]
+        return [process.wait(timeout=PATIENCE) for process in self.processes]
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +97,9 @@ def broken_and_resumed(bindings, tmp_path_factory):
         broken.wait_for(first / "checkpoints" / "ckpt-4.index")
         broken.processes[1].kill()
         killed = time.monotonic()
-        broken_status = broken.processes[0].wait()
+        broken_status = broken.processes[0].wait(timeout=PATIENCE)
         noticed_after, broken_output = time.monotonic() - killed, broken.output(0)
-    saved = runs.newest(first)
+    saved = tf.train.latest_checkpoint(str(first / "checkpoints"))
     with _Pair([first, second], endless, folder) as resumed:
         resumed.wait_for(first / "checkpoints" / "kept" / f"ckpt-{COMPARED}.index")
         resumed.processes[1].send_signal(signal.SIGTERM)
@@ -95,7 +108,7 @@ def broken_and_resumed(bindings, tmp_path_factory):
         "run": first,
         "second": second,
         "broken": (broken_status, broken_output, noticed_after),
-        "saved": saved,
+        "saved": int(saved.rsplit("-")[-1]),
         "statuses": statuses,
         "outputs": [resumed.output(0), resumed.output(1)],
         "chiefs": [broken.processes[0].pid, resumed.processes[0].pid],
@@ -118,7 +131,8 @@ def test_the_next_pair_goes_on_and_stops_together_when_one_is_asked_to(broken_an
         assert f"resumed from step {saved} of" in output
         assert "SIGTERM" in output and "the checkpoint is written, and the same command goes on from there" in output
     run = broken_and_resumed["run"]
-    assert runs.newest(run) == max(runs.losses(run, rtol=1e-5)) >= COMPARED
+    newest = int(tf.train.latest_checkpoint(str(run / "checkpoints")).rsplit("-")[-1])
+    assert newest == max(_losses(run)) >= COMPARED
 
 
 def test_the_first_process_alone_writes(broken_and_resumed):
@@ -134,8 +148,7 @@ def test_two_processes_compute_what_one_does(broken_and_resumed, bindings, tmp_p
     config.parse(tiny_vt.FILES, [*bindings, f"STEPS = {COMPARED}"])
     train(str(tmp_path), tf.distribute.get_strategy())
     run = broken_and_resumed["run"]
-    # A step that was computed twice, before and after the kill, gave the same loss.
-    one, two = runs.losses(tmp_path), runs.losses(run, rtol=1e-5)
+    one, two = _losses(tmp_path), _losses(run)
     assert sorted(one) == list(range(1, COMPARED + 1))
     expected = [one[step] for step in range(1, COMPARED + 1)]
     got = [two[step] for step in range(1, COMPARED + 1)]
@@ -161,3 +174,15 @@ def test_two_processes_compute_what_one_does(broken_and_resumed, bindings, tmp_p
         difference = np.linalg.norm(got[modality]["vt"] - expected[modality]["vt"], axis=-1)
         # Batch norm of a unit that is all but constant in so small a batch multiplies rounding by up to 300.
         np.testing.assert_array_less(difference, 3e-3 * np.linalg.norm(expected[modality]["vt"], axis=-1))
+
+
+def _losses(workdir):
+    """{step: total loss}; a step that was computed twice, before and after the kill, gave the same loss."""
+    found = {}
+    for path in sorted(workdir.glob("events*"), key=lambda path: path.stat().st_mtime):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                if value.tag == "total_loss":
+                    loss = float(tf.make_ndarray(value.tensor))
+                    np.testing.assert_allclose(found.setdefault(event.step, loss), loss, rtol=1e-5)
+    return found
