@@ -50,9 +50,9 @@ def test_clips_follow_one_another_and_short_records_repeat(pattern):
     assert [sample.clip.video for sample in (first, second, short)] == ["a/04.mp4", "a/04.mp4", "b/04.mp4"]
     assert (first.clip.start, first.clip.end, second.clip.start) == (10.0, 11.0, 11.0)
     assert [sample.clip.number for sample in (first, second, short)] == [0, 1, 2]
-    # Frames 0, 2, 5, 7 of a second are nearest to a clip of four; 5 levels a frame.
-    np.testing.assert_allclose(first.frames.mean(axis=(1, 2, 3)), [0, 10, 25, 35], atol=2)
-    np.testing.assert_allclose(second.frames.mean(axis=(1, 2, 3)), [50, 60, 75, 85], atol=2)
+    # Frames 0, 2, 5, 8 of a second are nearest to a clip of four (2.5 and 7.5 lie between two); 5 levels a frame.
+    np.testing.assert_allclose(first.frames.mean(axis=(1, 2, 3)), [0, 10, 25, 40], atol=2)
+    np.testing.assert_allclose(second.frames.mean(axis=(1, 2, 3)), [50, 60, 75, 90], atol=2)
     assert first.frames.shape == (4, 8, 8, 3) and first.frames.dtype == np.uint8
     assert first.shown.shape == (3, 24, 16, 3)
     ramp = np.linspace(-0.5, 0.5, round(2.5 * RATE), dtype=np.float32)
