@@ -8,9 +8,10 @@ from keras import ops
 from mmv_tf.backbones.batch_norm import BatchNorm
 from mmv_tf.backbones.layers import Conv, ConvNorm, scaled
 
-Depth = Literal[18, 34, 50, 101, 152, 200]
+Depth = Literal[10, 18, 34, 50, 101, 152, 200]
 # depth: (blocks a group, whether the blocks are bottlenecks)
 DEPTHS = {
+    10: ((1, 1, 1, 1), False),
     18: ((2, 2, 2, 2), False),
     34: ((3, 4, 6, 3), False),
     50: ((3, 4, 6, 3), True),

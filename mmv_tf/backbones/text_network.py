@@ -83,3 +83,7 @@ class TextNetwork(keras.layers.Layer):
             vectors = ops.stop_gradient(vectors)
         words = ops.relu(self.dense(vectors))
         return {"words": words, "embedding": ops.max(words, axis=-2)}
+
+    def says_something(self, words):
+        """[...] bool of ids [..., W]: whether some word has a vector. What has none, as padding, is zeros."""
+        return ops.any(ops.not_equal(ops.take(self.embeddings, words, axis=0), 0), axis=(-2, -1))

@@ -21,7 +21,7 @@ class TSMResNet(keras.layers.Layer):
     ReLU, and the two shifted groups of channels change places (see `temporal_shift`). Any number of frames will do.
 
     Args:
-      depth: 18, 34, 50, 101, 152 or 200.
+      depth: 10, 18, 34, 50, 101, 152 or 200.
       width: multiplies the channels (to multiples of 8).
       shift_fraction: share of the channels that is shifted each way.
       rematerialise: for the backward pass keep what goes from one block to the next and compute the rest again: about

@@ -16,7 +16,7 @@ from mmv_tf.backbones import batch_norm
 from mmv_tf.common import replicas
 
 
-def gradients(model, batch, variables, micro_batches: int = 1):
+def gradients(model, batch, variables, micro_batches: int = 1, scale=lambda loss: loss):
     """Gradients of this replica's share of the loss, and its logs.
 
     Args:
@@ -24,6 +24,7 @@ def gradients(model, batch, variables, micro_batches: int = 1):
       batch: dict of tensors, a replica's part of the global batch.
       variables: what to differentiate by.
       micro_batches: parts that the batch passes in; 1 is the plain gradient.
+      scale: of the loss, before it is differentiated.
     Returns:
       (list of gradients, None for variables that the loss does not use; logs of `MMV.compute_losses`)
     Raises:
@@ -32,7 +33,9 @@ def gradients(model, batch, variables, micro_batches: int = 1):
     if micro_batches == 1:
         with tf.GradientTape() as tape:
             total, logs = model.compute_losses(batch, training=True)
+            total = scale(total)
         return tape.gradient(total, variables), logs
+    batch = model.without_empty_texts(batch)
     parts = _cut(model, batch, micro_batches)
 
     def first_pass(part):
@@ -44,6 +47,7 @@ def gradients(model, batch, variables, micro_batches: int = 1):
     with tf.GradientTape() as tape:
         tape.watch(representations)
         total, logs = model.compute_losses_of(representations, batch, training=True)
+        total = scale(total)
     above, cached = tape.gradient(total, [variables, representations])
 
     def second_pass(part, cached):

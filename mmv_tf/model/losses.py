@@ -16,6 +16,10 @@ from mmv_tf.common.values import Positive
 
 # Similarity of what is missing: low enough that exp() of it is 0, and finite, so that gradients stay finite.
 _ABSENT = -1e9
+# What is shorter is not made a unit vector, but divided by this: the slope is at most its inverse. One sample alone
+# behind a batch norm is 0 to the last bit, and would drown the gradient of all others. Embeddings of networks are far
+# longer: the shortest of the untrained gin/fac.gin has 0.6 (a narration of one word), released ones 7 and more.
+_SHORTEST = 0.1
 
 
 class Embeddings(NamedTuple):
@@ -107,7 +111,7 @@ def _similarities(one: Embeddings, other: Embeddings, temperature: float, normal
 
 def _unit(x):
     # Not ops.normalize: under XLA its gradient is NaN where x is 0, as an absent narration can be.
-    return x * ops.rsqrt(ops.maximum(ops.sum(ops.square(x), axis=-1, keepdims=True), 1e-12))
+    return x * ops.rsqrt(ops.maximum(ops.sum(ops.square(x), axis=-1, keepdims=True), _SHORTEST**2))
 
 
 def _compare(first: Embeddings, second: Embeddings, temperature: float, normalize: bool) -> _Comparison:

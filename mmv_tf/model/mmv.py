@@ -10,7 +10,7 @@ from mmv_tf.backbones import batch_norm
 from mmv_tf.common import replicas
 from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count
-from mmv_tf.model import accumulation, losses, step_logs
+from mmv_tf.model import accumulation, losses, step_logs, stepping
 from mmv_tf.model.graph import Graph
 from mmv_tf.model.heads import ProjectionHead
 
@@ -131,6 +131,20 @@ class MMV(keras.Model):
                 named[name] = variable
         return named
 
+    def without_empty_texts(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """A batch whose 'text_mask' leaves out the texts of which no word has a vector.
+
+        Its 'text_empty' [B] says which clips had texts, and have none left. As it is where the text network does not
+        tell, or there is no text.
+        """
+        if not self._tells_empty_texts or "text" not in batch:
+            return dict(batch)
+        words, mask = batch["text"], batch.get("text_mask")
+        given = tf.ones(tf.shape(words)[:-1], tf.bool) if mask is None else mask
+        kept = given & self.backbones["text"].says_something(words)
+        given_to, kept_by = (tf.reduce_any(tf.reshape(m, [tf.shape(m)[0], -1]), axis=1) for m in (given, kept))
+        return {**batch, "text_mask": kept, "text_empty": given_to & ~kept_by}
+
     def represent(self, batch: Mapping[str, tf.Tensor], training: bool = False) -> dict[str, tf.Tensor]:
         """The backbones alone: {modality: [B,D]}. In training, what is missing does not enter batch statistics."""
         representations = {}
@@ -154,10 +168,12 @@ class MMV(keras.Model):
           logs: {name: (sum, weight)} of this replica, see `log_names`. Summed over replicas, and over steps, their
             quotients are means.
         """
+        batch = self.without_empty_texts(batch)
         return self.compute_losses_of(self.represent(batch, training), batch, training)
 
     def compute_losses_of(self, representations: Mapping[str, tf.Tensor], batch, training: bool = False):
-        """`compute_losses` from what `represent` has given; of the batch it needs masks and 'source' only."""
+        """`compute_losses` from what `represent` has given; of the batch it needs masks, 'source' and
+        'text_empty' only."""
         sides = {}
         for modality, representation in representations.items():
             with batch_norm.present(batch.get(f"{modality}_mask")):
@@ -171,6 +187,8 @@ class MMV(keras.Model):
             logs.update(step_logs.of_pair(self.graph.pair_name(pair), compared, self.source_names, batch.get("source")))
         for (modality, space), side in sides.items():
             logs.update(step_logs.of_embeddings(f"{modality}/{space}", side))
+        if self._tells_empty_texts:
+            logs.update(step_logs.of_empty_texts(batch))
         return total, {"total_loss": step_logs.of_share(total), **logs}
 
     def _side(self, embeddings, batch, modality: str) -> losses.Embeddings:
@@ -185,27 +203,23 @@ class MMV(keras.Model):
     @property
     def log_names(self) -> list[str]:
         """The names of a step's logs, in order (see mmv_tf.model.step_logs)."""
-        return step_logs.names(self.graph, self.source_names)
+        return step_logs.names(self.graph, self.source_names, self._tells_empty_texts)
+
+    @property
+    def _tells_empty_texts(self) -> bool:
+        return hasattr(self.backbones.get("text"), "says_something")
 
     @tf.autograph.experimental.do_not_convert  # nothing needs it, and it takes a quarter of the time to trace
     def take_step(self, batch) -> tf.Tensor:
-        """One optimiser step in a replica context.
+        """One optimiser step in a replica context (see mmv_tf.model.stepping).
 
         Returns:
           [len(log_names), 2] float32: sum and weight of every log over the global batch, equal on all replicas.
         """
         variables = self.trainable_variables
-        gradients, logs = accumulation.gradients(self, batch, variables, self.micro_batches)
-        # Heads that only inference uses have no gradient.
-        used = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
-        gradients, variables = [g for g, _ in used], [v for _, v in used]
-        if replicas.context() is not None:
-            # Summed here and not by the optimiser, which would clip the replicas' parts one by one. The losses are
-            # shares of one mean, so that the sum is exact.
-            gradients = replicas.total(gradients)
-            self.optimizer._all_reduce_sum_gradients = list
-        self.optimizer.apply(gradients, variables)
-        norm = tf.linalg.global_norm(gradients) / replicas.count()
+        scale = self.optimizer.scale_loss
+        gradients, logs = accumulation.gradients(self, batch, variables, self.micro_batches, scale)
+        norm = stepping.step(self.optimizer, gradients, variables) / replicas.count()
         return step_logs.sum_over_replicas({**logs, "gradient_norm": step_logs.of_share(norm)})
 
     def train_step(self, batch):

@@ -8,6 +8,8 @@ similarity/<pair>/positive          over temperature, with itself (best candidat
 norm/<modality>/<space>             mean length of the embeddings
 spread/<modality>/<space>           square root of the variance of the normalised embeddings of the global batch, summed
                                     over dimensions: 1 where they point everywhere, 0 where they have collapsed
+empty/text                          share of the clips with text of whose words none has a vector: they count as
+                                    without text
 gradient_norm                       of the gradient of the global batch
 """
 
@@ -19,14 +21,17 @@ from mmv_tf.common import replicas
 from mmv_tf.model.graph import Graph
 from mmv_tf.model.losses import Compared, Embeddings
 
+_EMPTY_TEXTS = "empty/text"
+
 Logs = dict[str, tuple[tf.Tensor, tf.Tensor]]
 
 
-def names(graph: Graph, sources: Sequence[str]) -> list[str]:
-    """The names of a step's logs, in order."""
+def names(graph: Graph, sources: Sequence[str], empty_texts: bool = False) -> list[str]:
+    """The names of a step's logs, in order. `empty_texts`: whether the text network tells which texts are."""
     pairs = [n for pair in graph.pairs for n in _pair_names(graph.pair_name(pair), sources)]
     spaces = [f"{m}/{space}" for m in graph.modalities for space in graph.compared_spaces(m)]
-    return ["total_loss", *pairs, *(f"{what}/{s}" for s in spaces for what in ("norm", "spread")), "gradient_norm"]
+    sides = [f"{what}/{s}" for s in spaces for what in ("norm", "spread")]
+    return ["total_loss", *pairs, *sides, *[_EMPTY_TEXTS] * empty_texts, "gradient_norm"]
 
 
 def _pair_names(pair: str, sources: Sequence[str]) -> list[str]:
@@ -71,6 +76,14 @@ def of_embeddings(place: str, side: Embeddings) -> Logs:
         f"norm/{place}": (tf.reduce_sum(norms * local), tf.reduce_sum(local)),
         f"spread/{place}": of_share(tf.sqrt(variance) / replicas.count(), count > 1),
     }
+
+
+def of_empty_texts(batch: Mapping[str, tf.Tensor]) -> Logs:
+    """The log of a batch of `MMV.without_empty_texts`."""
+    mask, empty = batch["text_mask"], batch["text_empty"]
+    left = tf.reduce_any(tf.reshape(mask, [tf.shape(mask)[0], -1]), axis=1)
+    counted = [tf.reduce_sum(tf.cast(clips, tf.float32)) for clips in (empty, left | empty)]
+    return {_EMPTY_TEXTS: tuple(counted)}
 
 
 def sum_over_replicas(logs: Mapping[str, tuple]) -> tf.Tensor:

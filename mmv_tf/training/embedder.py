@@ -16,7 +16,7 @@ class Clips:
 
     Attributes:
       embeddings: {(modality, space): float32 [N, d]}, raw; the space 'repr' is the representation before the heads.
-        A clip has one text: the first of its narrations that has a known word.
+        A clip has one text: the first of its narrations that has a known word (with a vector).
       present: {modality: bool [N]}; without meaning is the embedding of what is not present.
       words: int32 [N, W], ids of that narration; None if the model takes no text.
       label: string [N], the name of the record's first label (its number where the record has no names), '' for none.
@@ -78,7 +78,7 @@ class RecordEmbedder:
         )
 
     def _clips(self, batch) -> Clips:
-        batch = {name: values.numpy() for name, values in batch.items()}
+        batch = {name: values.numpy() for name, values in self._model.without_empty_texts(batch).items()}
         size, words, present, inputs = len(batch["label"]), None, {}, {}
         for modality in self._model.graph.modalities:
             values, mask = batch[modality], batch[f"{modality}_mask"]

@@ -5,8 +5,12 @@
 
 so that the moments of a variable come back to that variable, whatever the order of heads and backbones, and never to
 another optimiser. The learning rate is a setting, not a state: the configured one counts.
+
+Where the optimiser makes moving averages of the weights (`use_ema = True`), they are what is probed, evaluated,
+deflated and exported; training goes on from the weights themselves.
 """
 
+import contextlib
 import re
 
 import keras
@@ -14,6 +18,7 @@ import tensorflow as tf
 
 _SLOT_PATTERN = re.compile(r"optimizer/(?P<kind>[^/]+)/(?P<name>[^/]+)/\.ATTRIBUTES/VARIABLE_VALUE")
 _SHOWN = 3  # names in a line
+_AVERAGE = "average/"  # Keras' name of the moving averages of the weights that `use_ema` makes
 
 
 def named(optimizer: keras.optimizers.Optimizer, model) -> dict[str, keras.Variable]:
@@ -60,8 +65,7 @@ def restore(optimizer: keras.optimizers.Optimizer, model, path: str, same_config
     stored: dict[str, dict[str, str]] = {}
     for key, _ in tf.train.list_variables(path):
         if match := _SLOT_PATTERN.fullmatch(key):
-            name = match["name"].replace(".S", "/").replace("..", ".")
-            stored.setdefault(match["kind"], {})[name] = key
+            stored.setdefault(match["kind"], {})[_unescaped(match["name"])] = key
     if not stored:
         return _restore_by_position(optimizer, model, path, same_configuration)
     (kind,) = stored
@@ -78,6 +82,39 @@ def restore(optimizer: keras.optimizers.Optimizer, model, path: str, same_config
     if unused := [name for name in stored[kind] if name not in state]:
         lines.append(f"{_listed(unused)} of {path} are left out: {ours} as it is configured has no such state")
     return lines
+
+
+def take_averages(model, path: str) -> int:
+    """Gives a built MMV the moving averages in a checkpoint for weights; how many it holds, 0 for none."""
+    reader, weights, number = tf.train.load_checkpoint(path), model.named_variables(), 0
+    stored = [match for key, _ in tf.train.list_variables(path) if (match := _SLOT_PATTERN.fullmatch(key))]
+    if any(match["name"] == "iteration" and not reader.get_tensor(match.string) for match in stored):
+        return 0  # of the untrained network: Keras begins them with the first step
+    for match in stored:
+        name = _unescaped(match["name"])
+        if name.startswith(_AVERAGE):
+            _assign(weights[name.removeprefix(_AVERAGE)], reader.get_tensor(match.string), name, path)
+            number += 1
+    return number
+
+
+@contextlib.contextmanager
+def averages_in_place(model):
+    """The moving averages of `model`'s optimiser, if it makes some, stand in for the weights as long as this lasts."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None or not optimizer.use_ema or not int(optimizer.iterations):
+        yield
+        return
+    weights, state = model.named_variables(), named(optimizer, model)
+    pairs = [(weights[n.removeprefix(_AVERAGE)], v) for n, v in state.items() if n.startswith(_AVERAGE)]
+    before = [weight.numpy() for weight, _ in pairs]
+    try:
+        for weight, average in pairs:
+            weight.assign(average.numpy())
+        yield
+    finally:
+        for (weight, _), value in zip(pairs, before, strict=True):
+            weight.assign(value)
 
 
 def _restore_by_position(optimizer, model, path, same_configuration) -> list[str]:
@@ -101,6 +138,10 @@ def _restore_by_position(optimizer, model, path, same_configuration) -> list[str
     for variable, key in zip(state[1:], slots, strict=True):
         _assign(variable, reader.get_tensor(key), key, path)
     return []
+
+
+def _unescaped(name: str) -> str:
+    return name.replace(".S", "/").replace("..", ".")
 
 
 def _assign(variable, value, name, path):

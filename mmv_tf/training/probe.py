@@ -10,6 +10,7 @@ from typing import Annotated
 from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count, CountOrNone, Range
 from mmv_tf.metrics import knn, retrieval
+from mmv_tf.training import optimizer_state
 from mmv_tf.training.embedder import Clips, RecordEmbedder
 
 LABELLED_MODALITIES = ("video", "audio")
@@ -19,6 +20,8 @@ RECALLS = (1, 5)
 @configurable
 class Probe:
     """Measures a model without a trace in it: moving averages and random states stay as they are.
+
+    Where the optimiser makes moving averages of the weights (`use_ema`), those are measured.
 
     Args:
       every: steps between two probes, 0 for none; a multiple of train.steps_per_loop.
@@ -84,10 +87,11 @@ class Probe:
         if self._embedder is None or self._probed != (model, pipeline):
             self._probed, self._embedder = (model, pipeline), RecordEmbedder(model, pipeline, self.batch_size)
         scalars = {}
-        if self.retrieval_data:
-            scalars |= self._retrieval(model.graph)
-        if self.labelled_train:
-            scalars |= self._knn(model.graph)
+        with optimizer_state.averages_in_place(model):
+            if self.retrieval_data:
+                scalars |= self._retrieval(model.graph)
+            if self.labelled_train:
+                scalars |= self._knn(model.graph)
         return {f"probe/{name}": float(value) for name, value in scalars.items()}
 
     def _clips(self, setting: str) -> Clips:

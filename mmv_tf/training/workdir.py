@@ -137,6 +137,8 @@ def check_fit(model: MMV, pipeline: InputPipeline) -> None:
 def load(workdir: str, gin_params=(), gin_files=()) -> Loaded:
     """Builds the model of a workdir and restores its newest checkpoint.
 
+    Of a run whose optimiser makes moving averages of the weights (`use_ema`) the model gets those; a line says so.
+
     Raises:
       FileNotFoundError: no configuration or no complete checkpoint in it.
       ValueError: the checkpoint does not fit the configured model.
@@ -149,6 +151,8 @@ def load(workdir: str, gin_params=(), gin_files=()) -> Loaded:
     model.build_by_call(pipeline.zeros(batch_size=1))
     step = tf.Variable(0, dtype=tf.int64)
     restore(make_checkpoint(model, step), checkpoint_path)
+    if averages := optimizer_state.take_averages(model, checkpoint_path):
+        print(f"{workdir}: {averages} of its weights are moving averages (use_ema), not the last ones", flush=True)
     return Loaded(model, pipeline, int(step))
 
 

@@ -70,7 +70,7 @@ def bindings(records_pattern, vocabulary) -> list[str]:
         "warmup_cosine.warmup_steps = 2",
         "S3D.width = 0.125",
         "S3D.final_endpoint = 'Conv2d_2c_3x3'",
-        "AudioResNet.depth = 18",
+        "AudioResNet.depth = 10",
         "AudioResNet.width = 0.125",
         f"TextNetwork.vocabulary_size = {len(WORDS) + 1}",
         "TextNetwork.dim = 8",

@@ -1,7 +1,6 @@
 """Signals: asked to stop, a run stops after the loop of steps that it is in; asked twice from the keyboard, at once."""
 
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import time
 import pytest
 import tensorflow as tf
 
-from helpers import tiny_vt
+from helpers import processes, tiny_vt
 from mmv_tf.common import config
 from mmv_tf.training.preemption import Preempted, Preemption
 from mmv_tf.training.run import train
@@ -79,24 +78,15 @@ def test_a_second_interrupt_ends_the_process_in_the_middle_of_a_loop():
 def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(tmp_path):
     """As a user runs it; the steps until SIGTERM have no checkpoint but that of the start, so it must save."""
     bindings = [*tiny_vt.bindings(tmp_path / "data"), "train.checkpoint_every = 1000000"]
-    root = pathlib.Path(__file__).parents[2]
     stopped, undisturbed = tmp_path / "stopped", tmp_path / "undisturbed"
-    process = subprocess.Popen(
-        [sys.executable, *tiny_vt.command(stopped, [*bindings, "STEPS = 1000000"])],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    deadline = time.monotonic() + 1800  # only against a hang
+    command = tiny_vt.command(stopped, [*bindings, "STEPS = 1000000"])
+    process = processes.command(tmp_path / "log.txt", command)
     while not _losses(stopped):
-        assert process.poll() is None and time.monotonic() < deadline
+        assert process.poll() is None, process.output()[-2000:]
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=1800)
-    assert process.returncode == 128 + signal.SIGTERM
-    last = output.splitlines()[-1]
+    assert process.wait() == 128 + signal.SIGTERM
+    last = process.output().splitlines()[-1]
     assert "SIGTERM" in last and "the checkpoint is written, and the same command goes on from there" in last
     reached = _step(stopped)
     assert reached == max(_losses(stopped)) > 0

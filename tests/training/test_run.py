@@ -1,9 +1,8 @@
 """Training as a user runs it: the same command goes on where it stopped, on the same path; errors in one line."""
 
 import json
-import os
 import pathlib
-import signal
+import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import tiny, toy
+from helpers import processes, tiny, toy
 from mmv_tf.common import config
 from mmv_tf.training import workdir as workdirs
 from mmv_tf.training.run import train
@@ -24,12 +23,13 @@ ROOT = pathlib.Path(__file__).parents[2]
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     pattern = tiny.make_records(folder)
-    return tiny.bindings(pattern, tiny.write_vocabulary(folder / "vocabulary.txt"))
+    # Adam turns rounding into steps of the size of the rate: a small one, where runs are compared.
+    return [*tiny.bindings(pattern, tiny.write_vocabulary(folder / "vocabulary.txt")), "warmup_cosine.peak = 0.0002"]
 
 
-def _command(workdir, bindings, *more):
+def _arguments(workdir, bindings):
     params = [f"--gin_param={binding}" for binding in bindings]
-    return [sys.executable, "-m", "mmv_tf.train", "--gin_file=gin/fac.gin", f"--workdir={workdir}", *params, *more]
+    return ["-m", "mmv_tf.train", "--gin_file=gin/fac.gin", f"--workdir={workdir}", *params]
 
 
 def _events(workdir):
@@ -73,17 +73,11 @@ def test_a_run_leaves_what_export_and_evaluation_need(undisturbed):
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(data, undisturbed, tmp_path):
-    command = _command(tmp_path, [*data, "STEPS = 8"])
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    deadline = time.time() + 1800  # only against a hang
+    process = processes.command(tmp_path / "log.txt", _arguments(tmp_path, [*data, "STEPS = 8"]))
     while not list((tmp_path / "checkpoints").glob("ckpt-4.index")):
-        assert process.poll() is None and time.time() < deadline, process.stderr.read().decode()[-2000:]
+        assert process.poll() is None, process.output()[-2000:]
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
     _train(tmp_path, data)
     assert _scalars(tmp_path) == _scalars(undisturbed)
     mine, other = workdirs.load(str(tmp_path)), workdirs.load(str(undisturbed))
@@ -167,10 +161,10 @@ def test_mistakes_end_in_an_error_that_names_them(data, tmp_path, change, messag
     assert isinstance(error.value, ValueError | OSError)
 
 
-def test_a_corrupt_record_stops_the_run_and_is_named(tmp_path):
+def test_a_corrupt_record_stops_the_run_and_is_named(data, undisturbed, tmp_path):
+    shutil.copytree(undisturbed, tmp_path / "run")
     pattern = tiny.make_records(tmp_path)
-    bindings = tiny.bindings(pattern, tiny.write_vocabulary(tmp_path / "vocabulary.txt"))
-    _train(tmp_path / "run", [*bindings, "STEPS = 4"])
+    bindings = [*data, f"TRAIN_DATA = '{pattern}'", "STEPS = 12"]
     shard = tmp_path / "train-00002-of-00004"
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
@@ -183,7 +177,7 @@ def test_a_corrupt_record_stops_the_run_and_is_named(tmp_path):
 
 
 def test_a_mistake_on_the_command_line_is_one_line_and_exit_status_2(data, tmp_path):
-    command = _command(tmp_path, [*data, "S3D.widht = 2.0"])
+    command = [sys.executable, *_arguments(tmp_path, [*data, "S3D.widht = 2.0"])]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 2
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]

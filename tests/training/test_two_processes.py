@@ -7,26 +7,20 @@ the first weights by 3e-8 changes the loss of one process by less than 1e-4 in t
 """
 
 import json
-import os
-import pathlib
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import tiny_vt
+from helpers import processes, tiny_vt
 from mmv_tf.common import config
 from mmv_tf.training import workdir as workdirs
 from mmv_tf.training.run import train
 
-ROOT = pathlib.Path(__file__).parents[2]
 COMPARED = 20  # steps
-PATIENCE = 240  # seconds, on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +43,12 @@ class _Pair:
 
     def __init__(self, workdirs_, bindings, logs):
         cluster = {"worker": [f"localhost:{port}" for port in _free_ports(2)]}
-        self._logs = [logs / f"{index}.log" for index in range(2)]
         self.processes = []
-        for index, (workdir, log) in enumerate(zip(workdirs_, self._logs, strict=True)):
+        for index, workdir in enumerate(workdirs_):
+            log = logs / f"{index}.log"
             task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
-            environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(task)}
             command = tiny_vt.command(workdir, bindings, "--distribution_strategy=multi_worker_mirrored")
-            with log.open("w") as file:
-                process = subprocess.Popen(
-                    [sys.executable, *command], cwd=ROOT, env=environment, stdout=file, stderr=file
-                )
-            self.processes.append(process)
+            self.processes.append(processes.command(log, command, {"TF_CONFIG": json.dumps(task)}))
 
     def __enter__(self):
         return self
@@ -67,20 +56,18 @@ class _Pair:
     def __exit__(self, *_):
         for process in self.processes:
             process.kill()
-            process.wait()
 
     def output(self, index):
-        return self._logs[index].read_text()
+        return self.processes[index].output()
 
     def wait_for(self, path):
-        deadline = time.monotonic() + PATIENCE
         while not path.exists():
             ended = [index for index, process in enumerate(self.processes) if process.poll() is not None]
-            assert not ended and time.monotonic() < deadline, self.output((ended or [0])[0])[-3000:]
+            assert not ended, self.output(ended[0])[-3000:]
             time.sleep(0.02)
 
     def statuses(self):
-        return [process.wait(timeout=PATIENCE) for process in self.processes]
+        return [process.wait() for process in self.processes]
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +84,7 @@ def broken_and_resumed(bindings, tmp_path_factory):
         broken.wait_for(first / "checkpoints" / "ckpt-4.index")
         broken.processes[1].kill()
         killed = time.monotonic()
-        broken_status = broken.processes[0].wait(timeout=PATIENCE)
+        broken_status = broken.processes[0].wait()
         noticed_after, broken_output = time.monotonic() - killed, broken.output(0)
     saved = tf.train.latest_checkpoint(str(first / "checkpoints"))
     with _Pair([first, second], endless, folder) as resumed:

@@ -1,0 +1,64 @@
+"""One step of an optimiser on the gradients of a global batch, with what Keras leaves open made definite.
+
+- A gradient of word vectors comes as one row an occurrence. The rows of a word are added up before anything looks at
+  them: Keras' Adam squares them one by one, and clipping and norms count them one by one.
+- What has no gradient in a step is not stepped: where a modality is absent from a whole batch, its weights, their
+  moments and their decay stand still (LARS would take the gradient 0 with a ratio of 1, Adam would coast). Only the
+  number of the step goes on, on which schedules and Adam's correction hang. The unit is a variable: the words that are
+  not in a batch share the moments' decay with the others, as in every dense step.
+- Scales, offsets and biases, which are the vectors among the variables, do not decay, as in LARS (`optimizers.LARS`).
+"""
+
+import keras
+import tensorflow as tf
+
+from mmv_tf.common import replicas
+
+
+def prepare(optimizer: keras.optimizers.Optimizer) -> None:
+    """Makes a Keras optimiser step as this module says. More than once does nothing more."""
+    if "update_step" in vars(optimizer):
+        return
+    step, decays = optimizer.update_step, optimizer._use_weight_decay
+    there = True  # whether the variable that is being stepped has a gradient; between two of them, true
+
+    def assign_add(variable, value):
+        variable.assign_add(tf.where(there, value, 0))
+
+    def assign_sub(variable, value):
+        variable.assign_sub(tf.where(there, value, 0))
+
+    def assign(variable, value):
+        variable.assign(tf.where(there, value, variable))
+
+    def step_if_there_is_a_gradient(gradient, variable, learning_rate):
+        nonlocal there
+        there = tf.reduce_any(tf.not_equal(gradient, 0))  # NaN is unequal to 0: it is stepped, and seen
+        if optimizer.weight_decay is not None and len(variable.shape) > 1 and decays(variable):
+            rate, decay = (tf.cast(x, variable.dtype) for x in (learning_rate, optimizer.weight_decay))
+            assign_sub(variable, variable * decay * rate)
+        step(gradient, variable, learning_rate)
+        there = True  # Nadam has a state of its own, that no variable owns
+
+    # Keras' optimisers change variables by these three alone.
+    optimizer.assign, optimizer.assign_add, optimizer.assign_sub = assign, assign_add, assign_sub
+    optimizer.update_step = step_if_there_is_a_gradient
+    optimizer._apply_weight_decay = lambda variables: None  # it is a part of the step above
+    # The gradients are summed here, before they are clipped; the losses are shares of one mean, so the sum is exact.
+    optimizer._all_reduce_sum_gradients = list
+
+
+def step(optimizer: keras.optimizers.Optimizer, gradients, variables) -> tf.Tensor:
+    """Takes one step, in a replica context.
+
+    Args:
+      gradients: this replica's share of each variable's gradient, of `optimizer.scale_loss(loss)`; None where the loss
+        does not use a variable, such as heads that only inference needs.
+    Returns:
+      scalar: the norm of the gradient of the global batch, before clipping.
+    """
+    prepare(optimizer)
+    used = [(tf.convert_to_tensor(g), v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+    gradients, variables = replicas.total([g for g, _ in used]), [v for _, v in used]
+    optimizer.apply(gradients, variables)
+    return tf.linalg.global_norm(gradients) / optimizer.scale_loss(1.0)
