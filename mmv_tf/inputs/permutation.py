@@ -33,11 +33,15 @@ def permute(place: tf.Tensor, size: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     high, low = tf.cast(highest, tf.uint64), tf.cast((size + highest - 1) // highest, tf.uint64)
     size = tf.cast(size, tf.uint64)  # at most high * low
 
+    def two_rounds(number, left, right):
+        left = (left + _hash(key + right, number)) % high
+        right = (right + _hash(key + left, number + 1)) % low
+        return number + 2, left, right
+
     def once(value):
-        left, right = value // low, value % low
-        for number in range(0, _ROUNDS, 2):
-            left = (left + _hash(key + right, number)) % high
-            right = (right + _hash(key + left, number + 1)) % low
+        # A loop of the graph: written out, the rounds take longer to trace than all else that reads records.
+        start = (tf.constant(0, tf.uint64), value // low, value % low)
+        _, left, right = tf.while_loop(lambda number, *_: number < _ROUNDS, two_rounds, start)
         return left * low + right
 
     value, _ = tf.while_loop(
@@ -54,7 +58,7 @@ def _and_who_goes_on(value, size):
 
 def _hash(value, number=0):
     """SplitMix64's, of uint64."""
-    value += tf.constant((number + 1) * _STEP % 2**64, tf.uint64)
+    value += (tf.cast(number, tf.uint64) + 1) * tf.constant(_STEP, tf.uint64)
     for shift, factor in ((30, _FIRST), (27, _SECOND)):
         shifted = tf.bitwise.right_shift(value, tf.constant(shift, tf.uint64))
         value = tf.bitwise.bitwise_xor(value, shifted) * tf.constant(factor, tf.uint64)
