@@ -22,26 +22,23 @@ def prepare(optimizer: keras.optimizers.Optimizer) -> None:
     step, decays = optimizer.update_step, optimizer._use_weight_decay
     there = True  # whether the variable that is being stepped has a gradient; between two of them, true
 
-    def assign_add(variable, value):
-        variable.assign_add(tf.where(there, value, 0))
+    def changing(assign, otherwise):
+        return lambda variable, value: assign(variable, tf.where(there, value, otherwise(variable)))
 
-    def assign_sub(variable, value):
-        variable.assign_sub(tf.where(there, value, 0))
-
-    def assign(variable, value):
-        variable.assign(tf.where(there, value, variable))
+    # Keras' optimisers change variables by these three alone.
+    optimizer.assign = changing(optimizer.assign, lambda variable: variable)
+    optimizer.assign_add = changing(optimizer.assign_add, lambda _: 0)
+    optimizer.assign_sub = changing(optimizer.assign_sub, lambda _: 0)
 
     def step_if_there_is_a_gradient(gradient, variable, learning_rate):
         nonlocal there
         there = tf.reduce_any(tf.not_equal(gradient, 0))  # NaN is unequal to 0: it is stepped, and seen
         if optimizer.weight_decay is not None and len(variable.shape) > 1 and decays(variable):
             rate, decay = (tf.cast(x, variable.dtype) for x in (learning_rate, optimizer.weight_decay))
-            assign_sub(variable, variable * decay * rate)
+            optimizer.assign_sub(variable, variable * decay * rate)
         step(gradient, variable, learning_rate)
         there = True  # Nadam has a state of its own, that no variable owns
 
-    # Keras' optimisers change variables by these three alone.
-    optimizer.assign, optimizer.assign_add, optimizer.assign_sub = assign, assign_add, assign_sub
     optimizer.update_step = step_if_there_is_a_gradient
     optimizer._apply_weight_decay = lambda variables: None  # it is a part of the step above
     # The gradients are summed here, before they are clipped; the losses are shares of one mean, so the sum is exact.

@@ -182,7 +182,7 @@ def test_gradient_equals_finite_differences():
 
 @pytest.mark.parametrize("make", [AudioResNet, TSMResNet])
 def test_bad_settings_and_inputs_are_named(make):
-    with pytest.raises(ValueError, match="depth = 20: must be 18, 34, 50, 101, 152 or 200"):
+    with pytest.raises(ValueError, match="depth = 20: must be 10, 18, 34, 50, 101, 152 or 200"):
         make(depth=20)
     with pytest.raises(ValueError, match="width = 0: must be a number above 0"):
         make(width=0)

@@ -172,3 +172,28 @@ def test_similarities_are_scaled_and_leave_out_what_is_missing():
     np.testing.assert_allclose(compared.positive[:2], [2.0, 1.2], rtol=1e-6)
     # sample 0 with y_1 (0); sample 1 with both candidates of y_0 (0 and 1)
     np.testing.assert_allclose(compared.negative[:2], [0.0, 1.0], atol=1e-6)
+
+
+def test_the_slope_of_short_embeddings_is_bounded_and_long_ones_are_unit_vectors():
+    """One sample alone behind a batch norm is 0: its gradient must not drown those of the others."""
+    rs = np.random.RandomState(0)
+    others = rs.standard_normal((4, 1, 6)).astype(np.float32)
+
+    def gradient(first):
+        first = tf.constant(first)
+        with tf.GradientTape() as tape:
+            tape.watch(first)
+            sides = losses.Embeddings.single(first[:, 0]), losses.Embeddings.single(others[:, 0])
+            total = losses.nce(*sides).share()
+        return tape.gradient(total, first).numpy()
+
+    embeddings = rs.standard_normal((4, 1, 6)).astype(np.float32)
+    embeddings[2] = 0
+    sizes = np.linalg.norm(gradient(embeddings), axis=-1)[:, 0]
+    assert 0 < sizes[2] < 30 * np.median(sizes)
+    # From a length of 0.1 on nothing but the direction counts.
+    long, short = (losses._unit(tf.constant(scale * others)) for scale in (7.0, 0.11 / 0.9))
+    lengths = np.linalg.norm(others, axis=-1)
+    assert lengths.min() > 0.9
+    np.testing.assert_allclose(long, short, rtol=1e-6)
+    np.testing.assert_allclose(tf.norm(long, axis=-1), 1.0, rtol=1e-6)

@@ -169,3 +169,29 @@ def test_the_place_in_the_data_is_counted_in_clips(trained, tmp_path):
     clips.assign(0)
     restored()
     assert int(clips) == 3 * 8 + 16
+
+
+def test_averages_of_the_weights_are_what_a_checkpoint_gives_and_a_probe_sees(tmp_path):
+    model = _model(SGD(0.02, use_ema=True, ema_momentum=0.5))
+    _checkpoints(tmp_path / "0", model).save()
+    assert optimizer_state.take_averages(model, tf.train.latest_checkpoint(str(tmp_path / "0/checkpoints"))) == 0
+    seen, take_step = [], tf.function(model.take_step)
+    for step in range(3):
+        batch = toy.batch(8, seed=step, missing=False)
+        take_step({name: batch[name] for name in ("video", "audio")})
+        seen.append({name: v.numpy() for name, v in model.named_variables().items()})
+    trained = [name for name, v in model.named_variables().items() if v.trainable]
+    expected = {name: seen[0][name] / 4 + seen[1][name] / 4 + seen[2][name] / 2 for name in trained}
+    last = {name: seen[2][name] for name in seen[2]}
+
+    with optimizer_state.averages_in_place(model):
+        inside = {name: v.numpy() for name, v in model.named_variables().items()}
+    _checkpoints(tmp_path / "3", model, 3).save()
+    loaded = _model(SGD(0.5), seed=1)
+    path = tf.train.latest_checkpoint(str(tmp_path / "3/checkpoints"))
+    assert optimizer_state.take_averages(loaded, path) == len(trained)
+    for name in trained:
+        np.testing.assert_allclose(inside[name], expected[name], rtol=1e-5, atol=1e-7, err_msg=name)
+        np.testing.assert_array_equal(loaded.named_variables()[name], inside[name])
+    for name, variable in model.named_variables().items():
+        np.testing.assert_array_equal(variable, last[name], err_msg=name)
