@@ -106,10 +106,15 @@ def main(argv=None):
         command = [sys.executable, __file__, *flags, f"--worker={folder}"]
         busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(args.busy)]
         try:
-            workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(args.processes)]
+            logs = [folder / f"{number}.jsonl" for number in range(args.processes)]
+            workers = []
+            for log in logs:  # files: a process would wait for the reader of a pipe
+                with log.open("w") as file:
+                    workers.append(subprocess.Popen(command, stdout=file))
+            failed = [number for number, process in enumerate(workers) if process.wait()]
             expected, compared, differing = None, 0, []
-            for number, process in enumerate(workers):
-                for run, line in enumerate(process.stdout):
+            for number, log in enumerate(logs):
+                for run, line in enumerate(log.read_text().splitlines()):
                     seen = json.loads(line)
                     expected = expected or seen
                     compared += 1
@@ -118,7 +123,6 @@ def main(argv=None):
                         count = sum(a != b for a, b in zip(seen, expected, strict=True))
                         differing.append(f"process {number}, run {run}: first {apart}; {count} of {len(seen)} tensors")
                         print(differing[-1], flush=True)
-            failed = [process.wait() for process in workers if process.wait()]
         finally:
             for process in busy:
                 process.kill()
