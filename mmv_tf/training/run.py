@@ -35,6 +35,7 @@ def train(
     keep_every: CountOrNone = 0,
     precision: Literal["float32", "mixed_bfloat16"] = "float32",
     jit_compile: bool = False,
+    deterministic: bool = False,
     init_from: str | os.PathLike = "",
     init_parts: Sequence[str] = (),
 ) -> dict[str, float]:
@@ -54,6 +55,8 @@ def train(
       keep_every: ... and of which steps they stay for good (a multiple of checkpoint_every; 0: none).
       precision: 'float32' or 'mixed_bfloat16' (activations; weights, batch statistics and losses stay float32).
       jit_compile: compile the step with XLA (always so on TPU).
+      deterministic: ask TensorFlow for operations that give the same bits every time, in this process for good. A run
+        says whether it is repeatable (docs/pretraining.md, "Stops and faults").
       init_from: a workdir or checkpoint whose weights the run begins with, such as imported ones.
       init_parts: backbones ('video') and heads ('va -> vat') to take from there; () is all.
 
@@ -82,6 +85,9 @@ def train(
     _check_settings(strategy, batch_size, steps_per_loop, checkpoint_every, optimizer)
     chief = strategies.is_chief(strategy)
     compiled = jit_compile or isinstance(strategy, tf.distribute.TPUStrategy)  # then every shape must be known
+
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
 
     # 1. The model: variables are made by a real call inside the scope, from a seed.
     keras.utils.set_random_seed(seed)
@@ -132,7 +138,9 @@ def train(
         return {}
 
     # 4. The run: loops of steps_per_loop steps; after each, whatever is due: checkpoint, probe, warning, stop.
-    trainer = Trainer(model, pipeline, strategy, step, batch_size, seed, steps, jit_compile, clips)
+    trainer = Trainer(
+        model, pipeline, strategy, step, batch_size, seed, steps, jit_compile, clips, times_input=not deterministic
+    )
     first_step, started = int(step.numpy()), time.time()
     if resumed:
         print(f"resumed from step {first_step} of {steps} in {workdir}", flush=True)
@@ -142,7 +150,7 @@ def train(
         print("nothing is left to do: train.steps says how far to go", flush=True)
         return {}
     if chief:
-        print(*pipeline.training_notes(batch_size), sep="\n", flush=True)
+        print(*pipeline.training_notes(batch_size), _repeatable(deterministic), sep="\n", flush=True)
     with contextlib.ExitStack() as stack:
         stack.enter_context(quiet_orbit())
         actions = [checkpoints, stack.enter_context(Preemption(strategy))]
@@ -191,6 +199,15 @@ def _dtype_policy(name: str):
         yield
     finally:
         keras.mixed_precision.set_dtype_policy(before)
+
+
+def _repeatable(deterministic: bool) -> str:
+    if deterministic:
+        return "repeatable: TensorFlow is asked for the same bits every time (train.deterministic)"
+    return (
+        "repeatable but for the last digits: clips, order and augmentation are the same every time, and rounding need "
+        "not be (train.deterministic = True asks TensorFlow for it)"
+    )
 
 
 def _check_settings(strategy, batch_size, steps_per_loop, checkpoint_every, optimizer):
