@@ -137,7 +137,7 @@ class MMV(keras.Model):
         Its 'text_empty' [B] says which clips had texts, and have none left. As it is where the text network does not
         tell, or there is no text.
         """
-        if not self._tells_empty_texts or "text" not in batch:
+        if not self._tells_empty_texts or "text" not in batch or "text_empty" in batch:
             return dict(batch)
         words, mask = batch["text"], batch.get("text_mask")
         given = tf.ones(tf.shape(words)[:-1], tf.bool) if mask is None else mask
@@ -172,8 +172,8 @@ class MMV(keras.Model):
         return self.compute_losses_of(self.represent(batch, training), batch, training)
 
     def compute_losses_of(self, representations: Mapping[str, tf.Tensor], batch, training: bool = False):
-        """`compute_losses` from what `represent` has given; of the batch it needs masks, 'source' and
-        'text_empty' only."""
+        """`compute_losses` from what `represent` has given; of the batch it needs masks, 'text' and 'source' only."""
+        batch = self.without_empty_texts(batch)
         sides = {}
         for modality, representation in representations.items():
             with batch_norm.present(batch.get(f"{modality}_mask")):

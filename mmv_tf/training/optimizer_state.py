@@ -62,6 +62,8 @@ def restore(optimizer: keras.optimizers.Optimizer, model, path: str, same_config
     Raises:
       ValueError: a slot has another shape than its variable; names the checkpoint.
     """
+    for weight, average in _averages(optimizer, model):  # if the checkpoint has none, they begin with its weights
+        average.assign(weight.numpy())
     stored: dict[str, dict[str, str]] = {}
     for key, _ in tf.train.list_variables(path):
         if match := _SLOT_PATTERN.fullmatch(key):
@@ -105,8 +107,7 @@ def averages_in_place(model):
     if optimizer is None or not optimizer.use_ema or not int(optimizer.iterations):
         yield
         return
-    weights, state = model.named_variables(), named(optimizer, model)
-    pairs = [(weights[n.removeprefix(_AVERAGE)], v) for n, v in state.items() if n.startswith(_AVERAGE)]
+    pairs = _averages(optimizer, model)
     before = [weight.numpy() for weight, _ in pairs]
     try:
         for weight, average in pairs:
@@ -138,6 +139,12 @@ def _restore_by_position(optimizer, model, path, same_configuration) -> list[str
     for variable, key in zip(state[1:], slots, strict=True):
         _assign(variable, reader.get_tensor(key), key, path)
     return []
+
+
+def _averages(optimizer, model) -> list[tuple[keras.Variable, keras.Variable]]:
+    """[(weight, its moving average)]."""
+    weights, state = model.named_variables(), named(optimizer, model)
+    return [(weights[n.removeprefix(_AVERAGE)], v) for n, v in state.items() if n.startswith(_AVERAGE)]
 
 
 def _unescaped(name: str) -> str:

@@ -195,3 +195,14 @@ def test_averages_of_the_weights_are_what_a_checkpoint_gives_and_a_probe_sees(tm
         np.testing.assert_array_equal(loaded.named_variables()[name], inside[name])
     for name, variable in model.named_variables().items():
         np.testing.assert_array_equal(variable, last[name], err_msg=name)
+
+
+@pytest.mark.parametrize("source", ["adam", "sgd"])
+def test_averages_that_a_checkpoint_does_not_hold_begin_with_its_weights(trained, source):
+    folder, before = trained[source]
+    model = _model(SGD(0.02, momentum=0.9, use_ema=True), seed=1)
+    assert _checkpoints(folder, model).restore()
+    averages = {n.removeprefix("average/"): v for n, v in _state(model).items() if n.startswith("average/")}
+    assert averages
+    for name, average in averages.items():
+        np.testing.assert_array_equal(average, before.named_variables()[name], err_msg=name)
