@@ -39,7 +39,8 @@ def checked(target, whole: bool = False):
         except TypeError:  # the call itself says what is wrong
             return function(*args, **kwargs)
         check(target.__name__, wanted, given)
-        if missing := [name for name in needed if name not in given]:
+        missing = [name for name in needed if name not in given]
+        if missing:
             what = values.words(wanted[missing[0]])
             raise ValueError(f"{target.__name__}.{missing[0]} is not set: it must be {what}")
         return function(*args, **kwargs)
@@ -54,7 +55,9 @@ def checked(target, whole: bool = False):
 def check(owner: str, wanted: dict, given: dict) -> None:
     """Checks {parameter: value} against {parameter: annotation}; ValueError names the first that is wrong."""
     for name, value in given.items():
-        if name in wanted and (text := values.fault(value, wanted[name])):
+        # Not a named expression: AutoGraph, which meets this in a user's tf.function, cannot read it and says so.
+        text = values.fault(value, wanted[name]) if name in wanted else ""
+        if text:
             raise ValueError(f"{owner}.{name} = {values.shown(value)}: {text}")
 
 

@@ -87,11 +87,11 @@ class Trainer(orbit.AbstractTrainer):
         """A loop of steps; returns the logs, which Orbit hands to the train actions."""
         self._first_step, first = int(self._step.numpy()), self._iterator is None
         if first:  # only now is the step known to be the restored one
-            first_clip = self._place(self._first_step)
+            step, place = self._first_step, self._place(self._first_step)
             self._iterator = iter(
                 self._strategy.distribute_datasets_from_function(
                     lambda context: self._pipeline.training_dataset(
-                        self._batch_size, seed=self._seed, start_clip=first_clip, input_context=context
+                        self._batch_size, seed=self._seed, start_step=step, input_context=context, **place
                     )
                 )
             )
@@ -103,10 +103,8 @@ class Trainer(orbit.AbstractTrainer):
             if fault := explain_data_error(error):
                 raise ValueError(f"after step {int(self._step.numpy())}: {fault}") from error
             # TensorFlow does not say which record it could not decode: the pipeline looks for it.
-            first_step, first_clip = self._first_step, self._place(self._first_step)
-            if fault := self._pipeline.find_fault(
-                self._batch_size, self._seed, first_step, int(num_steps), start_clip=first_clip
-            ):
+            first_step, place = self._first_step, self._place(self._first_step)
+            if fault := self._pipeline.find_fault(self._batch_size, self._seed, first_step, int(num_steps), **place):
                 raise ValueError(fault) from error
             raise
         if bad_step >= 0:
@@ -133,11 +131,11 @@ class Trainer(orbit.AbstractTrainer):
             self._bar.update(int(num_steps))
         return {name: tf.constant(value) for name, value in self.last_logs.items()}
 
-    def _place(self, step: int) -> int:
-        """The position in clips of the batch that comes after `step`."""
+    def _place(self, step: int) -> dict[str, int]:
+        """Where the batch after `step` begins, if clips are counted; otherwise the step says it."""
         if self._clips is None:
-            return step * self._batch_size
-        return int(self._clips.numpy()) + (step - self._first_step) * self._batch_size
+            return {}
+        return {"start_clip": int(self._clips.numpy()) + (step - self._first_step) * self._batch_size}
 
     def _timed_loop(self, num_steps: int, first: bool):
         """`_loop`, of how many steps the time was taken, and the seconds that they took.
@@ -184,7 +182,7 @@ class Trainer(orbit.AbstractTrainer):
     def _explain_nan(self, step: int, sums) -> str:
         names = self.model.log_names
         parts = [name for name, values in zip(names, sums, strict=True) if not all(map(math.isfinite, values))]
-        clips = self._pipeline.keys_of_step(self._batch_size, self._seed, step, start_clip=self._place(step))
+        clips = self._pipeline.keys_of_step(self._batch_size, self._seed, step, **self._place(step))
         guilty = [key for _, key, broken in clips if broken]
         cause = (
             f"The input of {', '.join(guilty[:5])} is not finite: look at these clips."

@@ -8,8 +8,9 @@ import sys
 import gin
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from mmv_tf.common import config, signatures, values
+from mmv_tf.common import config, configurable, signatures, values
 from mmv_tf.common.configurable import LayerSettings
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -310,3 +311,8 @@ def test_a_long_value_is_cut_in_its_middle():
     said = _refused(f"S3D.width = {list(range(1000))}")
     assert said.startswith("binding S3D.width = [0, 1, 2") and said.endswith("999]: must be a number above 0")
     assert len(said) < 300
+
+
+def test_a_users_tf_function_may_call_what_checks():
+    """AutoGraph converts it there, and warns of what it cannot read."""
+    tf.autograph.to_graph(configurable.check)
