@@ -87,11 +87,11 @@ class Trainer(orbit.AbstractTrainer):
         """A loop of steps; returns the logs, which Orbit hands to the train actions."""
         self._first_step, first = int(self._step.numpy()), self._iterator is None
         if first:  # only now is the step known to be the restored one
-            step, place = self._first_step, self._place(self._first_step)
+            start = self._place(self._first_step) or {"start_step": self._first_step}
             self._iterator = iter(
                 self._strategy.distribute_datasets_from_function(
                     lambda context: self._pipeline.training_dataset(
-                        self._batch_size, seed=self._seed, start_step=step, input_context=context, **place
+                        self._batch_size, seed=self._seed, input_context=context, **start
                     )
                 )
             )

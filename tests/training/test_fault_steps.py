@@ -17,7 +17,7 @@ class Faulty:
     def __init__(self, good):
         self.good = good
 
-    def training_dataset(self, global_batch_size, seed, start_clip=0, input_context=None):
+    def training_dataset(self, global_batch_size, seed, start_step=0, input_context=None):
         def check(number, batch):
             fault = tf.debugging.Assert(number < self.good, [FAULT_MARK + "shard a: record 3 of 9 cannot be read"])
             with tf.control_dependencies([fault]):

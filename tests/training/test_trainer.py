@@ -18,11 +18,11 @@ class ToyPipeline:
     def __init__(self, poisoned=-1):
         self.poisoned = poisoned
 
-    def keys_of_step(self, global_batch_size, seed, step, start_clip):
+    def keys_of_step(self, global_batch_size, seed, step):
         return [("toy", f"clip{i}", step == self.poisoned and i == 2) for i in range(global_batch_size)]
 
-    def training_dataset(self, global_batch_size, seed, start_clip=0, input_context=None):
-        batches, start_step = [], start_clip // global_batch_size
+    def training_dataset(self, global_batch_size, seed, start_step=0, input_context=None):
+        batches = []
         for number in range(start_step, start_step + 8):
             batch = toy.batch(global_batch_size, seed=1000 * seed + number)
             if number == self.poisoned:
@@ -105,7 +105,7 @@ def test_the_place_in_the_data_goes_on_with_another_batch_size():
     class Noting(ToyPipeline):
         def training_dataset(self, global_batch_size, seed, start_clip=0, input_context=None):
             asked.append(start_clip)
-            return super().training_dataset(global_batch_size, seed, start_clip, input_context)
+            return super().training_dataset(global_batch_size, seed, start_clip // global_batch_size, input_context)
 
     clips = tf.Variable(24, dtype=tf.int64)  # three steps of 8, of an earlier sitting
     trainer = _trainer(tf.distribute.get_strategy(), Noting(), clips=clips, batch_size=4)
