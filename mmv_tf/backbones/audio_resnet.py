@@ -15,9 +15,9 @@ class AudioResNet(keras.layers.Layer):
     """ResNet V2: log-mel [B,T',M,1] -> [B, 2048] (512 for depth 10, 18 and 34), the mean over time and frequency.
 
     Depth 50 is the released network (deepmind-research/mmv, models/resnet.py): a 7x7 stem without batch norm or ReLU,
-    activations in front of the convolutions, the stride on the 3x3 convolution. Depths 18 and 34 have the usual basic
-    block of two 3x3 convolutions; that of the reference code has a 1x1 for the first, no released weights use it, and
-    it is not the ResNet-18 of the literature.
+    activations in front of the convolutions, the stride on the 3x3 convolution. Depths 10, 18 and 34 have the usual
+    basic block of two 3x3 convolutions; that of the reference code has a 1x1 for the first, no released weights use it,
+    and it is not the ResNet-18 of the literature.
 
     Args:
       depth: 10, 18, 34, 50, 101, 152 or 200.

@@ -64,10 +64,7 @@ def restore(optimizer: keras.optimizers.Optimizer, model, path: str, same_config
     """
     for weight, average in _averages(optimizer, model):  # if the checkpoint has none, they begin with its weights
         average.assign(weight.numpy())
-    stored: dict[str, dict[str, str]] = {}
-    for key, _ in tf.train.list_variables(path):
-        if match := _SLOT_PATTERN.fullmatch(key):
-            stored.setdefault(match["kind"], {})[_unescaped(match["name"])] = key
+    stored = _stored(path)
     if not stored:
         return _restore_by_position(optimizer, model, path, same_configuration)
     (kind,) = stored
@@ -88,16 +85,14 @@ def restore(optimizer: keras.optimizers.Optimizer, model, path: str, same_config
 
 def take_averages(model, path: str) -> int:
     """Gives a built MMV the moving averages in a checkpoint for weights; how many it holds, 0 for none."""
-    reader, weights, number = tf.train.load_checkpoint(path), model.named_variables(), 0
-    stored = [match for key, _ in tf.train.list_variables(path) if (match := _SLOT_PATTERN.fullmatch(key))]
-    if any(match["name"] == "iteration" and not reader.get_tensor(match.string) for match in stored):
+    reader, weights = tf.train.load_checkpoint(path), model.named_variables()
+    slots = {name: key for kind in _stored(path).values() for name, key in kind.items()}
+    if "iteration" in slots and not reader.get_tensor(slots["iteration"]):
         return 0  # of the untrained network: Keras begins them with the first step
-    for match in stored:
-        name = _unescaped(match["name"])
-        if name.startswith(_AVERAGE):
-            _assign(weights[name.removeprefix(_AVERAGE)], reader.get_tensor(match.string), name, path)
-            number += 1
-    return number
+    averages = {name.removeprefix(_AVERAGE): key for name, key in slots.items() if name.startswith(_AVERAGE)}
+    for name, key in averages.items():
+        _assign(weights[name], reader.get_tensor(key), name, path)
+    return len(averages)
 
 
 @contextlib.contextmanager
@@ -147,8 +142,13 @@ def _averages(optimizer, model) -> list[tuple[keras.Variable, keras.Variable]]:
     return [(weights[n.removeprefix(_AVERAGE)], v) for n, v in state.items() if n.startswith(_AVERAGE)]
 
 
-def _unescaped(name: str) -> str:
-    return name.replace(".S", "/").replace("..", ".")
+def _stored(path: str) -> dict[str, dict[str, str]]:
+    """{the optimiser's class: {name of a slot: its key in the checkpoint}}; {} if slots have no names there."""
+    found: dict[str, dict[str, str]] = {}
+    for key, _ in tf.train.list_variables(path):
+        if match := _SLOT_PATTERN.fullmatch(key):
+            found.setdefault(match["kind"], {})[match["name"].replace(".S", "/").replace("..", ".")] = key
+    return found
 
 
 def _assign(variable, value, name, path):

@@ -53,7 +53,7 @@ def train(
       checkpoint_every: steps, a multiple of steps_per_loop.
       checkpoints_to_keep: how many of the newest checkpoints stay ...
       keep_every: ... and of which steps they stay for good (a multiple of checkpoint_every; 0: none).
-      precision: 'float32' or 'mixed_bfloat16' (activations; weights, batch statistics and losses stay float32).
+      precision: 'float32' or 'mixed_bfloat16' (activations; weights, statistics, heads and losses stay float32).
       jit_compile: compile the step with XLA (always so on TPU).
       deterministic: ask TensorFlow for operations that give the same bits every time, in this process for good. A run
         says whether it is repeatable (docs/pretraining.md, "Stops and faults").

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import processes, tiny_vt
+from helpers import processes, runs, tiny_vt
 from mmv_tf.common import config
 from mmv_tf.training.preemption import Preempted, Preemption
 from mmv_tf.training.run import train
@@ -82,40 +82,25 @@ def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(tmp_path):
     stopped, undisturbed = tmp_path / "stopped", tmp_path / "undisturbed"
     command = tiny_vt.command(stopped, [*bindings, "STEPS = 1000000"])
     process = processes.command(tmp_path / "log.txt", command)
-    while not _losses(stopped):
+    while not runs.losses(stopped):
         assert process.poll() is None, process.output()[-2000:]
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 128 + signal.SIGTERM
     last = process.output().splitlines()[-1]
     assert "SIGTERM" in last and "the checkpoint is written, and the same command goes on from there" in last
-    reached = _step(stopped)
-    assert reached == max(_losses(stopped)) > 0
+    reached = runs.newest(stopped)
+    assert reached == max(runs.losses(stopped)) > 0
     for workdir in (stopped, undisturbed):
         config.parse(tiny_vt.FILES, [*bindings, f"STEPS = {reached + 3}"])
         train(str(workdir), tf.distribute.get_strategy())
-    losses, expected = _losses(stopped), _losses(undisturbed)
+    losses, expected = runs.losses(stopped), runs.losses(undisturbed)
     assert losses.keys() == expected.keys()
     np.testing.assert_allclose([losses[step] for step in expected], list(expected.values()), rtol=1e-6)
     tensors, expected = _tensors(stopped), _tensors(undisturbed)
     assert tensors.keys() == expected.keys()
     for name, tensor in expected.items():  # whole numbers (step, place in the data) are equal
         np.testing.assert_allclose(tensors[name], tensor, rtol=1e-5, atol=1e-7, err_msg=name)
-
-
-def _step(workdir):
-    return int(tf.train.latest_checkpoint(str(workdir / "checkpoints")).rsplit("-")[-1])
-
-
-def _losses(workdir):
-    """{step: total loss}."""
-    found = {}
-    for path in workdir.glob("events*"):
-        for event in tf.compat.v1.train.summary_iterator(str(path)):
-            for value in event.summary.value:
-                if value.tag == "total_loss":
-                    found[event.step] = float(tf.make_ndarray(value.tensor))
-    return found
 
 
 def _tensors(workdir):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import processes, tiny, toy
+from helpers import processes, runs, tiny, toy
 from mmv_tf.common import config
 from mmv_tf.training import workdir as workdirs
 from mmv_tf.training.run import train
@@ -32,22 +32,6 @@ def _arguments(workdir, bindings):
     return ["-m", "mmv_tf.train", "--gin_file=gin/fac.gin", f"--workdir={workdir}", *params]
 
 
-def _events(workdir):
-    for path in sorted(pathlib.Path(workdir).glob("events*")):
-        yield from tf.compat.v1.train.summary_iterator(str(path))
-
-
-def _scalars(workdir):
-    """{step: total loss} of the TensorBoard events; where a step was logged twice, both agree."""
-    found = {}
-    for event in _events(workdir):
-        for value in event.summary.value:
-            if value.tag == "total_loss":
-                loss = float(tf.make_ndarray(value.tensor))
-                assert found.setdefault(event.step, loss) == pytest.approx(loss, rel=1e-5)
-    return found
-
-
 def _train(workdir, bindings, **options):
     config.parse(["gin/fac.gin"], bindings)
     return train(str(workdir), tf.distribute.get_strategy(), **options)
@@ -61,8 +45,8 @@ def undisturbed(data, tmp_path_factory):
 
 
 def test_a_run_leaves_what_export_and_evaluation_need(undisturbed):
-    assert sorted(_scalars(undisturbed)) == [2, 4, 6, 8]
-    kinds = {value.tag for event in _events(undisturbed) for value in event.summary.value}
+    assert sorted(runs.losses(undisturbed)) == [2, 4, 6, 8]
+    kinds = {value.tag for event in runs.events(undisturbed) for value in event.summary.value}
     assert {"clips", "config", "graph", "input_wait", "gradient_norm", "norm/audio/va", "spread/text/vat"} <= kinds
     summary = json.loads((undisturbed / "summary.json").read_text())
     assert summary["steps"] == 8 and summary["loss/video_text"] > 0
@@ -82,7 +66,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(data, undisturbed, tmp_
     assert "repeatable: TensorFlow is asked for the same bits every time" in process.output()
     _train(tmp_path, data)
     # Not to the last bit: on a machine under load one run of twenty leaves the others there (docs/pretraining.md).
-    mine, other = _scalars(tmp_path), _scalars(undisturbed)
+    mine, other = runs.losses(tmp_path), runs.losses(undisturbed)
     assert mine.keys() == other.keys()
     np.testing.assert_allclose(list(mine.values()), [other[step] for step in mine], rtol=1e-5)
     mine, other = workdirs.load(str(tmp_path)), workdirs.load(str(undisturbed))
@@ -93,7 +77,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(data, undisturbed, tmp_
 def test_two_replicas_read_the_same_clips_and_take_the_same_steps(data, undisturbed, tmp_path):
     config.parse(["gin/fac.gin"], data)
     train(str(tmp_path), toy.mirrored(2))
-    one, two = _scalars(undisturbed), _scalars(tmp_path)
+    one, two = runs.losses(undisturbed), runs.losses(tmp_path)
     assert one.keys() == two.keys()
     # Rounding grows from step to step in a network this small, with Adam; the first steps show that all is the same.
     np.testing.assert_allclose(two[2], one[2], rtol=1e-5)
@@ -120,7 +104,7 @@ def test_a_run_in_bfloat16_with_micro_batches_and_a_probe(data, undisturbed, tmp
     _train(tmp_path, [*data, *more, "STEPS = 4"])
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["probe/knn/video"] > 0 and summary["bad_records"] == []
-    steps = [e.step for e in _events(tmp_path) for v in e.summary.value if v.tag == "probe/knn/audio"]
+    steps = [e.step for e in runs.events(tmp_path) for v in e.summary.value if v.tag == "probe/knn/audio"]
     assert sorted(steps) == [0, 4]  # the untrained network, too
     assert (tmp_path / "checkpoints" / "kept" / "ckpt-4.index").exists()
     loaded = workdirs.load(str(tmp_path)).model
@@ -140,6 +124,14 @@ def test_a_run_with_another_model_leaves_a_workdir_as_it_was(data, undisturbed):
     assert config_file.read_text() == before
     with pytest.raises(ValueError, match="holds step 8"):
         _train(undisturbed, data, mode="init")
+
+
+def test_a_schedule_that_does_not_end_with_the_run_is_told(data, undisturbed, tmp_path, capsys):
+    workdir = shutil.copytree(undisturbed, tmp_path / "run")
+    _train(workdir, data)
+    assert "total_steps" not in capsys.readouterr().out  # the folder is named after the test
+    _train(workdir, [*data, "STEPS = 80", "train.steps = 8"])
+    assert "ends at step 80 (warmup_cosine.total_steps), the run at step 8 (train.steps)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import processes, tiny_vt
+from helpers import processes, runs, tiny_vt
 from mmv_tf.common import config
 from mmv_tf.training import workdir as workdirs
 from mmv_tf.training.run import train
@@ -86,7 +86,7 @@ def broken_and_resumed(bindings, tmp_path_factory):
         killed = time.monotonic()
         broken_status = broken.processes[0].wait()
         noticed_after, broken_output = time.monotonic() - killed, broken.output(0)
-    saved = tf.train.latest_checkpoint(str(first / "checkpoints"))
+    saved = runs.newest(first)
     with _Pair([first, second], endless, folder) as resumed:
         resumed.wait_for(first / "checkpoints" / "kept" / f"ckpt-{COMPARED}.index")
         resumed.processes[1].send_signal(signal.SIGTERM)
@@ -95,7 +95,7 @@ def broken_and_resumed(bindings, tmp_path_factory):
         "run": first,
         "second": second,
         "broken": (broken_status, broken_output, noticed_after),
-        "saved": int(saved.rsplit("-")[-1]),
+        "saved": saved,
         "statuses": statuses,
         "outputs": [resumed.output(0), resumed.output(1)],
         "chiefs": [broken.processes[0].pid, resumed.processes[0].pid],
@@ -118,8 +118,7 @@ def test_the_next_pair_goes_on_and_stops_together_when_one_is_asked_to(broken_an
         assert f"resumed from step {saved} of" in output
         assert "SIGTERM" in output and "the checkpoint is written, and the same command goes on from there" in output
     run = broken_and_resumed["run"]
-    newest = int(tf.train.latest_checkpoint(str(run / "checkpoints")).rsplit("-")[-1])
-    assert newest == max(_losses(run)) >= COMPARED
+    assert runs.newest(run) == max(runs.losses(run)) >= COMPARED
 
 
 def test_the_first_process_alone_writes(broken_and_resumed):
@@ -135,7 +134,7 @@ def test_two_processes_compute_what_one_does(broken_and_resumed, bindings, tmp_p
     config.parse(tiny_vt.FILES, [*bindings, f"STEPS = {COMPARED}"])
     train(str(tmp_path), tf.distribute.get_strategy())
     run = broken_and_resumed["run"]
-    one, two = _losses(tmp_path), _losses(run)
+    one, two = runs.losses(tmp_path), runs.losses(run)
     assert sorted(one) == list(range(1, COMPARED + 1))
     expected = [one[step] for step in range(1, COMPARED + 1)]
     got = [two[step] for step in range(1, COMPARED + 1)]
@@ -161,15 +160,3 @@ def test_two_processes_compute_what_one_does(broken_and_resumed, bindings, tmp_p
         difference = np.linalg.norm(got[modality]["vt"] - expected[modality]["vt"], axis=-1)
         # Batch norm of a unit that is all but constant in so small a batch multiplies rounding by up to 300.
         np.testing.assert_array_less(difference, 3e-3 * np.linalg.norm(expected[modality]["vt"], axis=-1))
-
-
-def _losses(workdir):
-    """{step: total loss}; a step that was computed twice, before and after the kill, gave the same loss."""
-    found = {}
-    for path in sorted(workdir.glob("events*"), key=lambda path: path.stat().st_mtime):
-        for event in tf.compat.v1.train.summary_iterator(str(path)):
-            for value in event.summary.value:
-                if value.tag == "total_loss":
-                    loss = float(tf.make_ndarray(value.tensor))
-                    np.testing.assert_allclose(found.setdefault(event.step, loss), loss, rtol=1e-5)
-    return found
