@@ -117,14 +117,54 @@ def _number(value) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def describe_results(workdir: str) -> str:
-    """The results/*.json of a run, one table a file; '' if there are none."""
+def describe_results(workdir: str, loaded) -> str:
+    """The results/*.json of a run, one table a file; '' if there are none.
+
+    A result of other weights or settings than those of `loaded` is named and not shown; one that does not tell which
+    network it is of (of an earlier version) is shown with a sentence that says so.
+    """
     import tensorflow as tf
 
     parts = []
     for path in sorted(tf.io.gfile.glob(os.path.join(workdir, RESULTS, "*.json"))):
-        parts.append(f"### {escape(os.path.basename(path).removesuffix('.json'))}\n\n{describe_json(path)}")
+        why = _other_network(path, loaded)
+        shown = f"{why}: its numbers are not shown. Evaluate again." if why else describe_json(path)
+        if why is None:
+            shown = f"The file does not say which weights it is of.\n\n{shown}"
+        parts.append(f"### {escape(os.path.basename(path).removesuffix('.json'))}\n\n{shown}")
     return "\n\n".join(parts)
+
+
+def _other_network(path: str, loaded) -> str | None:
+    """Why a result is of another network than `loaded`; '' if it is of this one, None if it does not tell."""
+    from mmv_tf.common import files
+
+    try:
+        network = json.loads(files.read_text(path))["network"]
+        theirs, step = network.get("identity", ""), network.get("step", loaded.step)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""  # no result, or none that can be read: `describe_json` says so
+    if step != loaded.step:
+        return f"This result is of other weights (step {step}, and these are of step {loaded.step})"
+    if theirs and theirs != loaded.identity:
+        return "This result is of other weights or other settings of the network"
+    return "" if theirs else None
+
+
+def describe_of_step(path: str, step: int, key: str) -> str:
+    """`describe_json` of a file that says under `key` which step it is of; a sentence where that is another one."""
+    text = describe_json(path)
+    if not text:
+        return ""
+    from mmv_tf.common import files
+
+    try:
+        told = json.loads(files.read_text(path)).get(key)
+    except (ValueError, AttributeError):
+        return text
+    if told in (None, step):
+        return text
+    return f"{escape(os.path.basename(path))} is of step {told}, and these weights are of step {step}: it is not shown."
 
 
 def licence(path: str, otherwise: str) -> str:

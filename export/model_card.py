@@ -46,7 +46,7 @@ def text(folder: str, loaded, workdir: str) -> str:
     graph, pipeline = loaded.model.graph, loaded.pipeline
     weights = os.path.join(workdir, workdirs.WEIGHTS_LICENSE)
     data = os.path.join(workdir, card_data.DATA_LICENSE)
-    results = card_data.describe_results(workdir)
+    results = card_data.describe_results(workdir, loaded)
     return sections(
         f"MMV: one network that embeds {_listed(sorted(signatures))}",
         [
@@ -57,7 +57,7 @@ def text(folder: str, loaded, workdir: str) -> str:
             ("Spaces, and how to compare", _comparisons(graph, signatures)),
             ("Training data", card_data.describe_sources(pipeline.sources, pipeline.source_names)),
             ("Training", _training(loaded, config, workdir)),
-            ("The image network", _image_network(workdir) if "image" in signatures else ""),
+            ("The image network", _image_network(workdir, loaded.step) if "image" in signatures else ""),
             ("Results", results or "No results of an evaluation were found in the run."),
             ("Limits", _limits(loaded, signatures, bool(results))),
             ("Licence of the weights", card_data.licence(weights, _NO_WEIGHTS_LICENCE)),
@@ -216,17 +216,17 @@ def _training(loaded, config, workdir):
     shown = [f"{name} {escape(settings[name])}" for name in ("batch_size", "steps", "seed", "optimizer", "precision")
              if name in settings]  # fmt: skip
     begun = [f"steps taken: {loaded.step}", *shown, f"all settings: {module_files.CONFIG}"]
-    summary = card_data.describe_json(os.path.join(workdir, workdirs.SUMMARY))
+    summary = card_data.describe_of_step(os.path.join(workdir, workdirs.SUMMARY), loaded.step, "steps")
     return bullets(begun) + ("\n\nWhat the run ended with:\n\n" + summary if summary else "")
 
 
-def _image_network(workdir):
+def _image_network(workdir, step):
     from mmv_tf.deflation.network import FOLDER, REPORT
 
     what = (
         "The video network with its kernels summed over time (paper, section 3.3); the heads are those of the video. "
     )
-    report = card_data.describe_json(os.path.join(workdir, FOLDER, REPORT))
+    report = card_data.describe_of_step(os.path.join(workdir, FOLDER, REPORT), step, "step")
     if not report:
         return what + "Nothing in it was trained (`naive`), and how far it is from the video network was not measured."
     return (
@@ -288,7 +288,9 @@ def main(argv=None):
     from mmv_tf.training import workdir as workdirs
 
     module_files.signatures(args.module)
-    path = write(args.module, workdirs.load(args.workdir), args.workdir)
+    loaded = workdirs.load(args.workdir)
+    module_files.check_network(args.module, loaded, args.workdir)
+    path = write(args.module, loaded, args.workdir)
     print(files.read_text(path))
 
 

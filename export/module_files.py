@@ -2,10 +2,12 @@
 
 import dataclasses
 import hashlib
+import json
 import os
 
 EXTRA = "assets.extra"  # ours and TensorFlow Serving's files in a SavedModel; no loader looks there
 CONFIG = f"{EXTRA}/config.gin"
+NETWORK = f"{EXTRA}/network.json"  # which network it is: its identity, and the step it was trained to
 # What saved_model.save of the standard library of TensorFlow adds to every module; nobody calls it by name.
 _INIT_SIGNATURE = "__saved_model_init_op"
 
@@ -83,6 +85,35 @@ def checksum(folder: str) -> str:
     """One sha256 for the whole module: that of the lines 'sha256  file' that sha256sum prints of `checksums`."""
     lines = "".join(f"{digest}  {name}\n" for name, digest in checksums(folder).items())
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def write_network(folder: str, loaded) -> None:
+    """Writes which network a module holds: see `check_network`."""
+    from mmv_tf.common import files
+
+    network = {"identity": loaded.identity, "step": loaded.step}
+    files.write_text(os.path.join(folder, *NETWORK.split("/")), json.dumps(network) + "\n")
+
+
+def check_network(folder: str, loaded, workdir: str) -> None:
+    """Checks that a module holds the weights that `loaded` has from a workdir. A module that does not tell passes.
+
+    Raises:
+      ValueError: it holds others; says of which steps both are.
+    """
+    import tensorflow as tf
+
+    from mmv_tf.common import files
+
+    path = os.path.join(folder, *NETWORK.split("/"))
+    if not tf.io.gfile.exists(path):
+        return
+    network = json.loads(files.read_text(path))
+    if network["identity"] != loaded.identity:
+        raise ValueError(
+            f"{folder} holds other weights or settings (step {network['step']}) than {workdir} has now (step "
+            f"{loaded.step}): its card would be wrong; export again"
+        )
 
 
 def _sha256(path: str) -> str:

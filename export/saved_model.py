@@ -110,6 +110,7 @@ def save(loaded, output: str, workdir: str, image: bool = True) -> dict[str, lis
     for name in (workdirs.CONFIG, workdirs.VOCABULARY, workdirs.WEIGHTS_LICENSE):
         if tf.io.gfile.exists(os.path.join(workdir, name)):
             tf.io.gfile.copy(os.path.join(workdir, name), os.path.join(extra, name))
+    module_files.write_network(temporary, loaded)
     serving.write_warmup(temporary, loaded.pipeline)
     model_card.write(temporary, loaded, workdir)
     tf.io.gfile.rename(temporary, output)

@@ -29,6 +29,8 @@ class TextNetwork(keras.layers.Layer):
       learned: whether training changes the vectors. The released networks leave those of word2vec as they are.
     """
 
+    OUTPUTS_DO_NOT_DEPEND_ON = ("vectors", "learned")  # but on the weights
+
     def __init__(
         self,
         vocabulary_size: Count = 65536,

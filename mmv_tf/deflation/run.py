@@ -8,7 +8,7 @@ import os
 import gin
 import tensorflow as tf
 
-from mmv_tf.common import files
+from mmv_tf.common import files, identity
 from mmv_tf.deflation import images as images_module
 from mmv_tf.deflation import page, report
 from mmv_tf.deflation.images import Crops
@@ -63,8 +63,7 @@ def deflate_workdir(
         retrieval_records = report.records_beside(loaded.pipeline.sources)
     if retrieval_records:
         shards.find(retrieval_records)  # a mistyped pattern should not come to light after the training
-    video_weights = fingerprint(model.backbones["video"])
-    made_for = _made_for(settings, clips, video_weights, learn.images, measure.images)
+    made_for = _made_for(settings, clips, model.backbones["video"], learn.images, measure.images)
 
     # 3. What the video network makes of them, once; then scales and offsets that make the same.
     with Preemption(tf.distribute.get_strategy()) as stop:
@@ -135,12 +134,12 @@ def _images(settings, pipeline, images, records, held_out):
     return learn, apart.take(range(min(len(apart), s.max_held_out))), source
 
 
-def _made_for(settings, clips, video_weights: str, learn, measure) -> str:
+def _made_for(settings, clips, video, learn, measure) -> str:
     """A name for all that the state of a training depends on; how long it lasts may change."""
     lasting = ("steps", "patience", "check_every", "video_batch_size")
     parts = {name: value for name, value in vars(settings).items() if name not in lasting}
     parts |= {f"video_{name}": value for name, value in vars(clips).items() if isinstance(value, (int, float))}
-    parts |= {"weights": video_weights, "learn": learn.fingerprint(), "measure": measure.fingerprint()}
+    parts |= {"video_settings": identity.of(video), "weights": fingerprint(video), "learn": learn.fingerprint(), "measure": measure.fingerprint()}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

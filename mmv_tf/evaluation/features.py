@@ -1,6 +1,8 @@
 """Features of the windows of records: extracted once for every network, kept in files, so that a killed run goes on.
 
 CACHE/<what they depend on>/00000064.npz     of 64 records and so on; each file is whole or not there
+
+They depend on the network, its weights and settings (`Network.checksum`), on the windows, and on what the records hold.
 """
 
 import dataclasses
@@ -14,11 +16,11 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from mmv_tf.common import files
+from mmv_tf.common import files, identity
 from mmv_tf.common.batches import filled
 from mmv_tf.evaluation.networks import Network
 from mmv_tf.evaluation.windows import LABEL_SEPARATOR, Windows
-from mmv_tf.inputs import shards
+from mmv_tf.inputs import contents, shards
 from mmv_tf.inputs.faults import explain_data_error
 
 _WINDOWS_A_PART = 512  # what a killed run loses at most
@@ -60,6 +62,11 @@ class Features:
         )
 
 
+def data_identity(shards_of_patterns) -> str:
+    """One identity of records that were read, from `contents.identities` of each pattern in the order of reading."""
+    return identity.of(list(shards_of_patterns))
+
+
 @dataclasses.dataclass
 class Extractor:
     """Extracts features of records, each network's in one pass over the records that it has not seen.
@@ -76,6 +83,18 @@ class Extractor:
 
     def __post_init__(self):
         self._functions = {}  # compiled once a network and output
+        self._contents = {}  # {pattern: identity}
+
+    @property
+    def data(self) -> str:
+        """The identity of all records that were asked for, by what they hold and in the order of asking."""
+        return data_identity(self._contents.values())
+
+    def contents(self, pattern) -> list[str]:
+        """The identity of each shard that `pattern` means, as it is now."""
+        name = (pattern,) if isinstance(pattern, str) else tuple(pattern)
+        self._contents[name] = contents.identities(shards.find(pattern))
+        return self._contents[name]
 
     def extract(self, wanted: dict[str, tuple[Network, str]], windows: Windows, pattern) -> dict[str, Features]:
         """The features of all records that `pattern` means, in the order of their files.
@@ -96,9 +115,9 @@ class Extractor:
             for file, count in zip(found.files, found.counts, strict=True)
             for begin in range(0, count, size)
         ]
-        identity = [[os.path.basename(f), n, *_stat(f)] for f, n in zip(found.files, found.counts, strict=True)]
+        made_of = [list(found.counts), self.contents(pattern)]
         stores = {
-            name: _Store(self.cache, network, output, windows, identity) for name, (network, output) in wanted.items()
+            name: _Store(self.cache, network, output, windows, made_of) for name, (network, output) in wanted.items()
         }
         missing = [i for i in range(len(parts)) if not all(store.has(i) for store in stores.values())]
         if missing:
@@ -180,8 +199,8 @@ def _features(rows, name, windows) -> Features:
 class _Store:
     """The parts of one network's features, in files or, without a folder, in memory."""
 
-    def __init__(self, cache, network, output, windows, identity):
-        made_of = [network.checksum, output, dataclasses.asdict(windows), identity, 1]
+    def __init__(self, cache, network, output, windows, records):
+        made_of = [network.checksum, output, dataclasses.asdict(windows), records, 2]
         digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
         self._folder = os.path.join(cache, f"{windows.modality}-{network.name}-{digest[:16]}") if cache else ""
         self._parts, self._modality = {}, windows.modality
@@ -211,11 +230,6 @@ class _Store:
         keys, labels = json.loads(stored["text"].tobytes())
         labels = tuple(tuple(text.split(LABEL_SEPARATOR)) if text else () for text in labels)
         return Features(self._modality, stored["values"], stored["present"], tuple(keys), labels)
-
-
-def _stat(file):
-    found = tf.io.gfile.stat(file)
-    return [found.length, found.mtime_nsec]
 
 
 def named_errors(dataset):

@@ -82,13 +82,14 @@ class FineTune(protocol.Protocol):
             train, test = (Labelled.read(p, "video", self.label_prefix, "FineTune.label_prefix") for p in pair)
             train.check_classes(test)
             tests.append(test)
+            records = [extractor.contents(pattern) for pattern in pair]
             targets = np.array([train.classes.index(label) for label in test.labels])
             for seed in self.seeds:
                 chosen = train.draw(self.clips_per_class, seed)
                 outcomes = {"chance": classification.top_k(chosen.frequencies(len(test.keys)), targets)}
                 for name, network in networks.items():
                     title = f"{name}, {protocol.named(test_name)}, seed {seed}"
-                    path = self._path(extractor.cache, [name, network.checksum, seed, pair, chosen.keys, test.keys])
+                    path = self._path(extractor.cache, [name, network.checksum, seed, records, chosen.keys, test.keys])
                     scores = _read(path)
                     if scores is None:
                         kind = (network.trainable["video"], len(train.classes), self.dropout, self.weight_decay)
@@ -121,8 +122,9 @@ class FineTune(protocol.Protocol):
 
     def _path(self, cache, made_of) -> str:
         """Where the scores of a run are kept; '' for nowhere."""
-        settings = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("seeds", "folds", "prepare")}
-        digest = hashlib.sha256(json.dumps([made_of, settings, 2], sort_keys=True).encode()).hexdigest()
+        without = ("records", "seeds", "folds", "prepare")
+        settings = {k: v for k, v in dataclasses.asdict(self).items() if k not in without}
+        digest = hashlib.sha256(json.dumps([made_of, settings, 3], sort_keys=True).encode()).hexdigest()
         return os.path.join(cache, f"tuned-{made_of[0]}-{digest[:16]}.npy") if cache else ""
 
     def _windows(self, random: bool) -> Windows:

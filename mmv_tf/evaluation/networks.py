@@ -1,13 +1,14 @@
 """Networks to evaluate, behind one interface: a model of ours, a SavedModel with the published signatures, raw data."""
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
 
+from mmv_tf.common import identity
 from mmv_tf.inputs.audio import LogMel
+from mmv_tf.training import workdir
 
 PUBLISHED_SAMPLE_RATE = 48000  # Hz; what the published modules take
 BEFORE_HEAD = "before_head"
@@ -21,7 +22,7 @@ class Network:
 
     Attributes:
       name: 'network', 'untrained' or 'raw'.
-      checksum: of all that its outputs depend on.
+      checksum: the identity of all that its outputs depend on (`mmv_tf.common.identity`).
       functions: {modality: function}; of a batch of inputs (video [B,T,H,W,3] and image [B,H,W,3] float32 in [0,1],
         audio [B,S] float32 waveform in [-1,1], text [B] string) to {key: [B, d]}. Keys are those of the published
         modules: 'before_head' (the representation), the spaces ('va', 'vat', ...), and for audio 'last_conv' (pooled).
@@ -108,18 +109,9 @@ def of_model(model, pipeline, name: str = "network", image_network=None, descrip
 
         return embed
 
-    digest = hashlib.sha256()
-    for part, variable in model.named_variables().items():
-        digest.update(part.encode())
-        digest.update(variable.numpy().tobytes())
+    about = {"identity": workdir.network_identity(model, pipeline)}
     if image_network is not None:
-        for variable in image_network.variables:
-            digest.update(variable.numpy().tobytes())
-        digest.update(f"{type(image_network).__name__} {getattr(image_network, 'frames', '')}".encode())
-    if pipeline.audio:
-        digest.update(repr(sorted(vars(pipeline.audio).items())).encode())
-    if pipeline.text:
-        digest.update("\n".join(pipeline.text.words).encode())
+        about["image_identity"] = identity.of(image_network, identity.of_weights(image_network.variables))
     trainable = {
         modality: Trainable(
             lambda inputs, training, backbone=backbone: backbone(inputs, training=training),
@@ -133,11 +125,11 @@ def of_model(model, pipeline, name: str = "network", image_network=None, descrip
     outputs = {m: (BEFORE_HEAD, *spaces[m], *[LAST_CONV] * (m == "audio")) for m in networks}
     return Network(
         name,
-        digest.hexdigest(),
+        identity.of(about),
         {modality: function(modality, network) for modality, network in networks.items()},
         outputs,
         pipeline.audio.sample_rate if pipeline.audio else PUBLISHED_SAMPLE_RATE,
-        {"parameters": parameters(model.trainable_variables), **(description or {})},
+        {"parameters": parameters(model.trainable_variables), **about, **(description or {})},
         trainable,
     )
 
@@ -176,7 +168,7 @@ def of_module(
         )
     return Network(
         "network",
-        hashlib.sha256(f"{checksum} {inflate}".encode()).hexdigest(),
+        identity.of(checksum, inflate),
         functions,
         outputs,
         sample_rate,

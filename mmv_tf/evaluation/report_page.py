@@ -16,11 +16,15 @@ def render(found: list[dict]) -> str:
     """The page as HTML. `found`: results as `mmv_tf.report.gather` gives them."""
     names = network_names(found)
     charts, notes = _curves(found, names)
+    several = _several_networks(found, names)
+    for note in several:
+        print(note, file=sys.stderr)
     return document.render(
         "report.html",
         title="Results",
         sources=published.SOURCES,
         published=[_beside(table, found, names) for table in published.TABLES],
+        several=several,
         results=[_result(result, names) for result in found],
         differences=_differences(found, names),
         charts=charts,
@@ -41,6 +45,21 @@ def network_names(found: list[dict]) -> dict[str, str]:
 def _place(result):
     """Where the network lies; `runs/fac/` and `runs/fac` are one place."""
     return str(pathlib.PurePath(result["network"].get("workdir") or result["network"].get("module") or result["path"]))
+
+
+def _several_networks(found, names) -> list[str]:
+    """Sentences on places whose results are of other weights or settings of the network, such as another step."""
+    lines = []
+    for place, name in names.items():
+        measured = {}
+        for result in (r for r in found if _place(r) == place):
+            step = result["network"].get("step")
+            title = result["protocol"] + ("" if step is None else f" (step {step})")
+            measured.setdefault(results.network_identity(result), []).append(title)
+        if len(measured) > 1:
+            groups = "; ".join(", ".join(titles) for titles in measured.values())
+            lines.append(f"{name}: these results are not of one network, but of other weights or settings: {groups}")
+    return lines
 
 
 def _variant(result):
@@ -113,6 +132,7 @@ def _result(result, names) -> dict:
     classes = ["ours" if measure == result["metric"] else "" for measure in result["measures"]]
     notes = [
         *filter(None, [results.changes(result)]),
+        *([f"network: step {result['network']['step']}"] if "step" in result["network"] else []),
         f"interval: {result['interval']['of']}",
         *result.get("notes", []),
     ]
@@ -142,7 +162,8 @@ def _differences(found, names) -> list[list[str]]:
         span = f"{difference['low']:+.1f} to {difference['high']:+.1f}"
         verdict = "yes" if difference["outside_noise"] else "no"
         rows.append([_protocol(first), *shown, first["metric"], f"{difference['difference']:+.1f}", span, verdict])
-        rows[-1].append(", ".join(results.settings_apart(first["settings"], second["settings"])) or "none")
+        apart = [*results.settings_apart(first["settings"], second["settings"])]
+        rows[-1].append(", ".join([*apart, *filter(None, [difference.get("other_data")])]) or "none")
     return rows if len(rows) > 1 else []
 
 

@@ -152,7 +152,8 @@ def compare(first: dict, second: dict, measure: str = "", **options) -> dict:
       measure: name; '' is the results' main one.
       options: of `statistics.paired_difference`.
     Returns:
-      {'measure', 'difference', 'low', 'high', 'outside_noise': the interval does not hold 0, 'method'}.
+      {'measure', 'difference', 'low', 'high', 'outside_noise': the interval does not hold 0, 'method'}, and
+      'other_data', a sentence, where the keys of the records are the same and their contents are not.
     Raises:
       ValueError: not the same protocol, measure or items.
     """
@@ -164,7 +165,21 @@ def compare(first: dict, second: dict, measure: str = "", **options) -> dict:
         raise ValueError(
             f"{first['protocol']} and {second['protocol']} were not measured on the same clips: nothing can be compared"
         )
-    return compare_rows(first["network"], second["network"], Measure(measure, **first["measures"][measure]), **options)
+    found = compare_rows(first["network"], second["network"], Measure(measure, **first["measures"][measure]), **options)
+    return found | ({"other_data": OTHER_DATA} if are_of_other_data(first, second) else {})
+
+
+OTHER_DATA = "the records have the same keys and other contents"
+
+
+def are_of_other_data(first: dict, second: dict) -> bool:
+    """Whether two results are known to come from records with other contents."""
+    return len({result["data"] for result in (first, second) if "data" in result}) > 1
+
+
+def network_identity(result: dict) -> str:
+    """The identity of the network that was measured; '' where the result does not tell (of an earlier version)."""
+    return result["network"].get("identity") or result["network"].get("checksum_of_files", "")
 
 
 def compare_rows(first: dict, second: dict, measure: Measure, **options) -> dict:

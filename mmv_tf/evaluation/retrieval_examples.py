@@ -20,7 +20,7 @@ def section(result: dict, network: str) -> dict:
     """
     examples = result["examples"]
     shown = [item for example in examples for item in (example["query"], *example["found"])]
-    stored, missing = _records(result["settings"], {item["key"] for item in shown})
+    stored, missing = _records(result, {item["key"] for item in shown})
     made = []
     for example in examples:
         query, target = example["pair"].split("->")
@@ -48,10 +48,13 @@ def _picture(record, modality) -> bytes:
         return b""
 
 
-def _records(settings, keys) -> tuple[dict, str]:
+def _records(result, keys) -> tuple[dict, str]:
     """({key: record} of the clips that are shown, '' or why there are none)."""
+    settings = result["settings"]
     splits = settings["split"]
     try:
+        if "data" in result and result["data"] != _data_now(settings["records"], splits):
+            return {}, f"{settings['records']} holds other records than those that were measured"
         folder = folders.read(settings["records"])
         wanted = [name for split in ((splits,) if isinstance(splits, str) else splits) for name in folder.shards(split)]
     except (ValueError, OSError) as error:
@@ -64,3 +67,10 @@ def _records(settings, keys) -> tuple[dict, str]:
                 if record and (key := record.key.decode("utf-8", "replace")) in keys:
                     found[key] = record
     return found, ""
+
+
+def _data_now(records, splits) -> str:
+    from mmv_tf.evaluation import features, protocol
+    from mmv_tf.inputs import contents, shards
+
+    return features.data_identity([contents.identities(shards.find(protocol.split_pattern(records, splits, "")))])

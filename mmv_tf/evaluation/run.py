@@ -70,7 +70,8 @@ def evaluate(
     compared, impossible = _networks(workdir, module, loaded, folder, settings)
     cache = cache or os.path.join(os.path.dirname(output), FEATURES)
     with Preemption(tf.distribute.get_strategy()) as stop:
-        measured = protocol.run(compared, Extractor(cache, settings.batch_size, stop))
+        extractor = Extractor(cache, settings.batch_size, stop)
+        measured = protocol.run(compared, extractor)
 
     options = dict(samples=settings.bootstrap_samples, confidence=settings.confidence, seed=settings.seed)
     rows, about = {}, {"raw": compared.raw.description}
@@ -91,6 +92,7 @@ def evaluate(
         "schema": results.SCHEMA,
         "protocol": name,
         "dataset": settings.dataset or name,
+        "data": extractor.data,
         "metric": main.name,
         "value": network["measures"][main.name]["value"],
         "unit": main.unit,

@@ -4,6 +4,7 @@ Made once, from the 12 bytes before each record, and kept in memory, 8 bytes a r
 remote or slow disk, it is kept beside the shards too, in a folder `.offsets`, if that can be written.
 """
 
+import contextlib
 import dataclasses
 import io
 import os
@@ -142,7 +143,7 @@ def _scan(file, size, count):
     """Goes from header to header. Local files are read 12 bytes at a time, which no buffer is to make more of."""
     offsets = np.full(count, -1, np.int64)
     position = 0
-    with _Bytes(file) as read:
+    with opened(file) as (read, _):
         for number in range(count):
             length, lost = content_length(read(position, HEADER), size - position, number)
             if lost:
@@ -152,27 +153,27 @@ def _scan(file, size, count):
     return _Shard(offsets, size, is_longer=position < size)
 
 
-class _Bytes:
-    """An open file, as a function (position, number of bytes) -> bytes."""
+@contextlib.contextmanager
+def opened(file: str):
+    """An open file as (function of position and number of bytes -> bytes, size in bytes); what it reads is no more.
 
-    def __init__(self, path):
-        self._is_local = _is_local(path)
-        self._file = os.open(path, os.O_RDONLY) if self._is_local else tf.io.gfile.GFile(path, "rb")
+    Raises:
+      OSError, tf.errors.OpError: it is not there or cannot be read.
+    """
+    if _is_local(file):
+        number = os.open(file, os.O_RDONLY)
+        try:
+            yield lambda position, size: os.pread(number, size, position), os.fstat(number).st_size
+        finally:
+            os.close(number)
+        return
+    with tf.io.gfile.GFile(file, "rb") as remote:
 
-    def __enter__(self):
-        return self._read
+        def read(position, size):
+            remote.seek(position)
+            return remote.read(size)
 
-    def _read(self, position, size):
-        if self._is_local:
-            return os.pread(self._file, size, position)
-        self._file.seek(position)
-        return self._file.read(size)
-
-    def __exit__(self, *_):
-        if self._is_local:
-            os.close(self._file)
-        else:
-            self._file.close()
+        yield read, remote.size()
 
 
 def _path(file):

@@ -45,7 +45,7 @@ class Tokenizer(tf.Module):
                 "a line (`python -m mmv_tf.vocabulary --records DIR --output FILE` makes one), or leave the text out."
             )
         words = vocabularies.read(vocabulary) if isinstance(vocabulary, str) else tuple(vocabulary)
-        self.max_words, self.max_bytes = max_words, max_bytes
+        self.max_words, self.remove_stop_words, self.max_bytes = max_words, remove_stop_words, max_bytes
         self._words = np.array(words, object)  # an array: tf.Module would track 65,536 entries of a tuple
         ids = {}
         for number, word in enumerate(words, start=1):

@@ -11,13 +11,14 @@ summary.json                what training ended with
 
 import dataclasses
 import difflib
+import functools
 import os
 import re
 
 import gin
 import tensorflow as tf
 
-from mmv_tf.common import config, files
+from mmv_tf.common import config, files, identity
 from mmv_tf.inputs.pipeline import InputPipeline
 from mmv_tf.model.mmv import MMV
 from mmv_tf.records import vocabulary as vocabularies
@@ -38,6 +39,22 @@ class Loaded:
     model: MMV
     pipeline: InputPipeline
     step: int
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """`network_identity` of what was loaded."""
+        return network_identity(self.model, self.pipeline)
+
+
+def network_identity(model: MMV, pipeline: InputPipeline) -> str:
+    """The identity of a built model with its pipeline: weights, and all settings that its outputs depend on.
+
+    An image network has one of its own: it is trained apart.
+    """
+    graph = model.graph
+    ways = {m: {s: list(map(str, graph.path(m, s))) for s in graph.spaces_of(m)} for m in graph.modalities}
+    parts = (model.backbones, model.heads, ways, pipeline.audio, pipeline.text)
+    return identity.of(*parts, identity.of_weights(model.named_variables()))
 
 
 def write_config(workdir: str, text: str) -> list[str]:

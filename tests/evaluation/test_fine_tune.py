@@ -1,5 +1,7 @@
 """Fine-tuning: what is learned, what is left behind, what a stopped run has to do again."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +11,6 @@ from mmv_tf.evaluation import protocol, tuner
 from mmv_tf.evaluation.features import Extractor
 from mmv_tf.evaluation.fine_tune import FineTune
 from mmv_tf.evaluation.networks import Network, Trainable
-from mmv_tf.records.schema import Record
 
 
 def _network(name, seed):
@@ -34,17 +35,20 @@ def compared():
 @pytest.fixture
 def records(tmp_path):
     """Clips that are dark or bright, by their label, in the splits train and test of a folder."""
-    dark = {i: fixtures.jpeg(10 + 2 * i, 40, 40) for i in range(12)}
-    bright = {i: fixtures.jpeg(200 + 2 * i, 40, 40) for i in range(12)}
-    for split, numbers in (("train", range(8)), ("test", range(8, 12))):
-        clips = []
-        for number in numbers:
-            for label, jpegs in (("dark", dark), ("bright", bright)):
-                record = fixtures.record(f"{split}{label}{number}", num_frames=1, sound=False)
-                changed = {"jpegs": (jpegs[number],) * 3, "labels": ((0, label),)}
-                clips.append(Record(**{**vars(record), **changed}))
-        fixtures.write_shards(tmp_path, [clips[:5], clips[5:]], split, card=False)
+    _write_records(tmp_path, "train", range(8))
+    _write_records(tmp_path, "test", range(8, 12))
     return str(tmp_path)
+
+
+def _write_records(folder, split, numbers, dark=10, bright=200):
+    """`dark` and `bright`: the grey level of the clips with that label; the greater the number, the lighter."""
+    clips = []
+    for number in numbers:
+        for label, level in (("dark", dark), ("bright", bright)):
+            record = fixtures.record(f"{split}{label}{number}", num_frames=1, sound=False)
+            frames = (fixtures.jpeg(level + 2 * number, 40, 40),) * 3
+            clips.append(dataclasses.replace(record, jpegs=frames, labels=((0, label),)))
+    fixtures.write_shards(folder, [clips[:5], clips[5:]], split, card=False)
 
 
 def _tune(records, **options):
@@ -70,6 +74,14 @@ def test_it_learns_leaves_the_network_as_it_was_and_is_not_done_again(records, c
     for row in found.outcomes:
         for a, b in zip(_by_fold(found, row), _by_fold(again, row), strict=True):
             np.testing.assert_array_equal(a["top1"], b["top1"])
+
+
+def test_scores_of_records_that_held_something_else_are_not_taken(records, compared, tmp_path):
+    compared.untrained = None
+    one, cache = _tune(records), str(tmp_path / "cache")
+    assert _by_fold(one.run(compared, Extractor(cache)), "network")[0]["top1"].mean() == 1.0
+    _write_records(tmp_path, "train", range(8), dark=200, bright=10)  # the same keys and labels
+    assert _by_fold(one.run(compared, Extractor(cache)), "network")[0]["top1"].mean() == 0.0
 
 
 def _by_fold(found, row):

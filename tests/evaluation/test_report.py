@@ -159,3 +159,19 @@ def test_examples_are_shown_with_what_their_records_hold(tmp_path):
     assert page.count('<img alt="video"') == 1 and page.count('<img alt="audio"') == 2
     assert page.count('<figure class="right">') == 2 and page.count('<figure class="wrong">') == 4
     assert page.count("a dog") == 2 and page.count("right: </span>whole") == 2 and page.count("</span>bare") == 2
+
+
+def test_results_of_other_weights_or_records_are_said(tmp_path, capsys):
+    for protocol, run, told, data in (
+        ("ucf101", "fac", {"identity": "1", "step": 7000}, "a"),
+        ("hmdb51", "fac", {"identity": "2", "step": 9000}, "a"),
+        ("ucf101", "va", {"identity": "3", "step": 9000}, "b"),
+    ):
+        result = write_result(tmp_path / f"runs/{run}/results", protocol=protocol)
+        result |= {"network": result["network"] | told, "data": data}
+        results.write(str(tmp_path / f"runs/{run}/results/{protocol}.json"), result)
+    page = report_page.render(results.gather([str(tmp_path / "runs/fac"), str(tmp_path / "runs/va")]))
+    line = "fac: these results are not of one network, but of other weights or settings: hmdb51 (step 9000); ucf101"
+    assert f"<strong>{line} (step 7000)</strong>" in page and line in capsys.readouterr().err
+    assert _cells(page, "ucf101")[-1] == results.OTHER_DATA  # beside the paired difference of fac and va
+    assert "<li>network: step 7000</li>" in page

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import types
 
 import pytest
 from markdown_it import MarkdownIt
@@ -56,7 +57,7 @@ def test_what_lies_in_the_run_is_in_the_card(tmp_path):
     run = tiny_export.copied(tmp_path / "run")
     workdir = run.workdir
     found = {
-        "summary.json": {"steps": 8, "total_loss": 1.2345678, "bad_records": []},
+        "summary.json": {"steps": 0, "total_loss": 1.2345678, "bad_records": []},
         "deflated/report.json": {"naive": {"cosine": 0.25}},
         "results/retrieval.json": {"video->audio": {"R@1": 0.125}},
     }
@@ -72,6 +73,39 @@ def test_what_lies_in_the_run_is_in_the_card(tmp_path):
     assert "not a heading" not in "".join(_headings(text)) and "retrieval" in _headings(text)
     assert "was not evaluated" not in text
     assert "| naive / cosine | 0.25 |" in text and "batch norms were trained" in text
+
+
+def test_numbers_of_other_weights_are_not_in_the_card(tmp_path):
+    run = tiny_export.copied(tmp_path / "run")
+    ours = {"identity": run.loaded.identity, "step": 0}
+    found = {
+        "results/ours.json": {"value": 11.25, "network": ours},
+        "results/later.json": {"value": 22.25, "network": ours | {"step": 7000}},
+        "results/changed.json": {"value": 33.25, "network": ours | {"identity": "of others"}},
+        "results/old.json": {"value": 44.25, "network": {"step": 0}},
+        "summary.json": {"steps": 7000, "total_loss": 55.25},
+        "deflated/report.json": {"step": 7000, "relative_l2": 66.25},
+    }
+    for name, content in found.items():
+        (run.workdir / name).parent.mkdir(exist_ok=True)
+        (run.workdir / name).write_text(json.dumps(content))
+    text = _card(run)
+    assert [number in text for number in ("11.25", "22.25", "33.25", "44.25", "55.25", "66.25")] == [
+        *(True, False, False, True, False, False)
+    ]
+    assert "of other weights (step 7000, and these are of step 0): its numbers are not shown" in text
+    assert "other weights or other settings of the network: its numbers are not shown" in text
+    assert "### old\n\nThe file does not say which weights it is of." in text
+    assert "summary.json is of step 7000, and these weights are of step 0: it is not shown" in text
+    assert "report.json is of step 7000" in text
+
+
+def test_the_card_of_a_module_is_not_written_for_other_weights(tmp_path):
+    run = tiny_export.export()
+    module_files.check_network(str(run.module), run.loaded, "the workdir")
+    other = types.SimpleNamespace(identity="of others", step=8)
+    with pytest.raises(ValueError, match=r"\(step 0\) than the workdir has now \(step 8\).*export again"):
+        module_files.check_network(str(run.module), other, "the workdir")
 
 
 def test_records_that_are_gone_are_said_to_be_gone(tmp_path, monkeypatch):

@@ -42,6 +42,7 @@ def record(
 
 def write_shards(directory, shards, split="train", card=True):
     """Writes lists of records as shards; returns the pattern that matches them."""
+    directory.mkdir(parents=True, exist_ok=True)
     counts = {}
     for number, content in enumerate(shards):
         name = f"{split}-{number:05d}-of-{len(shards):05d}"
