@@ -69,7 +69,12 @@ def _describe(value, inside: tuple[int, ...]):
         return ["partial", *(_describe(one, inside) for one in (value.func, value.args, value.keywords))]
     if callable(value) and hasattr(value, "__code__"):
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        return ["function", _name(value), _of_code(value.__code__), *(_describe(one, inside) for one in (*cells, value.__defaults__))]
+        return [
+            "function",
+            _name(value),
+            _of_code(value.__code__),
+            *(_describe(one, inside) for one in (*cells, value.__defaults__)),
+        ]
     if dataclasses.is_dataclass(value):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return [_name(type(value)), _describe(fields, inside)]

@@ -139,7 +139,12 @@ def _made_for(settings, clips, video, learn, measure) -> str:
     lasting = ("steps", "patience", "check_every", "video_batch_size")
     parts = {name: value for name, value in vars(settings).items() if name not in lasting}
     parts |= {f"video_{name}": value for name, value in vars(clips).items() if isinstance(value, (int, float))}
-    parts |= {"video_settings": identity.of(video), "weights": fingerprint(video), "learn": learn.fingerprint(), "measure": measure.fingerprint()}
+    parts |= {
+        "video_settings": identity.of(video),
+        "weights": fingerprint(video),
+        "learn": learn.fingerprint(),
+        "measure": measure.fingerprint(),
+    }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -91,8 +91,23 @@ class _Gradient(Classifier):
         steps_an_epoch = -(-len(features) // self.batch_size)
         epochs = -(-self.steps // steps_an_epoch)
         x = scaler.transform(features).astype(np.float32)
-        model.fit(x, targets.astype(np.float32 if several else np.int32), self.batch_size, epochs, verbose=0)
+        wanted = targets.astype(np.float32 if several else np.int32)
+        model.fit(x, wanted, self.batch_size, epochs, verbose=0, callbacks=[_last_step(self.steps)])
         return lambda x: model.predict(scaler.transform(x).astype(np.float32), self.batch_size, verbose=0)
+
+
+def _last_step(steps: int):
+    """A callback that ends a fit after so many steps, in the middle of an epoch where it has to."""
+    import keras
+
+    class LastStep(keras.callbacks.Callback):
+        taken = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.taken += 1
+            self.model.stop_training = self.taken >= steps
+
+    return LastStep()
 
 
 @configurable

@@ -44,6 +44,7 @@ class Measured:
       notes: sentences for the reader of the result.
       examples: of retrieval: [{'pair', 'query': {'key', 'text'}, 'found': [{'key', 'text', 'right'}], 'rank'}].
       seeds: runs of each fold, on the same items.
+      groups: {outcome: [array [N], one a fold]} of outcomes that are not one a clip: the number of the clip of each.
     """
 
     measures: list[Measure]
@@ -55,6 +56,7 @@ class Measured:
     notes: list[str] = dataclasses.field(default_factory=list)
     examples: list[dict] = dataclasses.field(default_factory=list)
     seeds: int = 1
+    groups: dict[str, list] = dataclasses.field(default_factory=dict)
 
 
 def split_pattern(folder: str, splits, prepare: str) -> list[str]:

@@ -24,23 +24,24 @@ MOST_BASELINES = ("chance", "untrained", "raw")
 NOT_POSSIBLE = "not_possible"
 
 
-def make_row(measures, outcomes, about="", seeds=1, **options) -> dict:
+def make_row(measures, outcomes, about="", seeds=1, groups=None, **options) -> dict:
     """One network or baseline: its measures with intervals, and its outcomes.
 
     Args:
       measures: list of Measure.
       outcomes: {name: [array [N], one a fold; of several seeds those of a fold one after another]}.
       seeds: how many runs each fold has, on the same items.
+      groups: {name: [array [N], one a fold]}: which outcomes are of one clip, and are drawn together.
       options: of `statistics.bootstrap`.
     """
-    found = {}
+    found, groups = {}, groups or {}
     for measure in measures:
         folds = by_fold(outcomes[measure.outcome], seeds)
         values = [measure.value(run) for run in outcomes[measure.outcome]]
-        items = sum(map(len, folds))
-        confidence = options.get("confidence", 0.95)
-        drawn = statistics.bootstrap(measure, folds, **options)
-        intervals = [{"low": drawn[0], "high": drawn[1], "of": f"{confidence:.0%} bootstrap over {items} items"}]
+        confidence, together = options.get("confidence", 0.95), groups.get(measure.outcome)
+        drawn = statistics.bootstrap(measure, folds, groups=together, **options)
+        of = f"{confidence:.0%} bootstrap over {statistics.over(measure, folds, together)}"
+        intervals = [{"low": drawn[0], "high": drawn[1], "of": of}]
         if over := statistics.t_interval(measure, folds, confidence):
             low, high, of = over
             if measure.unit == "%":
@@ -49,7 +50,9 @@ def make_row(measures, outcomes, about="", seeds=1, **options) -> dict:
         value = statistics.mean_of_folds(measure, folds)
         found[measure.name] = {"value": value, "values": values, "interval": intervals[0], "intervals": intervals}
     packed = {name: [pack(fold) for fold in folds] for name, folds in outcomes.items()}
-    return {"measures": found, "outcomes": packed, "seeds": seeds} | ({"about": about} if about else {})
+    row = {"measures": found, "outcomes": packed, "seeds": seeds} | ({"about": about} if about else {})
+    together = {name: [pack(fold) for fold in folds] for name, folds in groups.items()}
+    return row | ({"groups": together} if together else {})
 
 
 def by_fold(runs: list, seeds: int) -> list[np.ndarray]:
@@ -185,14 +188,17 @@ def network_identity(result: dict) -> str:
 def compare_rows(first: dict, second: dict, measure: Measure, **options) -> dict:
     """`compare` of two rows of one result, such as a baseline and the network."""
     sides = [outcomes(row, measure) for row in (first, second)]
-    difference, low, high = statistics.paired_difference(measure, *sides, **options)
+    packed = first.get("groups", {}).get(measure.outcome)
+    groups = packed and [unpack(text) for text in packed]
+    difference, low, high = statistics.paired_difference(measure, *sides, groups=groups, **options)
     return {
         "measure": measure.name,
         "difference": difference,
         "low": low,
         "high": high,
         "outside_noise": bool(low > 0 or high < 0),
-        "method": f"{options.get('confidence', 0.95):.0%} paired bootstrap over {sum(map(len, sides[0]))} items",
+        "method": f"{options.get('confidence', 0.95):.0%} paired bootstrap over "
+        + statistics.over(measure, sides[0], groups),
     }
 
 
@@ -233,8 +239,8 @@ def table(result: dict) -> str:
     rows = zip(*columns, strict=True)
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     n, interval = result["n"], result["interval"]["of"]
-    lines.append(f"in brackets: {interval}; {n['test']} test clips, {n['classes']} classes" if n.get("classes") else
-                 f"in brackets: {interval}; {n['test']} in the pool")  # fmt: skip
+    counts = f"; {n['test']} test clips, {n['classes']} classes" if n.get("classes") else ""
+    lines.append(f"in brackets: {interval}{counts}")  # how many queries and targets a retrieval has, its notes say
     untrained = result["baselines"].get("untrained", {})
     if untrained.get(NOT_POSSIBLE):
         lines.append(f"untrained: {untrained[NOT_POSSIBLE]}")

@@ -77,7 +77,8 @@ def evaluate(
     rows, about = {}, {"raw": compared.raw.description}
     for row, outcomes in measured.outcomes.items():
         if row != "chance":
-            rows[row] = results.make_row(measured.measures, outcomes, about.get(row, ""), measured.seeds, **options)
+            drawn = dict(seeds=measured.seeds, groups=measured.groups, **options)
+            rows[row] = results.make_row(measured.measures, outcomes, about.get(row, ""), **drawn)
     kind = type(protocol).__name__
     chance = _ABOUT_CHANCE.get(kind, _ABOUT_CHANCE[""])
     baselines = {"chance": results.make_chance(measured.measures, measured.outcomes["chance"], chance)}

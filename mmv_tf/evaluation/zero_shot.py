@@ -76,7 +76,7 @@ class ZeroShotRetrieval(protocol.Protocol):
             windows = self._windows(modality, compared.network.sample_rate)
             sides[modality, space] = extractor.extract(wanted, windows, pattern)
         outcomes, left_out, n, items = {name: {} for name in (*networks, "chance")}, {}, {}, []
-        examples, stated = [], {}
+        examples, stated, groups = [], {}, {}
         for pair in self.pairs:
             query, target = ((side, spaces[pair]) for side in pair.split("->"))
             first = [next(iter(sides[side].values())) for side in (query, target)]
@@ -85,23 +85,23 @@ class ZeroShotRetrieval(protocol.Protocol):
             if both.sum() < 2:
                 raise ValueError(f"{pair}: {int(both.sum())} of {len(both)} clips have both; at least 2 are needed")
             pools = self._pools(first, sides, both)
-            sizes = [len(rows) for rows in pools]
-            several = f"{len(sizes)} pools of {min(sizes)} to {max(sizes)} clips"
-            stated[pair] = several if len(sizes) > 1 else f"pool: {sizes[0]} clips"
             for name in networks:
                 found = [self._ranks(sides[query][name], sides[target][name], rows) for rows in pools]
                 outcomes[name][pair] = [np.concatenate(found).astype(np.uint32)]
             examples += self._examples(pair, sides[query]["network"], sides[target]["network"], pools)
-            expected = [self._relevance(first[0], first[1], rows)[1] for rows in pools]
+            searched = [self._relevance(first[0], first[1], rows) for rows in pools]
+            expected = [relevance for _, relevance in searched]
             outcomes["chance"][pair] = [_typical_ranks(expected)]
+            groups[pair] = [np.array([row for (queries, _), _ in searched for row, _ in queries], np.uint32)]
             n[f"{pair} queries"] = sum(relevance.shape[0] for relevance in expected)
-            n["test"] = sum(relevance.shape[1] for relevance in expected)
+            n[f"{pair} targets"] = [relevance.shape[1] for relevance in expected]  # of each pool
+            n.setdefault("test", int(both.sum()))
+            stated[pair] = _in_words(pair, n[f"{pair} queries"], n[f"{pair} targets"])
             items += [f"{pair} {first[0].keys[row]}" for rows in pools for row in rows]
-        same = len(set(stated.values())) == 1
         notes = [
             f"average over {self.windows} windows: of {self.average}; similarity: {self.measure}; spaces: "
             + ", ".join(f"{pair} {space}" for pair, space in spaces.items()),
-            *(dict.fromkeys(stated.values()) if same else (f"{pair}, {pool}" for pair, pool in stated.items())),
+            *stated.values(),
         ]
         kinds = [*((f"R@{k}", f"recall@{k}") for k in self.recalls), ("MedR", "median")]
         reported = [Measure(f"{pair} {name}", pair, summary) for pair in self.pairs for name, summary in kinds]
@@ -109,7 +109,7 @@ class ZeroShotRetrieval(protocol.Protocol):
         reported.sort(key=lambda measure: measure.name != f"{self.pairs[0]} R@{max(self.recalls)}")
         folds = [{"name": protocol.named(self.split), "train": 0, "test": n["test"]}]
         return protocol.Measured(
-            reported, outcomes, items, folds, {**n, "pools": len(sizes)}, left_out, notes, examples
+            reported, outcomes, items, folds, {**n, "pools": len(pools)}, left_out, notes, examples, groups=groups
         )
 
     def _space(self, pair, network) -> str:
@@ -205,6 +205,15 @@ class ZeroShotRetrieval(protocol.Protocol):
             norm = np.linalg.norm(values, axis=1, keepdims=True)
             values = np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
         return values.mean(axis=0)
+
+
+def _in_words(pair, queries: int, targets: list[int]) -> str:
+    """Such as 'text->video: 1000 texts, each among 200 clips'."""
+    asked, found = ("texts" if side == "text" else "clips" for side in pair.split("->"))
+    least, most = min(targets), max(targets)
+    among = f"{least}" if least == most else f"{least} to {most}"
+    own = f" of its own pool ({len(targets)} pools)" if len(targets) > 1 else ""
+    return f"{pair}: {queries} {asked}, each among {among} {found}{own}"
 
 
 def _shown(features, row, caption) -> dict:

@@ -28,6 +28,13 @@ class Measure:
     def unit(self) -> str:
         return {"median": "rank", "d_prime": ""}.get(self.summary, "%")
 
+    @property
+    def items(self) -> str:
+        """What the outcomes are of, one each: 'clips', 'classes' or 'queries'."""
+        if self.outcome in ("average_precision", "area_under_roc"):
+            return "classes"
+        return "queries" if self.summary == "median" or self.summary.startswith("recall@") else "clips"
+
     def value(self, outcomes: np.ndarray) -> float:
         """The measure of outcomes [N]."""
         if self.summary == "mean":

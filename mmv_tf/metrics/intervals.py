@@ -1,7 +1,8 @@
 """Intervals of a measured value: over folds or seeds, over items, and between two results of the same items.
 
 Outcomes are a list of arrays, one a fold: [N] of N items, or [N, S] where S seeds were measured on them. Folds have
-items of their own. Seeds share them: they are drawn together, and are no further items.
+items of their own. Seeds share them: they are drawn together, and are no further items. So are the items of one group,
+such as the captions of a clip: `groups` is an array [N] of numbers a fold, or None, where every item is a group.
 """
 
 import numpy as np
@@ -47,13 +48,26 @@ def t_interval(measure: Measure, outcomes, confidence: float = 0.95) -> tuple[fl
     return None
 
 
-def bootstrap(measure: Measure, outcomes, samples: int = 1000, confidence: float = 0.95, seed: int = 0):
-    """Percentile interval of `mean_of_folds`, items drawn anew inside each fold: (low, high)."""
-    found = [mean_of_folds(measure, _rows(outcomes, drawn)) for drawn in _draws(outcomes, samples, seed)]
+def bootstrap(
+    measure: Measure, outcomes, samples: int = 1000, confidence: float = 0.95, seed: int = 0, groups=None
+):
+    """Percentile interval of `mean_of_folds`, groups of items drawn anew inside each fold: (low, high)."""
+    found = [mean_of_folds(measure, _rows(outcomes, drawn)) for drawn in _draws(outcomes, groups, samples, seed)]
     return _interval(found, confidence)
 
 
-def paired_difference(measure: Measure, first, second, samples: int = 1000, confidence: float = 0.95, seed: int = 0):
+def over(measure: Measure, outcomes, groups=None) -> str:
+    """What `bootstrap` draws, in words: '200 clips', '200 clips (1000 queries)' or '20 classes'."""
+    items = sum(map(len, outcomes))
+    if groups is None:
+        return f"{items} {measure.items}"
+    drawn = sum(len(np.unique(numbers)) for numbers in groups)
+    return f"{drawn} clips" + (f" ({items} {measure.items})" if measure.items != "clips" and items != drawn else "")
+
+
+def paired_difference(
+    measure: Measure, first, second, samples: int = 1000, confidence: float = 0.95, seed: int = 0, groups=None
+):
     """Difference second - first of a measure of the same items, and its percentile interval by paired bootstrap.
 
     Returns:
@@ -64,16 +78,30 @@ def paired_difference(measure: Measure, first, second, samples: int = 1000, conf
     if [len(fold) for fold in first] != [len(fold) for fold in second]:
         raise ValueError("a paired comparison needs the outcomes of the same items")
     found = []
-    for drawn in _draws(first, samples, seed):
+    for drawn in _draws(first, groups, samples, seed):
         sides = [mean_of_folds(measure, _rows(side, drawn)) for side in (first, second)]
         found.append(sides[1] - sides[0])
     return (mean_of_folds(measure, second) - mean_of_folds(measure, first), *_interval(found, confidence))
 
 
-def _draws(outcomes, samples, seed):
-    rs = np.random.default_rng(seed)
+def _draws(outcomes, groups, samples, seed):
+    """Rows of each fold, `samples` times: as many groups as there are, drawn with replacement, with all their items."""
+    rs, numbered = np.random.default_rng(seed), []
+    for fold, numbers in zip(outcomes, groups or [None] * len(outcomes), strict=True):
+        if numbers is not None and len(np.unique(numbers)) < len(fold):
+            _, numbers, sizes = np.unique(numbers, return_inverse=True, return_counts=True)
+            numbered.append((np.argsort(numbers, kind="stable"), sizes))
+        else:
+            numbered.append((len(fold), None))
     for _ in range(samples):
-        yield [rs.integers(0, len(fold), len(fold)) for fold in outcomes]
+        yield [_drawn(rs, *of_fold) for of_fold in numbered]
+
+
+def _drawn(rs, rows, sizes):
+    if sizes is None:
+        return rs.integers(0, rows, rows)
+    times = np.bincount(rs.integers(0, len(sizes), len(sizes)), minlength=len(sizes))
+    return np.repeat(rows, np.repeat(times, sizes))  # `rows` are sorted by their group
 
 
 def _rows(outcomes, drawn):

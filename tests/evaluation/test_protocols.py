@@ -236,7 +236,7 @@ def test_a_pool_smaller_than_k_is_found_whole_as_chance_says_too():
     for row in ("network", "chance"):
         values = {m.name: m.value(found.outcomes[row][m.outcome][0]) for m in found.measures}
         assert values["text->video R@10"] == values["text->video R@5"] == 100 and 1 <= values["text->video MedR"] <= 4
-    assert "pool: 4 clips" in found.notes
+    assert "text->video: 4 texts, each among 4 clips" in found.notes
 
 
 def test_everything_in_one_point_finds_nothing():
@@ -253,7 +253,7 @@ def test_pools_are_searched_one_by_one():
     assert pools.n["pools"] == 3 and max(pools.outcomes["network"]["text->video"][0]) <= 10
     chance = {m.name: m.value(pools.outcomes["chance"][m.outcome][0]) for m in pools.measures}
     assert chance["text->video R@5"] == pytest.approx(50) and chance["text->video MedR"] == 5.5
-    assert "3 pools of 10 to 10 clips" in pools.notes
+    assert "text->video: 30 texts, each among 10 clips of its own pool (3 pools)" in pools.notes
 
 
 def test_the_same_text_is_right_where_that_is_wanted():

@@ -137,7 +137,7 @@ def test_retrieval_states_pool_and_averaging(run):
     assert page.count('alt="video"') == 4 * 4 + 4 and "Without pictures" not in page
     assert result["baselines"]["chance"]["measures"]["video->text R@5"]["value"] == pytest.approx(50, abs=0.1)
     assert result["baselines"].keys() == {"chance", "untrained"}
-    assert any("pool: 10 clips" in note for note in result["notes"])
+    assert "text->video: 10 texts, each among 10 clips" in result["notes"]
     # Only two different texts: of five that are equal the right one counts as the last.
     assert result["network"]["measures"]["video->text R@1"]["value"] == 0
 
