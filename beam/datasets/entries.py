@@ -33,7 +33,8 @@ class Entry(NamedTuple):
     where: str  # file and line, for messages
     stem: str  # name of the file, without the suffix
     clips: tuple[ClipSpec, ...]
-    folder: str = ""  # preferred, should several have such a file: name of a class
+    folder: str = ""  # in which the file lies: the name of a class, if the files lie in folders of classes
+    is_unique: bool = False  # whether the name alone tells the file, so that `folder` is but preferred
 
 
 class FileIndex:
@@ -42,10 +43,15 @@ class FileIndex:
     Of several files with one name, videos come before sound (.mp4, .webm, .mkv, .avi, others), then the first path.
 
     Raises:
+    Args:
+      root: folder.
+      suffixes: of the files that count.
+      classes: names of folders that may stand for a class.
+    Raises:
       ValueError: no folder, or no such file in it.
     """
 
-    def __init__(self, root, suffixes=manifest.MEDIA_SUFFIXES):
+    def __init__(self, root, suffixes=manifest.MEDIA_SUFFIXES, classes=()):
         if "://" in str(root):
             raise ValueError(f"--videos {root}: the files of a dataset are looked for in a folder of this machine")
         manifest.check_root("--videos", root)
@@ -55,11 +61,29 @@ class FileIndex:
         if not self._paths:
             raise ValueError(f"--videos {root}: no such file in it (looked for {' '.join(sorted(suffixes))})")
 
-    def find(self, stem, folder=""):
-        """Path relative to the root, or None; of several files, rather one in a folder of this name."""
+        self._folders = {_folder(path) for paths in self._paths.values() for path in paths}
+        self._classes = frozenset(classes)
+
+    def find(self, stem, folder="", is_unique=False):
+        """Path relative to the root, or None; of several files, rather one in a folder of this name.
+
+        Unless the name is unique, a file elsewhere is another one if there is such a folder, or if it lies in that of
+        another class.
+        """
         found = self._paths.get(stem, ())
-        inside = [path for path in found if folder and os.path.basename(os.path.dirname(path)) == folder]
+        inside = [path for path in found if folder and _folder(path) == folder]
+        if folder and not inside and not is_unique:
+            elsewhere = () if folder in self._folders else found
+            found = [path for path in elsewhere if _folder(path) not in self._classes]
         return min(inside or found, key=_preference, default=None)
+
+    def of(self, entry: Entry):
+        """`find` for an entry."""
+        return self.find(entry.stem, entry.folder, entry.is_unique)
+
+
+def _folder(path):
+    return os.path.basename(os.path.dirname(path))
 
 
 def _stem(path):
@@ -83,12 +107,13 @@ def inputs_of(entries: Callable, request: Request, labels=(), kind="video") -> I
     Raises:
       ValueError: as FileIndex or `entries` do, or nothing comes from them.
     """
-    index = FileIndex(request.root, image_worker.SUFFIXES if kind == "image" else manifest.MEDIA_SUFFIXES)
+    suffixes = image_worker.SUFFIXES if kind == "image" else manifest.MEDIA_SUFFIXES
+    index = FileIndex(request.root, suffixes, labels)
     some, seen, again = False, set(), set()
     for entry in entries(Inputs(()), index):
         some = True
         if isinstance(entry, Entry):
-            path = index.find(entry.stem, entry.folder)
+            path = index.of(entry)
             (again if path in seen else seen).add(path)
     if not some:
         raise ValueError(f"--annotations {request.annotations}: nothing of the split {request.split} in it")
@@ -103,7 +128,7 @@ def _sources(entries, index, again, inputs, kind):
         if not isinstance(entry, Entry):
             inputs.rejections.append(entry)
             continue
-        path = index.find(entry.stem, entry.folder)
+        path = index.of(entry)
         if path is None:
             inputs.rejections.append(missing(entry.stem, entry.where))
         elif path in again:

@@ -42,7 +42,7 @@ def _entry(segment, index, files):
     cut = ClipSpec(labels=labels)
     for stem in cut_names(video_id, start, end):
         if index.find(stem):
-            return Entry(where, stem, (cut,), labels[0] if labels else "")
+            return Entry(where, stem, (cut,), labels[0] if labels else "", is_unique=True)
     plain = next((stem for stem in (video_id, f"Y{video_id}") if index.find(stem)), video_id)
     if (path := index.find(plain)) and files is None:
         raise ValueError(
@@ -50,7 +50,7 @@ def _entry(segment, index, files):
             f"which the segment is taken, or with --files=cut that they are the segments already"
         )
     clip = cut if files == "cut" else ClipSpec(start, end, labels=labels)
-    return Entry(where, plain, (clip,), labels[0] if labels else "")
+    return Entry(where, plain, (clip,), labels[0] if labels else "", is_unique=True)
 
 
 def cut_names(video_id, start, end):

@@ -16,21 +16,23 @@ LABELS = tuple(
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep "
     "sofa train tvmonitor".split()
 )
+# Of a class that a picture has difficult objects of, and no others: it is ignored for that class, as in the challenge.
+DIFFICULT = "difficult:"
 MAX_BYTES = 1 << 20  # of the description of a picture
 
 
 def read(request):
     """Inputs of the split train, val, trainval or test.
 
-    A class is a label of a picture when at least one of its objects is not marked difficult: those that are do not
-    count in the official evaluation, and a picture with none but difficult ones of a class is a negative one here.
+    A class is a label of a picture when at least one of its objects is not marked difficult. Where all of them are, the
+    label is 'difficult:' and the class: the challenge counts such a picture neither as right nor as wrong for it.
     """
     given = pathlib.Path(request.annotations or request.root)
     listed = _listed(given, request.split)
     described = listed.parent.parent.parent / "Annotations"
     if not described.is_dir():
         raise ValueError(f"{described}: no such folder; expected {WHAT}")
-    return inputs_of(lambda inputs, index: _entries(listed, described), request, LABELS, "image")
+    return inputs_of(lambda inputs, index: _entries(listed, described), request, (*LABELS, *(DIFFICULT + label for label in LABELS)), "image")
 
 
 def _listed(given, split):
@@ -67,11 +69,11 @@ def _labels(path):
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES or b"<!" in data.replace(b"<!--", b""):
         raise ValueError(f"{path}: over {MAX_BYTES} bytes, or with a DOCTYPE: no description of VOC 2007")
-    labels = set()
+    plain, difficult = set(), set()
     for thing in ElementTree.fromstring(data).iter("object"):
         label = (thing.findtext("name") or "").strip()
         if label not in LABELS:
             raise ValueError(f"{path}: {label[:50]!r} is none of the 20 classes")
-        if (thing.findtext("difficult") or "0").strip() == "0":
-            labels.add(label)
-    return tuple(sorted(labels))
+        is_plain = (thing.findtext("difficult") or "0").strip() == "0"
+        (plain if is_plain else difficult).add(label)
+    return (*sorted(plain), *sorted(DIFFICULT + label for label in difficult - plain))

@@ -15,8 +15,11 @@ Scores = Callable[[np.ndarray], np.ndarray]  # features [N, d] -> [N, C], the hi
 class Classifier:
     """What learns to tell classes apart by features."""
 
-    def fit(self, features: np.ndarray, targets: np.ndarray) -> Scores:
-        """Learns from features [N, d] and targets: int [N] (classes 0 .. C-1, all of them there), or bool [N, C]."""
+    def fit(self, features: np.ndarray, targets: np.ndarray, counted: np.ndarray | None = None) -> Scores:
+        """Learns from features [N, d] and targets: int [N] (classes 0 .. C-1, all of them there), or bool [N, C].
+
+        counted: bool [N, C], with targets [N, C]: whether a clip counts for a class; None: all do.
+        """
         raise NotImplementedError
 
 
@@ -38,11 +41,11 @@ class LinearSVM(Classifier):
     tolerance: Positive = 1e-4
     seed: Seed = 0
 
-    def fit(self, features: np.ndarray, targets: np.ndarray) -> Scores:
-        """Learns from features [N, d] and targets: int [N] (classes 0 .. C-1, all of them there), or bool [N, C]."""
+    def fit(self, features: np.ndarray, targets: np.ndarray, counted: np.ndarray | None = None) -> Scores:
+        """As of `Classifier`."""
         from sklearn import exceptions, pipeline, preprocessing, svm
 
-        def one(wanted):
+        def one(features, wanted):
             steps = [preprocessing.StandardScaler()] if self.standardise else []
             machine = svm.LinearSVC(
                 C=self.C, dual="auto", max_iter=self.max_iterations, tol=self.tolerance, random_state=self.seed
@@ -55,9 +58,10 @@ class LinearSVM(Classifier):
             return fitted
 
         if targets.ndim == 2:
-            fitted = [one(column) for column in targets.T]
+            rows = np.ones(targets.shape, bool) if counted is None else counted
+            fitted = [one(features[row], column[row]) for column, row in zip(targets.T, rows.T, strict=True)]
             return lambda x: np.stack([machine.decision_function(x) for machine in fitted], axis=1)
-        machine = one(targets)
+        machine = one(features, targets)
 
         def scores(x):
             found = machine.decision_function(x)
@@ -74,8 +78,8 @@ class _Gradient(Classifier):
     def layers(self, num_classes: int) -> list:
         raise NotImplementedError
 
-    def fit(self, features: np.ndarray, targets: np.ndarray) -> Scores:
-        """Learns from features [N, d] and targets: int [N] (classes 0 .. C-1), or bool [N, C]."""
+    def fit(self, features: np.ndarray, targets: np.ndarray, counted: np.ndarray | None = None) -> Scores:
+        """As of `Classifier`."""
         import keras
         from sklearn import preprocessing
 
@@ -84,16 +88,29 @@ class _Gradient(Classifier):
         num_classes = targets.shape[1] if several else int(targets.max()) + 1
         scaler = preprocessing.StandardScaler().fit(features)
         model = keras.Sequential([keras.Input(features.shape[1:]), *self.layers(num_classes)])
-        losses = keras.losses
-        kind = losses.BinaryCrossentropy if several else losses.SparseCategoricalCrossentropy
+        loss = _logistic if several else keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         optimizer = keras.optimizers.AdamW(self.learning_rate, weight_decay=self.weight_decay)
-        model.compile(optimizer, kind(from_logits=True))
+        model.compile(optimizer, loss)
         steps_an_epoch = -(-len(features) // self.batch_size)
-        epochs = -(-self.steps // steps_an_epoch)
+        epochs = -(-self.steps // steps_an_epoch)  # the last one ends where the steps do
         x = scaler.transform(features).astype(np.float32)
         wanted = targets.astype(np.float32 if several else np.int32)
+        if counted is not None:
+            wanted[~counted] = _IGNORED
         model.fit(x, wanted, self.batch_size, epochs, verbose=0, callbacks=[_last_step(self.steps)])
         return lambda x: model.predict(scaler.transform(x).astype(np.float32), self.batch_size, verbose=0)
+
+
+_IGNORED = -1.0  # the target of a class that a clip does not count for
+
+
+def _logistic(targets, logits):
+    """Binary cross-entropy, the mean over classes: [B, C] -> [B]; what is ignored adds 0."""
+    from keras import ops
+
+    # log(1 + exp(-|x|)) + max(x, 0) - x t
+    losses = ops.softplus(-ops.abs(logits)) + ops.relu(logits) - logits * targets
+    return ops.mean(ops.where(targets == _IGNORED, 0.0, losses), axis=-1)
 
 
 def _last_step(steps: int):

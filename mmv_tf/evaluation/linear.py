@@ -35,6 +35,8 @@ class _Classification(protocol.Protocol):
       classifier: a LinearSVM, FactorisedLinear or MLP.
       several_labels: a clip can have any number of labels: mean average precision instead of accuracy. One that has
         none counts, as a wrong one for every class.
+      ignored_prefix: with several labels, a label of this and a class: the clip is neither right nor wrong for it, in
+        training and in testing ('difficult:dog' of a picture of VOC whose dogs are all hard to see).
       average_precision: 'area' or '11_point', with several labels.
       train_windows: windows of a training clip, each a training example: the epochs of augmentation.
       random_windows: training windows are random ones, otherwise evenly spaced ones as in testing.
@@ -49,6 +51,7 @@ class _Classification(protocol.Protocol):
     output: str = BEFORE_HEAD
     classifier: Classifier = dataclasses.field(default_factory=LinearSVM)
     several_labels: bool = False
+    ignored_prefix: str = ""
     average_precision: Literal["area", "11_point"] = "area"
     train_windows: Count = 10
     random_windows: bool = True
@@ -98,15 +101,14 @@ class _Classification(protocol.Protocol):
         )
 
     def _fold(self, train: dict[str, Features], test: dict[str, Features], names) -> dict:
-        left_out = {}
-        kept = {}
+        left_out, kept, ignored = {}, {}, {}
         for title, side in (("train", train), ("test", test)):
             any_side = next(iter(side.values()))
             wanted = [self._labels(key, labels) for key, labels in zip(any_side.keys, any_side.labels, strict=True)]
             seen, labelled = any_side.present.any(axis=1), np.array([bool(labels) for labels in wanted], bool)
             left_out[f"{title}: no {self.modalities[0]}"] = int((~seen).sum())
             left_out[f"{title}: no label"] = 0 if self.several_labels else int((seen & ~labelled).sum())
-            # With several labels a clip can have none, such as a picture of VOC with difficult objects alone.
+            # With several labels a clip can have none.
             rows = seen & (labelled | self.several_labels)
             if not (rows & labelled).any():
                 prefix = f" that begins with {self.label_prefix!r}" if self.label_prefix else ""
@@ -115,12 +117,13 @@ class _Classification(protocol.Protocol):
                     f"({int((~seen).sum())} lack the {self.modalities[0]})"
                 )
             kept[title] = (rows, [wanted[i] for i in np.flatnonzero(rows)])
+            ignored[title] = [self._ignored(any_side.labels[i]) for i in np.flatnonzero(rows)]
         classes = sorted({label for labels in kept["train"][1] for label in labels})
         self._check_classes(classes, kept)
         notes = []
         if self.several_labels:
             tested = {label for labels in kept["test"][1] for label in labels}
-            known = {name for name in names if name.startswith(self.label_prefix)} | tested
+            known = {n for n in names if n.startswith(self.label_prefix) and not self._is_ignored(n)} | tested
             if absent := sorted(known - set(classes)):
                 notes.append(f"{len(absent)} classes of the dataset have no training clip, {absent[0]!r} among them")
             bare = [sum(not labels for labels in kept[side][1]) for side in ("train", "test")]
@@ -128,9 +131,13 @@ class _Classification(protocol.Protocol):
                 notes.append(f"{bare[0]} training and {bare[1]} test clips have no label: wrong ones for all classes")
         number = {label: i for i, label in enumerate(classes)}
         targets = {title: self._targets(labels, number) for title, (_, labels) in kept.items()}
+        counted = {title: None for title in kept}
+        if self.several_labels and self.ignored_prefix:
+            counted = {title: ~self._targets(labels, number) for title, labels in ignored.items()}
+            notes.append(self._about_ignored(counted))
         columns = np.arange(len(classes))
         if self.several_labels:
-            columns = np.flatnonzero(targets["test"].any(axis=0) & ~targets["test"].all(axis=0))
+            columns = np.flatnonzero(classification.measurable(targets["test"], counted["test"]))
             if not len(columns):
                 raise ValueError("no class has both clips that are of it and clips that are not in the test set")
             if len(columns) < len(classes):
@@ -140,14 +147,16 @@ class _Classification(protocol.Protocol):
         outcomes = {}
         for name in train:
             x, chosen = _flat(train[name].take(kept["train"][0]))
-            scores = self.classifier.fit(x, targets["train"][chosen])
-            outcomes[name] = self._outcomes(
-                _mean_scores(scores, test[name].take(kept["test"][0])), targets["test"], columns
+            masked = {} if counted["train"] is None else {"counted": counted["train"][chosen]}
+            scores = _mean_scores(
+                self.classifier.fit(x, targets["train"][chosen], **masked), test[name].take(kept["test"][0])
             )
+            outcomes[name] = self._outcomes(scores, targets["test"], columns, counted["test"])
         # What knowing the frequencies of the classes alone gives.
         frequency = targets["train"].mean(axis=0) if self.several_labels else np.bincount(targets["train"])
         constant = frequency - 1e-9 * len(frequency) * np.arange(len(frequency)) * (not self.several_labels)
-        outcomes["chance"] = self._outcomes(np.tile(constant, (len(kept["test"][1]), 1)), targets["test"], columns)
+        guessed = np.tile(constant, (len(kept["test"][1]), 1))
+        outcomes["chance"] = self._outcomes(guessed, targets["test"], columns, counted["test"])
         learned, items = (_keys(side, kept[title][0]) for title, side in (("train", train), ("test", test)))
         if both := len(set(items) & set(learned)):
             notes.append(f"{both} clips of the test set are training clips, too")
@@ -157,9 +166,26 @@ class _Classification(protocol.Protocol):
     def _labels(self, key, labels) -> tuple[str, ...]:
         """The labels of a clip that count."""
         if self.several_labels:
-            return tuple(dict.fromkeys(label for label in labels if label.startswith(self.label_prefix)))
+            found = dict.fromkeys(label for label in labels if label.startswith(self.label_prefix))
+            return tuple(label for label in found if not self._is_ignored(label))
         label = one_label(key, labels, self.label_prefix, f"{type(self).__name__}.label_prefix")
         return () if label is None else (label,)
+
+    def _is_ignored(self, label) -> bool:
+        return bool(self.ignored_prefix) and label.startswith(self.ignored_prefix)
+
+    def _ignored(self, labels) -> tuple[str, ...]:
+        """The classes for which a clip does not count, among the labels of a record."""
+        return tuple(label.removeprefix(self.ignored_prefix) for label in labels if self._is_ignored(label))
+
+    def _about_ignored(self, counted) -> str:
+        train, test = (int((~counted[title]).sum()) for title in ("train", "test"))
+        if train or test:
+            return f"ignored, being neither of a class nor not of it: {train} times in training, {test} in testing"
+        return (
+            f"no clip has a label that begins with {self.ignored_prefix!r}: if the records are of an earlier version, "
+            "which did not keep such labels, those clips count as wrong ones; preprocess again"
+        )
 
     def _check_classes(self, classes, kept):
         if len(classes) < 2 and not self.several_labels:
@@ -184,12 +210,15 @@ class _Classification(protocol.Protocol):
             targets[row, [number[label] for label in found if label in number]] = True
         return targets
 
-    def _outcomes(self, scores, targets, columns):
+    def _outcomes(self, scores, targets, columns, counted):
         if not self.several_labels:
             return classification.top_k(scores, targets)
         scores, targets = scores[:, columns], targets[:, columns]
-        precision = classification.average_precision(scores, targets, self.average_precision)
-        return {"average_precision": precision, "area_under_roc": classification.area_under_roc(scores, targets)}
+        counted = None if counted is None else counted[:, columns]
+        return {
+            "average_precision": classification.average_precision(scores, targets, self.average_precision, counted),
+            "area_under_roc": classification.area_under_roc(scores, targets, counted),
+        }
 
 
 def _reported(outcomes) -> list[Measure]:

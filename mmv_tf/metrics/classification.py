@@ -63,24 +63,25 @@ def top_k(scores: np.ndarray, targets: np.ndarray, ks=(1, 5)) -> dict[str, np.nd
     return {f"top{k}": ranks <= k for k in ks if k < scores.shape[1] or k == 1}
 
 
-def average_precision(scores: np.ndarray, targets: np.ndarray, kind: str = "area") -> np.ndarray:
+def average_precision(scores: np.ndarray, targets: np.ndarray, kind: str = "area", counted=None) -> np.ndarray:
     """Average precision of each class, [C], of scores [N, C] and targets bool [N, C].
 
     Args:
       kind: 'area', that of scikit-learn (VOC from 2010 on, AudioSet); '11_point', the mean of the greatest precision
         at recalls from 0, .1 ... on (VOC 2007, Everingham et al. 2010, section 4.2).
+      counted: bool [N, C], whether a clip counts for a class, as right or as wrong one; None: all do.
     Raises:
       ValueError: a class without a right clip, or with none but right ones; names its number.
     """
     from sklearn import metrics
 
-    _check_both(targets)
-    if kind == "area":
-        return metrics.average_precision_score(targets, scores, average=None)
-    if kind != "11_point":
+    if kind not in ("area", "11_point"):
         raise ValueError(f"unknown average precision {kind!r}: 'area' or '11_point'")
     values = []
-    for truth, score in zip(targets.T, scores.T, strict=True):
+    for truth, score in _columns(scores, targets, counted):
+        if kind == "area":
+            values.append(metrics.average_precision_score(truth, score))
+            continue
         precision, recall, _ = metrics.precision_recall_curve(truth, score)
         # What scikit-learn adds to the curve, precision 1 at recall 0, is no measurement.
         precision, recall = precision[:-1], recall[:-1]
@@ -88,17 +89,25 @@ def average_precision(scores: np.ndarray, targets: np.ndarray, kind: str = "area
     return np.array(values)
 
 
-def area_under_roc(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of each class, [C]."""
+def area_under_roc(scores: np.ndarray, targets: np.ndarray, counted=None) -> np.ndarray:
+    """Area under the ROC curve of each class, [C]; arguments and errors as of `average_precision`."""
     from sklearn import metrics
 
-    _check_both(targets)
-    return np.array([metrics.roc_auc_score(t, s) for t, s in zip(targets.T, scores.T, strict=True)])
+    return np.array([metrics.roc_auc_score(*column) for column in _columns(scores, targets, counted)])
 
 
-def _check_both(targets):
-    one_sided = targets.all(axis=0) | ~targets.any(axis=0)
-    if one_sided.any():
+def measurable(targets: np.ndarray, counted=None) -> np.ndarray:
+    """Which classes have both clips that are of them and clips that are not, bool [C]; arguments as above."""
+    counted = np.ones(targets.shape, bool) if counted is None else counted
+    return (targets & counted).any(axis=0) & (~targets & counted).any(axis=0)
+
+
+def _columns(scores, targets, counted):
+    """(targets, scores) of each class: of the clips that count for it."""
+    both = measurable(targets, counted)
+    if not both.all():
         raise ValueError(
-            f"class {one_sided.argmax()}: all {len(targets)} clips of the test set, or none, are of it; leave it out"
+            f"class {both.argmin()}: all {len(targets)} clips of the test set, or none, are of it; leave it out"
         )
+    rows = np.ones(targets.shape, bool) if counted is None else counted
+    return [(truth[row], score[row]) for truth, score, row in zip(targets.T, scores.T, rows.T, strict=True)]

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pathlib
+import shutil
 
 import pytest
 
@@ -250,15 +252,38 @@ def test_msrvtt_in_the_two_files_of_the_challenge(tmp_path):
     assert list(_read(name, request, split="train_9k")[1]) == ["TrainValVideo/video2.mp4"]
 
 
+@pytest.mark.parametrize("maker", [annotations.ucf101, annotations.hmdb51])
+def test_a_file_in_the_folder_of_another_class_is_another_file(tmp_path, maker):
+    name, request, _ = maker(tmp_path)
+    before = sorted(source.path for source in catalog.read(name, request).sources)
+    root, moved = pathlib.Path(request.root), pathlib.Path(before[0])
+    others = {pathlib.Path(label) for label in catalog.read(name, request).labels} - {pathlib.Path(moved.parent.name)}
+    other = root / min(others) / moved.name
+    other.parent.mkdir(exist_ok=True)
+    (root / moved).rename(other)
+    for keep_folder in (True, False):  # of the class that lacks its file
+        (root / moved.parent).mkdir(exist_ok=True)
+        if keep_folder:
+            (root / moved.parent / f"another{moved.suffix}").touch()
+        else:
+            shutil.rmtree(root / moved.parent)
+        inputs = catalog.read(name, request)
+        assert sorted(source.path for source in inputs.sources) == before[1:]
+        assert moved.stem in _missing(inputs)
+    other.rename(root / moved.name)  # files that do not lie in folders of classes at all
+    assert moved.name in [source.path for source in catalog.read(name, request).sources]
+
+
 def test_voc2007(tmp_path):
     name, request, (described, listed) = annotations.voc2007(tmp_path)
     inputs = catalog.read(name, request)
     (first, second) = inputs.sources
     assert (first.path, first.kind) == ("VOCdevkit/VOC2007/JPEGImages/000005.jpg", "image")
-    assert first.clips == _whole("bottle", "chair")  # the only person is difficult
+    assert first.clips == _whole("bottle", "chair", "difficult:person")  # a chair is difficult, and another is not
     assert second.clips == _whole("car")
     assert _missing(inputs) == ["000009"]
-    assert len(inputs.labels) == 20 and inputs.labels[0] == "aeroplane" and inputs.labels[19] == "tvmonitor"
+    assert len(inputs.labels) == 40 and inputs.labels[0] == "aeroplane" and inputs.labels[19] == "tvmonitor"
+    assert inputs.labels[20] == "difficult:aeroplane"
     assert len(list(catalog.read(name, request._replace(annotations=listed)).sources)) == 2
     bomb = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><annotation>&b;</annotation>'
     for text, message in [

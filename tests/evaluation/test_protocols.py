@@ -111,6 +111,38 @@ def test_with_several_labels_a_clip_without_any_is_a_wrong_one_for_all_classes()
     np.testing.assert_allclose(found.outcomes["network"]["average_precision"][0], expected)
 
 
+@pytest.mark.parametrize("classifier", [LinearSVM(), MLP(hidden=4, steps=3)])
+def test_what_is_ignored_for_a_class_has_no_part_in_it(classifier):
+    labels = [("a",), ("b",), None, ("a", "b"), ("hard:a",), ("b", "hard:a"), ("a",), ("hard:b",)] * 10
+    train, test = _clips(labels, 0, windows=1), _clips(labels, 1, windows=1)
+    options = dict(several_labels=True, average_precision="11_point", classifier=classifier)
+    found = _run(train, test, ignored_prefix="hard:", **options)
+    assert "ignored, being neither of a class nor not of it: 30 times in training, 30 in testing" in found.notes
+    assert found.n == {"test": 80, "classes": 2}
+    # Whatever such clips look like, a class that ignores them is found as well as without them.
+    hard = np.array([bool(names) and "hard:a" in names for names in labels])
+    for side in (train, test):
+        side.values[hard] += 100.0
+    if isinstance(classifier, LinearSVM):  # which learns each class for itself
+        x = train.values[:, 0]
+        scaler, truth = preprocessing.StandardScaler().fit(x[~hard]), np.array([bool(n) and "a" in n for n in labels])
+        machine = svm.LinearSVC(C=0.001, random_state=0).fit(scaler.transform(x)[~hard], truth[~hard])
+        scores = machine.decision_function(scaler.transform(test.values[:, 0]))
+        precision, recall, _ = metrics.precision_recall_curve(truth[~hard], scores[~hard])
+        expected = np.mean([precision[:-1][recall[:-1] >= level / 10 - 1e-9].max() for level in range(11)])
+        again = _run(train, test, ignored_prefix="hard:", **options)
+        assert again.outcomes["network"]["average_precision"][0][0] == pytest.approx(expected)
+    old = _run(_clips([("a",), None] * 9, 0), _clips([("a",), None] * 9, 1), ignored_prefix="hard:", **options)
+    assert any("no clip has a label that begins with 'hard:'" in note for note in old.notes)
+
+
+@pytest.mark.parametrize("kind", ["area", "11_point"])
+def test_one_measurable_class_of_several(kind):
+    train = _clips([("a",), ("b",), ("a", "b"), None] * 10, 0)
+    found = _run(train, _clips([("a",), None] * 10, 1), several_labels=True, average_precision=kind)
+    assert found.n["classes"] == 1 and found.outcomes["network"]["average_precision"][0].shape == (1,)
+
+
 def test_one_class_can_be_measured_where_some_clips_are_of_none():
     labels = [("a",), None] * 10
     assert _run(_clips(labels, 0), _clips(labels, 1), several_labels=True).n["classes"] == 1
