@@ -1,6 +1,7 @@
 """Narrations: reading .srt and .vtt files, and choosing those nearest in time to a clip."""
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 import re
@@ -91,7 +92,7 @@ def beside(video):
     return None
 
 
-def nearest(captions, start, end, max_captions, max_gap):
+def nearest(captions, start, end, max_captions, max_gap, key=""):
     """The captions of a clip, nearest in time first, as the candidates of MIL-NCE (Miech et al., CVPR 2020, 3.1).
 
     Args:
@@ -99,8 +100,11 @@ def nearest(captions, start, end, max_captions, max_gap):
       start, end: of the clip, seconds.
       max_captions: how many at most.
       max_gap: seconds between the spans of clip and caption from which on a caption is not about the clip any more.
+      key: of the clip.
     Returns:
-      tuple of Caption. Nearer means: a smaller gap between the two spans, then nearer middles, then earlier.
+      tuple of Caption. Nearer means: a smaller gap between the two spans, then nearer middles, then earlier. Of equal
+      ones, such as sentences about the whole clip, those that are one too many go by a hash of key and text: the order
+      in which they come can be that of the alphabet.
     """
     timed = [c if c.start is not None else Caption(c.text, start, end) for c in captions]
 
@@ -108,6 +112,16 @@ def nearest(captions, start, end, max_captions, max_gap):
         gap = max(0.0, caption.start - end, start - caption.end)
         return gap, abs((caption.start + caption.end) - (start + end)) / 2, caption.start
 
-    # Equal ones stay in the order that they came in.
+    def draw(caption):
+        return hashlib.sha256(f"{key}\x1f{caption.text}".encode("utf-8", "surrogatepass")).digest()
+
+    # Equal ones stay in the order that they came in, as far as all of them are taken.
     near = sorted((distance(caption), number) for number, caption in enumerate(timed))
-    return tuple(timed[number] for (gap, *_), number in near[:max_captions] if gap <= max_gap)
+    near = [(far, number) for far, number in near if far[0] <= max_gap]
+    if len(near) > max_captions:
+        last = near[max_captions - 1][0]
+        inside = [one for one in near if one[0] < last]
+        equal = [one for one in near if one[0] == last]
+        drawn = sorted(equal, key=lambda one: draw(timed[one[1]]))[: max_captions - len(inside)]
+        near = inside + sorted(drawn)
+    return tuple(timed[number] for _, number in near)

@@ -32,7 +32,12 @@ def read(request):
     described = listed.parent.parent.parent / "Annotations"
     if not described.is_dir():
         raise ValueError(f"{described}: no such folder; expected {WHAT}")
-    return inputs_of(lambda inputs, index: _entries(listed, described), request, (*LABELS, *(DIFFICULT + label for label in LABELS)), "image")
+    return inputs_of(
+        lambda inputs, index: _entries(listed, described),
+        request,
+        (*LABELS, *(DIFFICULT + label for label in LABELS)),
+        "image",
+    )
 
 
 def _listed(given, split):

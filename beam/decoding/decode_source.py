@@ -200,7 +200,9 @@ class _Stage:
             width=int(header["width"]),
             waveform=np.frombuffer(blobs[frames], "<f4") if len(blobs) > frames else None,
             sample_rate=settings.sample_rate,
-            captions=captions_lib.nearest(spec.captions, start, end, settings.max_captions, settings.max_caption_gap),
+            captions=captions_lib.nearest(
+                spec.captions, start, end, settings.max_captions, settings.max_caption_gap, key
+            ),
             labels=tuple((self._label_map[label], label) for label in spec.labels),
         )
 

@@ -6,7 +6,7 @@ import types
 
 import tensorflow as tf
 
-from mmv_tf.inputs.clip import ClipMaker
+from mmv_tf.inputs.clip import ClipMaker, drawn_order
 from mmv_tf.inputs.shards import read_shard
 from mmv_tf.inputs.video import VideoInput
 from mmv_tf.records import schema
@@ -39,7 +39,8 @@ class Windows:
 
     Attributes:
       modality: 'video' [T,H,W,3] uint8, 'image' [H,W,3] uint8 (one frame a window), 'audio' [S] float32 waveform,
-        'text' string (window i is the record's i-th caption).
+        'text' string (window i is the record's i-th caption; of more than `count` some are drawn, see
+        `mmv_tf.inputs.clip.drawn_order`).
       count: windows a record.
       random: each at a random time, with a random crop and flip, a pure function of seed, key and number; otherwise
         evenly spaced over the record (one: its middle) with the central crop.
@@ -107,10 +108,12 @@ class Windows:
         @tf.autograph.experimental.do_not_convert
         def window(number, serialized):
             record = schema.parse(serialized)
+            if self.modality == "text":
+                record["text"] = self._drawn(record)
             value, present = cut(number, serialized, record)
             joined = joined_labels(record)
             if self.modality == "text":
-                joined = tf.strings.reduce_join(record["text"][: self.count], separator=LABEL_SEPARATOR)
+                joined = tf.strings.reduce_join(record["text"], separator=LABEL_SEPARATOR)
             return {"input": value, "present": present, "key": record["key"], "labels": joined}
 
         return window
@@ -152,6 +155,11 @@ class Windows:
             return (value[0] if self.modality == "image" else value), example[f"{kind}_mask"]
 
         return cut
+
+    def _drawn(self, record):
+        texts = record["text"]
+        drawn = tf.gather(texts, drawn_order(record["key"], texts)[: self.count])
+        return tf.where(tf.size(texts) > self.count, drawn, texts[: self.count])
 
     def _text(self, number, serialized, record):
         texts = tf.concat([record["text"], [""]], axis=0)

@@ -39,8 +39,9 @@ class ClipMaker:
         record = schema.parse(serialized)
         start_seed, clip_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
         start = self._video.random_start(*self.stored(record), start_seed)
+        text_seed = tf.random.experimental.stateless_fold_in(seed, 1)
         return {
-            **self._example(record, start, lambda jpegs: self._video.training_clip(jpegs, clip_seed)),
+            **self._example(record, start, lambda jpegs: self._video.training_clip(jpegs, clip_seed), text_seed),
             "source": source,
         }
 
@@ -58,7 +59,7 @@ class ClipMaker:
         )
         return tf.where(frames > 0, frames, heard), tf.where(frames > 0, record["frame_rate"], self._video.frame_rate)
 
-    def _example(self, record, start, decode):
+    def _example(self, record, start, decode, text_seed=None):
         """One clip of a record: frames from number `start`, and what belongs to the same time."""
         frames, frame_rate = self.stored(record)
         example = {
@@ -78,7 +79,7 @@ class ClipMaker:
             example["audio"] = self._sound(record, begin, tf.cast(frames, tf.float32) / frame_rate)
             example["audio_mask"] = tf.reduce_any(example["audio"] != 0)
         if "text" in self._modalities:
-            example["text"] = self._narrations(record, record["start"] + begin)
+            example["text"] = self._narrations(record, record["start"] + begin, text_seed)
         return example
 
     def _sound(self, record, begin, seconds):
@@ -100,25 +101,42 @@ class ClipMaker:
         )
         return tf.ensure_shape(sound, [self.num_samples])
 
-    def _narrations(self, record, begin):
+    def _narrations(self, record, begin, seed):
         """K texts, '' where there are fewer: those nearest to the clip, which begins at second `begin` of the source.
 
         A record holds them nearest to itself first. If it has more than K and knows their times, the K nearest to the
-        clip are taken, in the sense of `mmv_tf.beam.captions.nearest`: the smaller gap, then the nearer middle.
+        clip are taken, in the sense of `mmv_tf.beam.captions.nearest`: the smaller gap, then the nearer middle. Among
+        those that are equally near, such as sentences about the whole clip, they are drawn (`drawn_order`).
         """
         texts, starts, ends = record["text"], record["text_start"], record["text_end"]
-
-        def nearest():
-            end = begin + self._video.seconds
-            order = tf.argsort(tf.abs(starts + ends - (begin + end)), stable=True)
-            gaps = tf.maximum(tf.maximum(starts - end, begin - ends), 0.0)
-            order = tf.gather(order, tf.argsort(tf.gather(gaps, order), stable=True))
-            return tf.gather(texts, order[: self._candidates])
-
         have_times = (tf.size(starts) == tf.size(texts)) & (tf.size(ends) == tf.size(texts))
-        texts = tf.cond(have_times & (tf.size(texts) > self._candidates), nearest, lambda: texts[: self._candidates])
+
+        def chosen():
+            order = drawn_order(record["key"], texts, seed)
+            return tf.gather(texts, tf.cond(have_times, lambda: nearest(order), lambda: order)[: self._candidates])
+
+        def nearest(order):
+            end = begin + self._video.seconds
+            middles = tf.abs(starts + ends - (begin + end))
+            gaps = tf.maximum(tf.maximum(starts - end, begin - ends), 0.0)
+            for distance in (middles, gaps):
+                order = tf.gather(order, tf.argsort(tf.gather(distance, order), stable=True))
+            return order
+
+        texts = tf.cond(tf.size(texts) > self._candidates, chosen, lambda: texts)
         texts = tf.pad(texts, [[0, self._candidates - tf.size(texts)]], constant_values="")
         return tf.ensure_shape(texts, [self._candidates])
+
+
+def drawn_order(key: tf.Tensor, texts: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+    """An order of a record's texts [N] as numbers int32 [N], to take some of them: another one for every seed [2].
+
+    Without a seed it is that of a hash of key and text, the same at all times. The order in which texts are stored says
+    something about them: it can be that of the alphabet.
+    """
+    if seed is not None:
+        return tf.argsort(tf.random.stateless_uniform(tf.shape(texts), seed))
+    return tf.argsort(tf.strings.to_hash_bucket_fast(tf.strings.join([key, "\x1f", texts]), 2**62))
 
 
 def _first_name(record) -> tf.Tensor:

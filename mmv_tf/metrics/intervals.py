@@ -48,9 +48,7 @@ def t_interval(measure: Measure, outcomes, confidence: float = 0.95) -> tuple[fl
     return None
 
 
-def bootstrap(
-    measure: Measure, outcomes, samples: int = 1000, confidence: float = 0.95, seed: int = 0, groups=None
-):
+def bootstrap(measure: Measure, outcomes, samples: int = 1000, confidence: float = 0.95, seed: int = 0, groups=None):
     """Percentile interval of `mean_of_folds`, groups of items drawn anew inside each fold: (low, high)."""
     found = [mean_of_folds(measure, _rows(outcomes, drawn)) for drawn in _draws(outcomes, groups, samples, seed)]
     return _interval(found, confidence)

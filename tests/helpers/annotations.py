@@ -155,7 +155,9 @@ def voc2007(folder):
     described("000009", ("person", 1))
     listed = write(root / "ImageSets/Main/trainval.txt", "000005\n000007  1\n000009\n")
     write(root / "ImageSets/Main/chair_trainval.txt", "000005  1\n")
-    touch(root, "JPEGImages/000005.jpg", "JPEGImages/000007.jpg", "ASegmentation/000005.png", "ASegmentation/000009.png")
+    touch(
+        root, "JPEGImages/000005.jpg", "JPEGImages/000007.jpg", "ASegmentation/000005.png", "ASegmentation/000009.png"
+    )
     return "voc2007", Request(str(folder), str(folder), "trainval"), [file, listed]
 
 
