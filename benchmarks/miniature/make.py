@@ -30,10 +30,9 @@ CAPTION_REACH = 1.0  # seconds around a clip, so that some captions are of the s
 
 def show(shot: scenes.Shot) -> tuple[physics.Motion, list[np.ndarray], np.ndarray]:
     """What happens in a shot, its frames uint8 [SIZE, SIZE, 3] and its samples float32 [S]."""
-    rng = np.random.default_rng(shot.seed)
-    motion = physics.simulate(shot.event, shot.tempo, scenes.SHOT_SECONDS, rng)
-    frames = film.frames(motion, shot.material, shot.camera, rng)
-    return motion, frames, sound.samples(motion, shot.material, scenes.SHOT_SECONDS, rng)
+    motion = physics.simulate(shot.event, shot.tempo, scenes.SHOT_SECONDS, shot.stream("motion"))
+    frames = film.frames(motion, shot.material, shot.camera, shot.stream("film"))
+    return motion, frames, sound.samples(motion, shot.material, scenes.SHOT_SECONDS, shot.stream("sound"))
 
 
 def render(episode: scenes.Episode, output: pathlib.Path) -> None:

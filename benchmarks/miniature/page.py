@@ -61,7 +61,7 @@ def _table(result: dict) -> dict:
     return {
         "title": f"({result['table']}) {result['title']}",
         "command": result["command"],
-        "notes": result["notes"],
+        "notes": tables.notes(result),
         "rows": tables.value_rows(result),
         "orderings": tables.ordering_rows(result),
         "verdicts": [_VERDICTS.get(one["verdict"], "") for one in result["orderings"]],

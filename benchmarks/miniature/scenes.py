@@ -9,7 +9,10 @@ import dataclasses
 
 import numpy as np
 
-VERSION = 2  # raise it when plans, physics, film or sound change
+VERSION = 3  # raise it when plans, physics, film or sound change
+# What is drawn from one stream says nothing about what is drawn from another one: what a shot shows, what is said, how
+# it moves, looks and sounds. All seeds are of one length, as NumPy takes [3, 7] and [3, 7, 0] for the same.
+STREAMS = ("plan", "words", "motion", "film", "sound")
 SHOTS = 4  # an episode
 SHOT_SECONDS = 4.0
 CLIP_SECONDS = 3.0  # the middle of a shot
@@ -22,9 +25,15 @@ NEW_EVENTS = ("pull", "rain", "stairs", "tumble")
 MATERIALS = ("glass", "metal", "rubber", "wood")
 CAMERAS = ("away", "closer", "pan", "still", "turn")
 TEMPI = ("fast", "slow")
-LABELS = ("event", "material", "camera", "tempo")  # of a shot
+SIDES = ("heads", "tails")  # a coin, which nothing shows: whoever finds it by more than chance has found a leak
+LABELS = ("event", "material", "camera", "tempo", "coin")  # of a shot
 # Episodes of each split, in the order of their seeds.
 EPISODES = {"narrated": 500, "plain": 250, "val": 100, "test": 200, "new_train": 60, "new_test": 100}
+
+
+def stream(purpose: str, episode: int, shot: int = 0) -> np.random.Generator:
+    """Random numbers for one of STREAMS of an episode or of one of its shots."""
+    return np.random.default_rng([VERSION, episode, shot, 1 + STREAMS.index(purpose)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +45,11 @@ class Shot:
     material: str
     camera: str
     tempo: str
-    seed: tuple[int, ...]
+    coin: str
+    seed: tuple[int, int]  # numbers of the episode and of the shot in it
+
+    def stream(self, purpose: str) -> np.random.Generator:
+        return stream(purpose, *self.seed)
 
     @property
     def span(self) -> tuple[float, float]:
@@ -58,7 +71,7 @@ class Episode:
 
     @property
     def shots(self) -> list[Shot]:
-        rng = np.random.default_rng([VERSION, self.number])
+        rng = stream("plan", self.number)
         events = NEW_EVENTS if self.split.startswith("new") else EVENTS
 
         def pick(values):
@@ -71,7 +84,8 @@ class Episode:
                 pick(MATERIALS),
                 pick(CAMERAS),
                 pick(TEMPI),
-                (VERSION, self.number, index),
+                pick(SIDES),
+                (self.number, index),
             )
             for index in range(SHOTS)
         ]

@@ -5,7 +5,8 @@ import pathlib
 
 import numpy as np
 
-from benchmarks.miniature.experiments import FEW, SHOTS, TABLES, Claim, folder
+from benchmarks.miniature import scenes
+from benchmarks.miniature.experiments import CONTROLS, FEW, SHOTS, TABLES, Claim, folder
 from mmv_tf.common.files import whole_file
 from mmv_tf.metrics.intervals import over_folds
 
@@ -32,7 +33,7 @@ def collect(table: str, data: pathlib.Path, seeds, command: str) -> dict:
     made = TABLES[table]
     rows: dict[str, dict[str, list[float]]] = {name: {} for name in made.rows}
     baselines: dict[str, dict[str, list[float]]] = {name: {} for name in made.baselines}
-    notes: list[str] = list(made.notes)
+    remarks: list[str] = list(made.notes)
 
     def add(row, values):
         for column in made.columns:
@@ -59,7 +60,7 @@ def collect(table: str, data: pathlib.Path, seeds, command: str) -> dict:
             for name, run in made.rows.items():
                 found = read(folder(run, seed, data) / "miniature.json")
                 add(rows[name], found["measures"])
-                notes += [f"{name} has no common space for {pair}: chance" for pair in found["incomparable"]]
+                remarks += [f"{name} has no common space for {pair}: chance" for pair in found["incomparable"]]
             found = read(bare / "miniature.json")
             for name, values in (("untrained", found["measures"]), ("raw", found["raw"]), ("chance", found["chance"])):
                 add(baselines[name], values)
@@ -70,11 +71,12 @@ def collect(table: str, data: pathlib.Path, seeds, command: str) -> dict:
         "title": made.title,
         "command": command,
         "seeds": list(seeds),
+        "version": scenes.VERSION,
         "data": statistics["checksums"],
         "rows": rows,
         "baselines": baselines,
         "orderings": [one for claim in made.claims for one in orderings(claim, rows)],
-        "notes": list(dict.fromkeys(notes)),
+        "notes": list(dict.fromkeys(remarks)),
     }
 
 
@@ -103,13 +105,33 @@ def orderings(claim: Claim, rows: dict) -> list[dict]:
     return found
 
 
+def version(result: dict) -> int:
+    """Of the data that a result was measured on."""
+    return result.get("version", 2)  # the first that were written did not tell
+
+
+def notes(result: dict) -> list[str]:
+    """The notes of a result; first of all that it is of other data than `benchmarks.miniature.make` makes now."""
+    if version(result) == scenes.VERSION:
+        return result["notes"]
+    why = "; in it the size of the balls told the material and their pace the tempo" if version(result) == 2 else ""
+    older = f"Of version {version(result)} of the data{why}. The present one is {scenes.VERSION}: not comparable"
+    return [older, *result["notes"]]
+
+
+def columns(result: dict) -> tuple[str, ...]:
+    """What a result must have; earlier versions of the data have no controls."""
+    wanted = TABLES[result["table"]].columns
+    return tuple(one for one in wanted if version(result) > 2 or one not in CONTROLS)
+
+
 def validate(result: dict) -> None:
     """Raises ValueError where a baseline or a row lacks values; names it."""
     table = TABLES[result["table"]]
     for name in table.baselines:
         if not result["baselines"].get(name):
             raise ValueError(f"table {result['table']} lacks the baseline {name!r}: it is neither written nor shown")
-    for column in table.columns:
+    for column in columns(result):
         if not any(column in row for row in result["rows"].values()):
             raise ValueError(f"table {result['table']}: no row has {column!r}")
         # Raw data has no common space.
@@ -147,7 +169,7 @@ def value_rows(result: dict) -> list[list[str]]:
     table = TABLES[result["table"]]
     names = {**{name: result["baselines"][name] for name in table.baselines}, **result["rows"]}
     return [["", *names]] + [
-        [_short(column), *(_cell(row.get(column)) for row in names.values())] for column in table.columns
+        [_short(column), *(_cell(row.get(column)) for row in names.values())] for column in columns(result)
     ]
 
 
@@ -169,7 +191,7 @@ def _markdown(rows: list[list[str]]) -> list[str]:
 def markdown(result: dict) -> str:
     """A table and what of the paper's order holds. Raises ValueError where `validate` does."""
     lines = [f"## ({result['table']}) {result['title']}", "", f"`{result['command']}`", ""]
-    lines += [*_markdown(value_rows(result)), "", *(f"{note}." for note in result["notes"]), ""]
+    lines += [*_markdown(value_rows(result)), "", *(f"{note}." for note in notes(result)), ""]
     return "\n".join(lines + _markdown(ordering_rows(result))) + "\n"
 
 

@@ -80,7 +80,7 @@ def misheard(text: str, rng: np.random.Generator) -> str:
 
 def narration(episode: scenes.Episode) -> list[dict]:
     """What is said over an episode, [{'text', 'start', 'end'}] in the order of time."""
-    rng = np.random.default_rng([scenes.VERSION, 1, episode.number])
+    rng = scenes.stream("words", episode.number)
     last, said = scenes.SHOTS * scenes.SHOT_SECONDS - LENGTH, []
     for shot in episode.shots:
         for _ in range(PER_SHOT):

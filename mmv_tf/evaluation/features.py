@@ -19,8 +19,9 @@ import tqdm
 from mmv_tf.common import files, identity
 from mmv_tf.common.batches import filled
 from mmv_tf.evaluation.networks import Network
-from mmv_tf.evaluation.windows import LABEL_SEPARATOR, Windows
+from mmv_tf.evaluation.windows import Windows
 from mmv_tf.inputs import contents, shards
+from mmv_tf.inputs import labels as record_labels
 from mmv_tf.inputs.faults import explain_data_error
 
 _WINDOWS_A_PART = 512  # what a killed run loses at most
@@ -192,7 +193,7 @@ def _features(rows, name, windows) -> Features:
         rows[name].reshape(len(keys), count, -1),
         rows["present"].reshape(len(keys), count),
         tuple(keys),
-        tuple(tuple(text.split(LABEL_SEPARATOR)) if text else () for text in labels),
+        tuple(map(record_labels.split, labels)),
     )
 
 
@@ -216,7 +217,7 @@ class _Store:
             self._parts[number] = features
             return
         content = io.BytesIO()
-        labels = [LABEL_SEPARATOR.join(names) for names in features.labels]
+        labels = [record_labels.SEPARATOR.join(names) for names in features.labels]
         text = np.frombuffer(json.dumps([features.keys, labels]).encode(), np.uint8)
         np.savez(content, values=features.values, present=features.present, text=text)
         files.write_bytes(os.path.join(self._folder, f"{number:08d}.npz"), content.getvalue())
@@ -228,7 +229,7 @@ class _Store:
         with tf.io.gfile.GFile(os.path.join(self._folder, f"{number:08d}.npz"), "rb") as file:
             stored = np.load(io.BytesIO(file.read()), allow_pickle=False)
         keys, labels = json.loads(stored["text"].tobytes())
-        labels = tuple(tuple(text.split(LABEL_SEPARATOR)) if text else () for text in labels)
+        labels = tuple(map(record_labels.split, labels))
         return Features(self._modality, stored["values"], stored["present"], tuple(keys), labels)
 
 

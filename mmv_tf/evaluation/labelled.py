@@ -7,25 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from mmv_tf.evaluation.features import named_errors
-from mmv_tf.evaluation.windows import LABEL_SEPARATOR, joined_labels
+from mmv_tf.inputs import labels as record_labels
 from mmv_tf.inputs import shards
 from mmv_tf.inputs.shards import read_shard
 from mmv_tf.records import schema
-
-
-def one_label(key: str, labels, prefix: str, setting: str) -> str | None:
-    """The label of a clip that begins with `prefix`; None if it has none.
-
-    Raises:
-      ValueError: it has several; names the clip and the `setting` that would choose.
-    """
-    found = tuple(dict.fromkeys(label for label in labels if label.startswith(prefix)))
-    if len(found) > 1:
-        raise ValueError(
-            f"clip {key!r} has {len(found)} labels, {found[0]!r} and {found[1]!r} among them: say with {setting} which "
-            "sort counts"
-        )
-    return found[0] if found else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,14 +29,14 @@ class Labelled:
 
         def entry(serialized):
             record = schema.parse(serialized)
-            return record["key"], joined_labels(record), tf.size(record[modality]) > 0
+            return record["key"], record_labels.joined(record), tf.size(record[modality]) > 0
 
         found = shards.find(pattern)
         dataset = _read(found).map(entry, num_parallel_calls=tf.data.AUTOTUNE)
         kept, left_out = {}, {f"no {modality}": 0, "no label": 0}
         for key, labels, present in named_errors(dataset.prefetch(64)):
             key, labels = (value.numpy().decode(errors="replace") for value in (key, labels))
-            label = one_label(key, labels.split(LABEL_SEPARATOR) if labels else (), prefix, setting)
+            label = record_labels.one_label(key, record_labels.split(labels), prefix, setting)
             if not present:
                 left_out[f"no {modality}"] += 1
             elif label is None:

@@ -13,10 +13,10 @@ from mmv_tf.common.values import Count, Positive, Seed, Share, ShareBelowOne
 from mmv_tf.evaluation import protocol
 from mmv_tf.evaluation.classifiers import MLP, Classifier, LinearSVM
 from mmv_tf.evaluation.features import Extractor, Features
-from mmv_tf.evaluation.labelled import one_label
 from mmv_tf.evaluation.networks import BEFORE_HEAD, LAST_CONV
 from mmv_tf.evaluation.windows import Windows
-from mmv_tf.metrics import classification
+from mmv_tf.inputs.labels import one_label
+from mmv_tf.metrics import classification, control
 from mmv_tf.metrics.classification import Measure
 
 RAW = "raw"
@@ -98,6 +98,7 @@ class _Classification(protocol.Protocol):
             n={"test": sum(fold["counts"]["test"] for fold in found), "classes": found[0]["counts"]["classes"]},
             left_out={key: sum(fold["left_out"][key] for fold in found) for key in found[0]["left_out"]},
             notes=[note for fold in found for note in fold["notes"]],
+            control=control.told(np.concatenate(coins)) if (coins := _coins_of(found)) else {},
         )
 
     def _fold(self, train: dict[str, Features], test: dict[str, Features], names) -> dict:
@@ -155,13 +156,24 @@ class _Classification(protocol.Protocol):
         # What knowing the frequencies of the classes alone gives.
         frequency = targets["train"].mean(axis=0) if self.several_labels else np.bincount(targets["train"])
         constant = frequency - 1e-9 * len(frequency) * np.arange(len(frequency)) * (not self.several_labels)
+        coins = self._coins(train["network"], test["network"], kept)
         guessed = np.tile(constant, (len(kept["test"][1]), 1))
         outcomes["chance"] = self._outcomes(guessed, targets["test"], columns, counted["test"])
         learned, items = (_keys(side, kept[title][0]) for title, side in (("train", train), ("test", test)))
         if both := len(set(items) & set(learned)):
             notes.append(f"{both} clips of the test set are training clips, too")
         counts = {"train": len(kept["train"][1]), "test": len(kept["test"][1]), "classes": len(columns)}
-        return {"outcomes": outcomes, "items": items, "counts": counts, "left_out": left_out, "notes": notes}
+        return {"outcomes": outcomes, "items": items, "counts": counts, "left_out": left_out, "notes": notes} | coins
+
+    def _coins(self, train, test, kept) -> dict:
+        """{'coins': which coins of the test clips a classifier tells} of the network; {} where all lie alike."""
+        x, chosen = _flat(train.take(kept["train"][0]))
+        targets = control.coins(train.take(kept["train"][0]).keys)[chosen]
+        if len(set(targets)) < 2:
+            return {}
+        tested = test.take(kept["test"][0])
+        scores = _mean_scores(self.classifier.fit(x, targets), tested)
+        return {"coins": scores.argmax(axis=1) == control.coins(tested.keys)}
 
     def _labels(self, key, labels) -> tuple[str, ...]:
         """The labels of a clip that count."""
@@ -219,6 +231,10 @@ class _Classification(protocol.Protocol):
             "average_precision": classification.average_precision(scores, targets, self.average_precision, counted),
             "area_under_roc": classification.area_under_roc(scores, targets, counted),
         }
+
+
+def _coins_of(folds) -> list[np.ndarray]:
+    return [fold["coins"] for fold in folds if "coins" in fold]
 
 
 def _reported(outcomes) -> list[Measure]:

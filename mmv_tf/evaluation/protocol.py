@@ -45,6 +45,7 @@ class Measured:
       examples: of retrieval: [{'pair', 'query': {'key', 'text'}, 'found': [{'key', 'text', 'right'}], 'rank'}].
       seeds: runs of each fold, on the same items.
       groups: {outcome: [array [N], one a fold]} of outcomes that are not one a clip: the number of the clip of each.
+      control: of a classifier of the network's features, `mmv_tf.metrics.control.told`; {} where there is none.
     """
 
     measures: list[Measure]
@@ -57,6 +58,7 @@ class Measured:
     examples: list[dict] = dataclasses.field(default_factory=list)
     seeds: int = 1
     groups: dict[str, list] = dataclasses.field(default_factory=dict)
+    control: dict = dataclasses.field(default_factory=dict)
 
 
 def split_pattern(folder: str, splits, prepare: str) -> list[str]:

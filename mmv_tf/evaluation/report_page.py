@@ -6,6 +6,7 @@ import sys
 import textwrap
 
 from mmv_tf.evaluation import published, results, retrieval_examples
+from mmv_tf.metrics import control
 from mmv_tf.pages import curves, document
 
 _DASH = "\u2013"
@@ -137,6 +138,8 @@ def _result(result, names) -> dict:
         *result.get("notes", []),
     ]
     notes += [f"{name}: {row['not_possible']}" for name, row in result["baselines"].items() if "not_possible" in row]
+    if result.get("control"):
+        notes.append(control.in_words(result["control"]))
     if difference := result["network"].get("against_untrained"):
         notes.append(f"network - untrained: {_difference(difference)}")
     title = f"{names[_place(result)]}: {result['dataset']}, {result['protocol']}"

@@ -12,6 +12,7 @@ import zlib
 import numpy as np
 
 from mmv_tf.common import files
+from mmv_tf.metrics import control
 from mmv_tf.metrics import intervals as statistics
 from mmv_tf.metrics.classification import Measure
 
@@ -251,6 +252,8 @@ def table(result: dict) -> str:
             f"network - untrained, {result['metric']}: {difference['difference']:+.1f} ({difference['low']:+.1f} to "
             f"{difference['high']:+.1f}), {outside} noise ({difference['method']})"
         )
+    if result.get("control"):
+        lines.append(control.in_words(result["control"]))
     left_out = [f"{reason} {count}" for reason, count in result.get("left_out", {}).items() if count]
     if left_out:
         lines.append(f"left out: {', '.join(left_out)}")

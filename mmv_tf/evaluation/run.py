@@ -105,6 +105,7 @@ def evaluate(
         "baselines": baselines,
         "folds": measured.folds,
         "left_out": measured.left_out,
+        "control": measured.control,
         "notes": measured.notes,
         "examples": measured.examples,
         "settings": _settings(settings),

@@ -6,20 +6,13 @@ import types
 
 import tensorflow as tf
 
+from mmv_tf.inputs import labels
 from mmv_tf.inputs.clip import ClipMaker, drawn_order
 from mmv_tf.inputs.shards import read_shard
 from mmv_tf.inputs.video import VideoInput
 from mmv_tf.records import schema
 
-LABEL_SEPARATOR = "\x1f"  # a control character, which no label holds
 _SOUND_RATE = 100.0  # windows of sound begin at multiples of 1 / 100 s
-
-
-def joined_labels(record) -> tf.Tensor:
-    """The labels of a parsed record in one string; their numbers where it names none."""
-    numbers = tf.strings.as_string(record["label"])
-    names = tf.cond(tf.size(record["label_name"]) > 0, lambda: record["label_name"], lambda: numbers)
-    return tf.strings.reduce_join(names, separator=LABEL_SEPARATOR)
 
 
 def whole_shards(found) -> list[tuple[str, int, int, int]]:
@@ -85,7 +78,7 @@ class Windows:
           ranges: list of (file, records that the file should hold, first record, record after the last one).
         Returns:
           dataset of dicts: 'input'; 'present' bool, whether the record has it ('input' is zeros or '' if not); 'key'
-          and 'labels' string, the labels joined by LABEL_SEPARATOR (numbers where a record names none); of text it is
+          and 'labels' string, the labels joined (`mmv_tf.inputs.labels`) (numbers where a record names none); of text it is
           the captions, `count` at most.
         """
         files, counts, begins, ends = zip(*ranges, strict=True)
@@ -111,9 +104,9 @@ class Windows:
             if self.modality == "text":
                 record["text"] = self._drawn(record)
             value, present = cut(number, serialized, record)
-            joined = joined_labels(record)
+            joined = labels.joined(record)
             if self.modality == "text":
-                joined = tf.strings.reduce_join(record["text"], separator=LABEL_SEPARATOR)
+                joined = tf.strings.reduce_join(record["text"], separator=labels.SEPARATOR)
             return {"input": value, "present": present, "key": record["key"], "labels": joined}
 
         return window

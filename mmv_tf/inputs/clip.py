@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from mmv_tf.inputs import labels
 from mmv_tf.inputs.audio import LogMel
 from mmv_tf.inputs.faults import FAULT_MARK
 from mmv_tf.inputs.video import VideoInput
@@ -12,7 +13,7 @@ class ClipMaker:
     """Makes examples, all of one shape; what a record lacks is zeros under a False mask.
 
     An example: video [T, H, W, 3] uint8, audio [S] float32 (the waveform), text [K] string, those of them that are in
-    `modalities`; video_mask, audio_mask bool; label int32, -1 for none; label_name string, '' for none; key string.
+    `modalities`; video_mask, audio_mask bool; label int32, the first, -1 for none; label_names string (`mmv_tf.inputs.labels`); key string.
     Sound that is digital silence all through the clip is missing: it is what stands where a source has no sound.
 
     Args:
@@ -65,7 +66,7 @@ class ClipMaker:
         example = {
             "key": record["key"],
             "label": tf.cast(tf.concat([record["label"], [-1]], axis=0)[0], tf.int32),
-            "label_name": _first_name(record),
+            "label_names": labels.joined(record),
         }
         begin = tf.cast(start, tf.float32) / frame_rate  # seconds from the start of the record
         if "video" in self._modalities:
@@ -137,9 +138,3 @@ def drawn_order(key: tf.Tensor, texts: tf.Tensor, seed: tf.Tensor | None = None)
     if seed is not None:
         return tf.argsort(tf.random.stateless_uniform(tf.shape(texts), seed))
     return tf.argsort(tf.strings.to_hash_bucket_fast(tf.strings.join([key, "\x1f", texts]), 2**62))
-
-
-def _first_name(record) -> tf.Tensor:
-    """The name of a record's first label, its number where the record has no names, '' without labels."""
-    names = tf.concat([record["label_name"], tf.strings.as_string(record["label"]), [""]], axis=0)
-    return names[0]

@@ -248,7 +248,7 @@ class InputPipeline:
     def _batches(self, dataset, batch_size, training):
         def finish(batch):
             if training:  # accelerators know no strings
-                batch = {name: value for name, value in batch.items() if name not in ("key", "label_name")}
+                batch = {name: value for name, value in batch.items() if name not in ("key", "label_names")}
             return self._finish_batch(batch)
 
         dataset = dataset.batch(batch_size, drop_remainder=training, num_parallel_calls=2, deterministic=True)

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from mmv_tf.common.batches import filled
+from mmv_tf.inputs import labels as record_labels
 from mmv_tf.inputs.pipeline import explain_data_error
 from mmv_tf.metrics import retrieval
 
@@ -19,13 +20,15 @@ class Clips:
         A clip has one text: the first of its narrations that has a known word (with a vector).
       present: {modality: bool [N]}; without meaning is the embedding of what is not present.
       words: int32 [N, W], ids of that narration; None if the model takes no text.
-      label: string [N], the name of the record's first label (its number where the record has no names), '' for none.
+      keys: N keys of the records.
+      labels: N tuples, the names of the record's labels (their numbers where the record has no names).
     """
 
     embeddings: dict[tuple[str, str], np.ndarray]
     present: dict[str, np.ndarray]
     words: np.ndarray | None
-    label: np.ndarray
+    keys: tuple[str, ...]
+    labels: tuple[tuple[str, ...], ...]
 
     def relevance(self, rows: np.ndarray, by_text: bool) -> retrieval.Relevance:
         """Which of the clips `rows` (bool [N]) is right for which: itself.
@@ -74,7 +77,8 @@ class RecordEmbedder:
             {name: _joined([b.embeddings[name] for b in batches], most) for name in first.embeddings},
             {name: _joined([b.present[name] for b in batches], most) for name in first.present},
             None if first.words is None else _joined([b.words for b in batches], most),
-            _joined([b.label for b in batches], most),
+            tuple(key for b in batches for key in b.keys)[:most],
+            tuple(names for b in batches for names in b.labels)[:most],
         )
 
     def _clips(self, batch) -> Clips:
@@ -93,12 +97,16 @@ class RecordEmbedder:
             for modality, spaces in self._embed(inputs).items()
             for space, rows in spaces.items()
         }
-        names = np.array([name.decode("utf-8", "replace") for name in batch["label_name"].tolist()])
-        return Clips(embeddings, present, words, names)
+        keys, names = (tuple(map(_text, batch[name].tolist())) for name in ("key", "label_names"))
+        return Clips(embeddings, present, words, keys, tuple(map(record_labels.split, names)))
 
     def _embed_batch(self, inputs):
         embeddings = self._model.embed(inputs, training=False)
         return tf.nest.map_structure(lambda rows: tf.cast(rows, tf.float32), embeddings)
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _joined(parts: list[np.ndarray], most: int) -> np.ndarray:

@@ -7,9 +7,12 @@
 from collections.abc import Mapping
 from typing import Annotated
 
+import numpy as np
+
 from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count, CountOrNone, Range
-from mmv_tf.metrics import knn, retrieval
+from mmv_tf.inputs.labels import one_label
+from mmv_tf.metrics import control, knn, retrieval
 from mmv_tf.training import optimizer_state
 from mmv_tf.training.embedder import Clips, RecordEmbedder
 
@@ -27,6 +30,7 @@ class Probe:
       every: steps between two probes, 0 for none; a multiple of train.steps_per_loop.
       retrieval_data: pattern of held-out records to find in each other, '' for none.
       labelled_train, labelled_test: patterns of records with labels: neighbours, and clips to classify; '' for none.
+      label_prefix: only labels that begin so count, such as 'event:' where clips have labels of several sorts.
       max_clips: at most so many records of each set are looked at, the first ones in the order of their files.
       num_neighbours: k of k-NN.
       batch_size: clips embedded at once.
@@ -41,6 +45,7 @@ class Probe:
         retrieval_data: str = "",
         labelled_train: str = "",
         labelled_test: str = "",
+        label_prefix: str = "",
         max_clips: Annotated[int, Range(least=2)] = 1000,
         num_neighbours: Count = 5,
         batch_size: Count = 16,
@@ -56,7 +61,7 @@ class Probe:
                 "Probe.labelled_train and Probe.labelled_test, to patterns of records."
             )
         self.every, self.retrieval_data = every, retrieval_data
-        self.labelled_train, self.labelled_test = labelled_train, labelled_test
+        self.labelled_train, self.labelled_test, self.label_prefix = labelled_train, labelled_test, label_prefix
         self.max_clips, self.num_neighbours, self.batch_size = max_clips, num_neighbours, batch_size
         self._embedder, self._probed = None, None
         self._asked: int | None = None  # the step at which `due` was asked last
@@ -80,7 +85,8 @@ class Probe:
           {'probe/...': value}: for each way between two modalities with a common space
           'probe/retrieval/video_to_audio/R@1', '.../R@5' (shares) and '.../median_rank' (from 1), and for video and
           audio 'probe/knn/video' (share classified rightly); beside each, under '<name>_chance', what knowing nothing
-          gives.
+          gives, and under 'probe/knn/video_control' the share of coins that are told (`mmv_tf.metrics.control`): one
+          half, unless the two sets have clips in common.
         Raises:
           ValueError: a set is missing, has too few clips, or lacks labels or classes; names the setting.
         """
@@ -120,26 +126,48 @@ class Probe:
             )
         return scalars
 
+    def _labels(self, side: str, clips: Clips) -> np.ndarray:
+        """The label of each clip that counts, '' for none."""
+        setting = f"Probe.labelled_{side} = {getattr(self, f'labelled_{side}')!r}"
+        try:
+            found = [
+                one_label(key, names, self.label_prefix, "Probe.label_prefix") or ""
+                for key, names in zip(clips.keys, clips.labels, strict=True)
+            ]
+        except ValueError as error:
+            raise ValueError(f"{setting}: {error}") from None
+        if not any(found):
+            such = f" that begins with {self.label_prefix!r}" if self.label_prefix else ""
+            raise ValueError(
+                f"{setting}: none of its {len(found)} clips has a label{such}; give records with labels, or no "
+                "Probe.labelled_train and Probe.labelled_test."
+            )
+        return np.array(found)
+
     def _knn(self, graph):
-        train, test = self._clips("labelled_train"), self._clips("labelled_test")
-        for name, clips in (("labelled_train", train), ("labelled_test", test)):
-            if (clips.label == "").all():
-                raise ValueError(
-                    f"Probe.{name} = {getattr(self, name)!r}: none of its {len(clips.label)} clips has a label; "
-                    "give records with labels, or no Probe.labelled_train and Probe.labelled_test."
-                )
+        sets = [self._clips("labelled_train"), self._clips("labelled_test")]
+        # Labels are names: the two sets may number their classes in other orders.
+        labels = [self._labels(side, clips) for side, clips in zip(("train", "test"), sets, strict=True)]
+        coins = [control.coins(clips.keys) for clips in sets]
         scalars = {}
         for modality in (m for m in LABELLED_MODALITIES if m in graph.modalities):
-            kept = [(clips, clips.present[modality] & (clips.label != "")) for clips in (train, test)]
-            if not all(rows.any() for _, rows in kept):
+            rows = [clips.present[modality] & (of_clips != "") for clips, of_clips in zip(sets, labels, strict=True)]
+            if not all(kept.any() for kept in rows):
                 continue  # such as frames in records of sound alone
-            # Labels are names: the two sets may number their classes in other orders.
-            sides = [part[rows] for clips, rows in kept for part in (clips.embeddings[modality, "repr"], clips.label)]
-            try:
-                accuracy, majority = knn.accuracy(*sides, num_neighbours=self.num_neighbours)
-            except ValueError as error:
-                raise ValueError(f"Probe.labelled_train = {self.labelled_train!r}, {modality}: {error}") from None
-            scalars[f"knn/{modality}"], scalars[f"knn/{modality}_chance"] = accuracy, majority
+            found = [clips.embeddings[modality, "repr"][kept] for clips, kept in zip(sets, rows, strict=True)]
+            for name, known in (("", labels), ("_control", coins)):
+                (train, train_labels), (test, test_labels) = (
+                    (side, of_side[kept]) for side, of_side, kept in zip(found, known, rows, strict=True)
+                )
+                try:
+                    told = knn.accuracy(train, train_labels, test, test_labels, num_neighbours=self.num_neighbours)
+                except ValueError as error:
+                    if name:
+                        continue  # all coins of so few clips lie alike
+                    raise ValueError(f"Probe.labelled_train = {self.labelled_train!r}, {modality}: {error}") from None
+                scalars[f"knn/{modality}{name}"] = told[0]
+                if not name:
+                    scalars[f"knn/{modality}_chance"] = told[1]
         if not scalars:
             raise ValueError(
                 f"Probe.labelled_train = {self.labelled_train!r} and Probe.labelled_test = {self.labelled_test!r}: "
@@ -152,9 +180,11 @@ def summary(scalars: Mapping[str, float]) -> str:
     """One line for the console: each R@1 and accuracy of a probe beside its chance."""
     shown = []
     for name, value in scalars.items():
-        if name.endswith("/R@1") or name.startswith("probe/knn/") and not name.endswith("_chance"):
+        if name.endswith("/R@1") or name.startswith("probe/knn/") and not name.endswith(("_chance", "_control")):
             what = name.removeprefix("probe/").removeprefix("retrieval/").replace("_to_", "->").replace("/", " ")
-            shown.append(f"{what} {value:.1%} (chance {scalars[f'{name}_chance']:.1%})")
+            coin = scalars.get(f"{name}_control")
+            beside = "" if coin is None else f", a random label {coin:.1%}"
+            shown.append(f"{what} {value:.1%} (chance {scalars[f'{name}_chance']:.1%}{beside})")
     return "probe: " + ", ".join(shown)
 
 

@@ -55,6 +55,44 @@ def test_an_episode_is_in_one_split_and_a_share_is_a_part_of_the_whole():
     assert len(set(seeds)) == len(seeds)
 
 
+def nuisances(episode, shot):
+    """What is drawn first from each stream of a shot, the radius and the pace of its balls among it."""
+    drawn = [shot.stream(purpose).random(3) for purpose in ("motion", "film", "sound")]
+    world = physics.World(shot.stream("motion"))
+    return [world.radius, *np.concatenate(drawn), *scenes.stream("words", episode.number).random(2), shot.start]
+
+
+def test_no_nuisance_tells_a_label():
+    """None by more than chance, over all shots: a share of n clips has a deviation of sqrt(p (1 - p) / n)."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    sides = {"fit": [], "test": []}
+    for episode in scenes.episodes():
+        if not episode.split.startswith("new"):
+            side = sides["fit" if episode.split in ("narrated", "plain") else "test"]
+            side += [(nuisances(episode, shot), shot) for shot in episode.shots]
+    features = {side: np.array([of_shot for of_shot, _ in shots]) for side, shots in sides.items()}
+    for label in scenes.LABELS:
+        names = {side: np.array([getattr(shot, label) for _, shot in shots]) for side, shots in sides.items()}
+        guessed = 1 / len(set(names["fit"]))
+        noise = np.sqrt(guessed * (1 - guessed) / len(names["test"]))
+        for column in range(features["fit"].shape[1]):
+            fitted = KNeighborsClassifier(25).fit(features["fit"][:, [column]], names["fit"])
+            assert fitted.score(features["test"][:, [column]], names["test"]) < guessed + 5 * noise, (label, column)
+    # A label of the shot before says nothing, either.
+    before = [shots[index][1].material for shots in [sides["fit"]] for index in range(len(sides["fit"]) - 1)]
+    after = [shot.material for _, shot in sides["fit"][1:]]
+    assert abs(np.mean(np.array(before) == np.array(after)) - 1 / 4) < 5 * np.sqrt(3 / 16 / len(after))
+
+
+def test_no_two_streams_are_one():
+    streams = [scenes.stream("plan", episode.number) for episode in scenes.episodes()]
+    streams += [scenes.stream("words", episode.number) for episode in scenes.episodes()]
+    shots = [shot for episode in scenes.episodes() for shot in episode.shots]
+    streams += [shot.stream(purpose) for shot in shots for purpose in ("motion", "film", "sound")]
+    assert len({stream.random() for stream in streams}) == len(streams)
+
+
 @pytest.mark.parametrize("event", [*scenes.EVENTS, *scenes.NEW_EVENTS])
 def test_every_event_is_heard_stays_in_sight_and_is_the_same_again(event):
     motion, again = (physics.simulate(event, "fast", 4.0, np.random.default_rng(3)) for _ in range(2))
@@ -255,6 +293,18 @@ def test_orderings_are_by_paired_seeds():
     assert one["verdict"] == "holds"
     noisy = {"pretrained (FAC)": {experiments.FEW[0]: [1.0, 9.0]}, "from scratch": {experiments.FEW[0]: [2.0, 5.0]}}
     assert tables.orderings(experiments.TABLES["e"].claims[0], noisy)[0]["verdict"] == "within noise"
+
+
+def test_a_table_of_an_earlier_version_of_the_data_says_so():
+    new, old = result(), {**result(), "version": 2}
+    assert "of the data" not in tables.markdown({**new, "version": scenes.VERSION})
+    assert "Of version 2 of the data; in it the size of the balls told the material" in tables.markdown(old)
+    assert f"The present one is {scenes.VERSION}: not comparable." in tables.markdown(new)  # tells no version: it is 2
+    assert "version 2 of the data" in page._table(old)["notes"][0]
+    shown = {**old, "table": "a"}
+    assert "probe/video/coin" in tables.columns({**shown, "version": 3}) and "probe/video/coin" not in tables.columns(
+        shown
+    )
 
 
 def test_a_table_without_its_baselines_is_neither_written_nor_shown(tmp_path):

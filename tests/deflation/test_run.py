@@ -155,7 +155,7 @@ def test_retrieval_asks_with_the_middle_frame():
         "audio_mask": np.arange(count) != 9,
         "text_mask": np.ones((count, 2), bool),
         "label": np.zeros(count, np.int32),
-        "label_name": np.full(count, "a"),
+        "label_names": np.full(count, "a"),
     }
     pipeline = type("Pipeline", (), {})()
     pipeline.evaluation_dataset = lambda pattern, size: tf.data.Dataset.from_tensor_slices(found).batch(size)

@@ -1,5 +1,7 @@
 """Protocols on features that are given: against an independent implementation of them, and on degenerate input."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn import metrics, preprocessing, svm
@@ -10,6 +12,7 @@ from mmv_tf.evaluation.features import Features
 from mmv_tf.evaluation.linear import LinearAudio, LinearVideo
 from mmv_tf.evaluation.networks import Network
 from mmv_tf.evaluation.zero_shot import ZeroShotRetrieval
+from mmv_tf.metrics import control
 
 OUTPUTS = {m: ("before_head", "va", "vat") for m in ("video", "audio")} | {"text": ("vat",)}
 
@@ -86,6 +89,19 @@ def test_several_labels_a_clip_give_mean_average_precision_and_d_prime():
     np.testing.assert_allclose(found.outcomes["chance"]["average_precision"][0], truth.mean(axis=0))
     assert [m.name for m in found.measures] == ["mAP", "d_prime"]
     assert [found.measures[1].value(found.outcomes[row]["area_under_roc"][0]) for row in ("chance",)] == [0.0]
+
+
+def test_a_label_that_nothing_shows_is_told_by_chance_unless_clips_are_in_both_sets():
+    names = [f"class{i % 3}" for i in range(300)]
+    train, test = _clips(names, 0), _clips(names, 1)
+    found = _run(train, test).control
+    assert found["clips"] == 300 and found["noise"] == pytest.approx(100 / np.sqrt(300))
+    assert found["value"] == pytest.approx(50, abs=2 * found["noise"])
+    assert "LEAK" not in control.in_words(found) and "(chance 50.0, +- 5.8)" in control.in_words(found)
+    wide = dict(classifier=MLP(hidden=64, steps=400, dropout=0.0))
+    train = _clips(names, 0, dim=40)
+    leaked = _run(train, dataclasses.replace(train, values=train.values + 0.01), **wide).control
+    assert leaked["value"] > 90 and "A LEAK" in control.in_words(leaked)
 
 
 def test_classes_that_the_test_set_cannot_tell_are_counted():

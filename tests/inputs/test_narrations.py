@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from helpers import record_fixtures as fixtures
 from mmv_tf.beam.captions import nearest
-from mmv_tf.evaluation.windows import LABEL_SEPARATOR, Windows
+from mmv_tf.evaluation.windows import Windows
+from mmv_tf.inputs import labels
 from mmv_tf.inputs.clip import ClipMaker
 from mmv_tf.inputs.video import VideoInput
 from mmv_tf.records import schema
@@ -56,14 +57,14 @@ def test_the_texts_of_an_evaluation_are_drawn_by_key_too():
         data = schema.encode(fixtures.record(f"clip{number}", captions=SENTENCES))
         one = Windows("text", 1).function()(tf.constant(0, tf.int64), tf.constant(data))
         three = [Windows("text", 3).function()(tf.constant(n, tf.int64), tf.constant(data)) for n in range(3)]
-        assert three[0]["labels"].numpy().decode().split(LABEL_SEPARATOR) == [
+        assert three[0]["labels"].numpy().decode().split(labels.SEPARATOR) == [
             t["input"].numpy().decode() for t in three
         ]
         assert one["input"].numpy() == three[0]["input"].numpy()  # more captions are the same ones and others
         first.append(one["input"].numpy())
     assert len(set(first)) > 6
     all_of_them = Windows("text", 20).function()(tf.constant(0, tf.int64), tf.constant(data))
-    assert all_of_them["labels"].numpy().decode().split(LABEL_SEPARATOR) == list(SENTENCES)
+    assert all_of_them["labels"].numpy().decode().split(labels.SEPARATOR) == list(SENTENCES)
 
 
 def test_what_is_nearer_comes_first_whatever_is_drawn():

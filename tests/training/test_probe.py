@@ -25,7 +25,7 @@ class Sets:
 
     def evaluation_dataset(self, pattern, batch_size):
         clips = dict(self.sets[pattern])
-        clips.setdefault("label_name", np.array([f"class {n}" if n >= 0 else "" for n in clips["label"]]))
+        clips.setdefault("label_names", np.array([f"class {n}" if n >= 0 else "" for n in clips["label"]]))
         return tf.data.Dataset.from_tensor_slices(clips).batch(batch_size)
 
 
@@ -125,7 +125,8 @@ def _labelled(count, seed):
 
 def test_knn_of_representations_beside_the_most_frequent_class():
     scalars = _knn(_labelled(300, 0), _labelled(200, 1), batch_size=64)
-    assert scalars.keys() == {f"probe/knn/{m}{end}" for m in ("video", "audio") for end in ("", "_chance")}
+    assert scalars.keys() == {f"probe/knn/{m}{end}" for m in ("video", "audio") for end in ("", "_chance", "_control")}
+    assert [scalars[f"probe/knn/{m}_control"] for m in ("video", "audio")] == pytest.approx([0.5, 0.5], abs=0.12)
     assert scalars["probe/knn/video"] == 1.0
     assert scalars["probe/knn/audio"] == pytest.approx(1 / 3, abs=0.1)
     assert scalars["probe/knn/audio_chance"] == pytest.approx(67 / 200)
@@ -135,9 +136,32 @@ def test_classes_are_compared_by_their_names():
     """The two sets number them in other orders, as folders do that were made one by one."""
     train, test = _labelled(300, 0), _labelled(200, 1)
     names = np.array(["bark", "chirp", "meow"])
-    train["label_name"], test["label_name"] = names[train["label"]], names[test["label"]]
+    train["label_names"], test["label_names"] = names[train["label"]], names[test["label"]]
     test["label"] = (test["label"] + 1) % 3
     assert _knn(train, test)["probe/knn/video"] == 1.0
+
+
+def test_of_several_labels_those_with_the_prefix_count():
+    train, test = _labelled(300, 0), _labelled(200, 1)
+    for seed, side in enumerate((train, test)):
+        cameras = np.random.RandomState(seed).randint(2, size=len(side["label"]))
+        side["label_names"] = np.array([f"camera: {c}\x1fevent: {e}" for c, e in zip(cameras, side["label"], strict=False)])
+    assert _knn(train, test, label_prefix="event:")["probe/knn/video"] == 1.0
+    assert _knn(train, test, label_prefix="camera:")["probe/knn/video"] == pytest.approx(0.5, abs=0.12)
+    several = (
+        r"Probe.labelled_train = 'train': clip 'clip0' has 2 labels, 'camera: .' and 'event: 0' .* Probe.label_prefix"
+    )
+    with pytest.raises(ValueError, match=several):
+        _knn(train, test)
+    with pytest.raises(ValueError, match="none of its 300 clips has a label that begins with 'action:'"):
+        _knn(train, test, label_prefix="action:")
+
+
+def test_the_control_finds_clips_that_are_in_both_sets():
+    clips = _labelled(300, 0)
+    clips["video"] = _clips(300, seed=5)["video"]  # each is like itself alone
+    scalars = _knn(clips, clips, num_neighbours=1)
+    assert scalars["probe/knn/video_control"] == 1.0
 
 
 def test_knn_leaves_out_what_has_no_label_or_no_sound():
@@ -152,7 +176,7 @@ def test_knn_leaves_out_what_has_no_label_or_no_sound():
 def test_a_summary_is_one_line_with_chance():
     line = probes.summary(_retrieval(_clips(10)) | _knn(_labelled(30, 0), _labelled(30, 1)))
     assert "video->audio R@1 100.0% (chance 10.0%)" in line
-    assert "knn video 100.0% (chance 33.3%)" in line
+    assert "knn video 100.0% (chance 33.3%, a random label " in line and "control" not in line
     assert "\n" not in line
 
 
@@ -227,7 +251,7 @@ def real(tmp_path_factory):
 def test_real_records_on_one_and_on_two_replicas(real):
     pipeline, probe = real
     expected = probe.run(toy.mmv(graphs.fac()), pipeline)
-    assert len(expected) == 6 * 6 + 2 * 2
+    assert len(expected) == 6 * 6 + 2 * 3
     assert expected["probe/retrieval/video_to_audio/R@1_chance"] == pytest.approx(1 / 10)
     strategy = toy.mirrored(2)
     with strategy.scope():
