@@ -10,7 +10,7 @@ embedded by which module; written last) and dead_letters.jsonl (what could not b
 import logging
 import os
 
-from mmv_tf.common import command
+from mmv_tf.common import command, paths
 
 _MORE = """
 Clips are as long as those that the module was trained on, side by side over each record or video. All other options
@@ -30,8 +30,10 @@ def _parser():
     inputs.add_argument("--records", help="glob of shards that mmv_tf.beam.preprocess wrote, such as 'records/test-*'")
     inputs.add_argument("--videos", help="folder with videos, searched recursively")
     inputs.add_argument("--images", help="folder with pictures, searched recursively")
-    parser.add_argument("--module", required=True, help="folder of an export (see mmv_tf.export.saved_model)")
-    parser.add_argument("--output", required=True, help="folder for the vectors")
+    parser.add_argument(
+        "--module", type=paths.argument, required=True, help="folder of an export (see mmv_tf.export.saved_model)"
+    )
+    parser.add_argument("--output", type=paths.argument, required=True, help="folder for the vectors")
     parser.add_argument("--signatures", help="of the module, with commas between them (default: by what is read)")
     parser.add_argument("--spaces", help="with commas; before_head is one, too (default: all spaces, not before_head)")
     parser.add_argument("--batch_size", type=int, default=8, help="inputs at once (default: %(default)s)")

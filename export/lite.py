@@ -25,7 +25,7 @@ pictures and sounds, which says less.
 import json
 import os
 
-from mmv_tf.common import command
+from mmv_tf.common import command, paths
 
 NETWORKS = ("image", "audio")
 PRECISIONS = ("float32", "int8")
@@ -71,8 +71,8 @@ _THEN = """mmv_tf evaluate --module exported/fac --gin_file=gin/evals/esc50.gin 
 def main(argv=None):
     """Converts the image and the audio network of an export to LiteRT, and measures the files."""
     parser = command.parser("lite", main.__doc__, _THEN)
-    parser.add_argument("--module", required=True, help="folder of an export")
-    parser.add_argument("--output", required=True, help="folder to write")
+    parser.add_argument("--module", type=paths.argument, required=True, help="folder of an export")
+    parser.add_argument("--output", type=paths.argument, required=True, help="folder to write")
     parser.add_argument("--records", default="", help="pattern of records to measure the errors on")
     parser.add_argument("--size", type=int, help="height and width of pictures (default: those of training)")
     parser.add_argument("--seconds", type=float, help="length of sounds (default: that of training)")

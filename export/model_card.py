@@ -9,7 +9,7 @@ to be not known.
 import os
 import platform
 
-from mmv_tf.common import command
+from mmv_tf.common import command, paths
 from mmv_tf.export import card_data, module_files
 from mmv_tf.export.markdown import bullets, escape, fenced, sections, table
 
@@ -281,8 +281,8 @@ _THEN = """mmv_tf serving --module exported/fac
 def main(argv=None):
     """Writes the model card of an export anew, for instance after an evaluation, and prints it."""
     parser = command.parser("model-card", main.__doc__, _THEN)
-    parser.add_argument("--workdir", required=True, help="folder of the training run")
-    parser.add_argument("--module", required=True, help="folder of the export of that run")
+    parser.add_argument("--workdir", type=paths.argument, required=True, help="folder of the training run")
+    parser.add_argument("--module", type=paths.argument, required=True, help="folder of the export of that run")
     args = parser.parse_args(argv)
     from mmv_tf.common import files
     from mmv_tf.training import workdir as workdirs

@@ -41,7 +41,7 @@ Checks are part of the graph, and fail a whole batch. XLA (and so a TPU) and Lit
 
 import os
 
-from mmv_tf.common import command
+from mmv_tf.common import command, paths
 
 
 def build(loaded, workdir: str | None = None, image: bool = True):
@@ -124,8 +124,8 @@ _THEN = """mmv_tf embed --videos my_videos/ --module exported/fac --output embed
 def main(argv=None):
     """Exports the newest checkpoint of a workdir as a SavedModel that TensorFlow Hub loads."""
     parser = command.parser("export", main.__doc__, _THEN)
-    parser.add_argument("--workdir", required=True, help="folder of a training run")
-    parser.add_argument("--output", required=True, help="folder to write; must not exist")
+    parser.add_argument("--workdir", type=paths.argument, required=True, help="folder of a training run")
+    parser.add_argument("--output", type=paths.argument, required=True, help="folder to write; must not exist")
     parser.add_argument(
         "--no_image", action="store_true", help="leave the image network out, for a video network with no image form"
     )

@@ -12,7 +12,7 @@ small that their protobuf wire form is written here; a dependency on tensorflow-
 import json
 import os
 
-from mmv_tf.common import command
+from mmv_tf.common import command, paths
 from mmv_tf.export import module_files
 from mmv_tf.records import wire
 
@@ -137,7 +137,7 @@ _THEN = """mmv_tf embed --videos my_videos/ --module exported/fac --output embed
 def main(argv=None):
     """Prints how to serve a module with TensorFlow Serving, and a REST call for every signature."""
     parser = command.parser("serving", main.__doc__, _THEN)
-    parser.add_argument("--module", required=True, help="folder of an export")
+    parser.add_argument("--module", type=paths.argument, required=True, help="folder of an export")
     args = parser.parse_args(argv)
     print(describe(args.module))
 

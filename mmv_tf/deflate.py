@@ -8,7 +8,7 @@ earlier one stopped. All that it finds is in WORKDIR/deflated; deflation/network
 
 import os
 
-from mmv_tf.common import command
+from mmv_tf.common import command, paths
 
 _EXAMPLE = """
 example:
@@ -21,7 +21,9 @@ def main(argv=None):
     from mmv_tf.common import config
 
     parser = command.parser("deflate", main.__doc__, "mmv_tf export --workdir=runs/fac --output=exported/fac", _EXAMPLE)
-    parser.add_argument("--workdir", required=True, help="folder of a trained run; the result is in its deflated/")
+    parser.add_argument(
+        "--workdir", type=paths.argument, required=True, help="folder of a trained run; the result is in its deflated/"
+    )
     parser.add_argument("--images", action="append", default=[], metavar="FOLDER_OR_PATTERN", help="JPEG or PNG files")
     parser.add_argument("--records", action="append", default=[], metavar="PATTERN", help="records, for their frames; "
         "default: those of the run, if there are no --images")  # fmt: skip

@@ -3,7 +3,7 @@
 import shlex
 import sys
 
-from mmv_tf.common import command
+from mmv_tf.common import command, paths
 
 _EXAMPLES = """
 examples (a run of ours, or any SavedModel with the published signatures):
@@ -18,9 +18,13 @@ def main(argv=None):
     from mmv_tf.common import config
 
     parser = command.parser("evaluate", main.__doc__, "mmv_tf report --results runs/fac", _EXAMPLES)
-    parser.add_argument("--workdir", default="", help="folder of a training run")
-    parser.add_argument("--module", default="", help="folder of a SavedModel with the published signatures")
-    parser.add_argument("--output", default="", metavar="FILE", help="result; default: WORKDIR/results/NAME.json")
+    parser.add_argument("--workdir", type=paths.argument, default="", help="folder of a training run")
+    parser.add_argument(
+        "--module", type=paths.argument, default="", help="folder of a SavedModel with the published signatures"
+    )
+    parser.add_argument(
+        "--output", type=paths.argument, default="", metavar="FILE", help="result; default: WORKDIR/results/NAME.json"
+    )
     parser.add_argument(
         "--cache", default="", metavar="FOLDER", help="for features; default: features/ beside the result"
     )

@@ -1,6 +1,6 @@
 """Pretraining: `mmv_tf train`. What happens is in training/run.py, read from top to bottom."""
 
-from mmv_tf.common import command
+from mmv_tf.common import command, paths
 
 _THEN = """mmv_tf evaluate --workdir=runs/fac --gin_file=gin/evals/ucf101.gin --gin_param="RECORDS='ucf101'"
   mmv_tf export --workdir=runs/fac --output=exported/fac"""
@@ -16,7 +16,9 @@ def main(argv=None):
     from mmv_tf.training import strategies
 
     parser = command.parser("train", main.__doc__, _THEN, _EXAMPLE)
-    parser.add_argument("--workdir", required=True, help="folder of the run; the same command again goes on there")
+    parser.add_argument(
+        "--workdir", type=paths.argument, required=True, help="folder of the run; the same command again goes on there"
+    )
     parser.add_argument("--mode", choices=["train", "init"], default="train", help="init: write the untrained network")
     strategies.add_arguments(parser)
     config.add_arguments(parser)

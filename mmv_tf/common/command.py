@@ -5,15 +5,23 @@ import os
 import sys
 import traceback
 
+from mmv_tf.common import paths
+
 TRACEBACK = "MMV_TF_TRACEBACK"  # environment variable: show where an error was raised
 _STOPPED = 130  # exit status after Ctrl-C, as shells give it
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that says what is wrong in one line, as `run` does, and takes no abbreviations."""
+    """An ArgumentParser that says what is wrong in one line, as `run` does, and takes no abbreviations.
+
+    A value that begins with `~/` is in the home of the user, also where no shell has seen to it: `--workdir=~/runs/fac`.
+    """
 
     def __init__(self, **options):
         super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, **options})
+
+    def _get_values(self, action, arg_strings):
+        return super()._get_values(action, [paths.home(one) if one.startswith("~") else one for one in arg_strings])
 
     def error(self, message):
         self.exit(2, f"error: {' '.join(message.split())} (see {self.prog} --help)\n")

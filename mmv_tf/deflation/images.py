@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from mmv_tf.common import paths
 from mmv_tf.inputs import faults, shards
 from mmv_tf.inputs.stream import record_stream
 from mmv_tf.records import schema
@@ -74,11 +75,12 @@ def from_files(pattern: str, most: int, seed: int = 0) -> Images:
     Raises:
       ValueError: none, or one that is no image; names it.
     """
+    pattern = paths.home(pattern)
     if tf.io.gfile.isdir(pattern):
         found = [os.path.join(folder, name) for folder, _, names in tf.io.gfile.walk(pattern) for name in names]
         paths = [path for path in found if path.lower().endswith(ENDINGS)]
     else:
-        paths = [path for path in tf.io.gfile.glob(pattern) if not tf.io.gfile.isdir(path)]
+        paths = [path for path in paths.matching(pattern) if not tf.io.gfile.isdir(path)]
         if others := [path for path in paths if not path.lower().endswith(ENDINGS)]:
             raise ValueError(f"{others[0]} is no image: --images takes files that end in {', '.join(ENDINGS)}.")
     if not paths:

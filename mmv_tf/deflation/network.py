@@ -123,9 +123,9 @@ def image_network(model, workdir: str | None = None, variant: str | None = None,
 
 
 def _newest_weights(workdir: str | None) -> str | None:
-    import tensorflow as tf
+    from mmv_tf.training import checkpoint_files
 
-    return tf.train.latest_checkpoint(os.path.join(workdir, FOLDER, WEIGHTS)) if workdir else None
+    return checkpoint_files.newest(os.path.join(workdir, FOLDER, WEIGHTS)) if workdir else None
 
 
 def weights_checkpoint(network, video, step: int):

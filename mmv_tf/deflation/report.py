@@ -6,6 +6,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from mmv_tf.common import paths
 from mmv_tf.common.batches import filled
 from mmv_tf.metrics import retrieval
 from mmv_tf.model.cost import multiply_adds
@@ -39,7 +40,7 @@ def records_beside(sources) -> str:
         pattern = source.pattern if isinstance(source.pattern, str) else next(iter(source.pattern))
         for split in ("test", "validation", "val"):
             other = os.path.join(os.path.dirname(pattern), f"{split}-*")
-            if tf.io.gfile.glob(other):
+            if paths.matching(other):
                 return other
     return ""
 

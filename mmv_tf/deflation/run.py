@@ -8,7 +8,7 @@ import os
 import gin
 import tensorflow as tf
 
-from mmv_tf.common import files, identity
+from mmv_tf.common import files, identity, paths
 from mmv_tf.deflation import images as images_module
 from mmv_tf.deflation import page, report
 from mmv_tf.deflation.images import Crops
@@ -113,7 +113,7 @@ def _images(settings, pipeline, images, records, held_out):
             patterns += [source.pattern] if isinstance(source.pattern, str) else source.pattern
         if not patterns:
             raise ValueError("The run names no records: give --images FOLDER or --records 'FOLDER/train-*'.")
-        if absent := [pattern for pattern in patterns if not tf.io.gfile.glob(pattern)]:
+        if absent := [pattern for pattern in patterns if not paths.matching(pattern)]:
             raise ValueError(
                 f"The records of the run are not at {absent[0]!r} (seen from here): give --records 'FOLDER/train-*' "
                 "or --images FOLDER."

@@ -12,6 +12,7 @@ import tqdm
 from mmv_tf.deflation.images import Crops
 from mmv_tf.deflation.settings import Deflation
 from mmv_tf.deflation.targets import embedder, outputs, to_float
+from mmv_tf.training import checkpoint_files
 from mmv_tf.training import workdir as workdirs
 from mmv_tf.training.preemption import Preempted
 
@@ -72,7 +73,7 @@ class Training:
 
     def restore(self) -> bool:
         """Goes on from the state in the folder; whether there was one that is made for the same."""
-        path = self._manager.latest_checkpoint
+        path = checkpoint_files.newest(self._manager.directory)
         if not path:
             return False
         made_for = tf.train.load_checkpoint(path).get_tensor("made_for/.ATTRIBUTES/VARIABLE_VALUE").decode()

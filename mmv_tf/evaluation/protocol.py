@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tensorflow as tf
 
+from mmv_tf.common import paths
 from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count, Range, Seed, Strings
 from mmv_tf.evaluation.features import Extractor
@@ -72,8 +73,8 @@ def split_pattern(folder: str, splits, prepare: str) -> list[str]:
         raise ValueError(f"no records are named: give --gin_param=\"RECORDS='folder'\"{advice}")
     patterns = []
     for split in (splits,) if isinstance(splits, str) else splits:
-        pattern = os.path.join(folder, f"{split}-*")
-        if not tf.io.gfile.glob(pattern):
+        pattern = os.path.join(paths.home(folder), f"{split}-*")
+        if not paths.matching(pattern):
             raise ValueError(f"there are no records {pattern}{advice}")
         patterns.append(pattern)
     return patterns

@@ -3,11 +3,11 @@
 import dataclasses
 import fnmatch
 import os
-import re
 from collections.abc import Iterator
 
 import tensorflow as tf
 
+from mmv_tf.common import paths
 from mmv_tf.inputs.faults import FAULT_MARK
 from mmv_tf.records import card as dataset_card
 from mmv_tf.records.tfrecord import FOOTER, HEADER, checksum, content_length, count_records
@@ -36,7 +36,8 @@ def find(pattern) -> Shards:
     patterns = [pattern] if isinstance(pattern, str) else list(pattern)
     counts = {}
     for one in patterns:
-        files = [file for file in tf.io.gfile.glob(one) if not tf.io.gfile.isdir(file)]
+        one = paths.home(one)
+        files = [file for file in paths.matching(one) if not tf.io.gfile.isdir(file)]
         if not files:
             raise ValueError(f"no file matches {one!r}; a pattern of records looks like 'records/train-*'")
         known = _known_counts(one)
@@ -57,7 +58,7 @@ def find(pattern) -> Shards:
 def _known_counts(pattern):
     """{path: records} of the shards in the dataset.json of the pattern's folder whose names the pattern matches."""
     folder, name = os.path.split(pattern)
-    if re.search(r"[*?\[]", folder) or not tf.io.gfile.exists(os.path.join(folder, dataset_card.FILE_NAME)):
+    if not tf.io.gfile.exists(os.path.join(folder, dataset_card.FILE_NAME)):  # as for a pattern of folders
         return {}
     card = dataset_card.load(folder, read_text=lambda path: tf.io.gfile.GFile(path).read())
     return {os.path.join(folder, shard): n for shard, n in card.shards.items() if fnmatch.fnmatch(shard, name)}

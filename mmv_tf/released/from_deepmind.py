@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mmv_tf.common import command
+from mmv_tf.common import command, paths
 from mmv_tf.released.pickle_machine import CheckpointError
 
 LICENSE = """\
@@ -254,7 +254,7 @@ def main(argv=None):
     """Turns a released MMV checkpoint into a workdir of mmv_tf."""
     parser = command.parser("from-deepmind", main.__doc__, _THEN)
     parser.add_argument("--checkpoint", required=True, help="a released .pkl file")
-    parser.add_argument("--output", required=True, help="folder to write, the workdir")
+    parser.add_argument("--output", type=paths.argument, required=True, help="folder to write, the workdir")
     parser.add_argument("--vocabulary", help="file of one word a line, in the order of the word vectors")
     args = parser.parse_args(argv)
     imported = convert_file(args.checkpoint)

@@ -6,7 +6,7 @@ import re
 import gin
 import tensorflow as tf
 
-from mmv_tf.training import optimizer_state, strategies
+from mmv_tf.training import checkpoint_files, optimizer_state, strategies
 from mmv_tf.training import workdir as workdirs
 
 KEPT = "kept"
@@ -32,7 +32,7 @@ class Checkpoints:
       batch_size: clips a step: of checkpoints of earlier versions, which hold no `clips`, if the workdir does not say.
 
     Raises:
-      ValueError: `every`, `keep` or `keep_every` out of range.
+      ValueError: `every`, `keep` or `keep_every` out of range, or the newest checkpoint is not whole.
     """
 
     def __init__(
@@ -58,6 +58,9 @@ class Checkpoints:
         self._every, self._keep_every = every, keep_every
         self._folder = os.path.join(workdir, workdirs.CHECKPOINTS)
         checkpoint = workdirs.make_checkpoint(model, step, optimizer, clips)
+        before = checkpoint_files.newest(self._folder, strategies.say(strategy))
+        if before and strategies.is_chief(strategy):
+            checkpoint_files.repair(self._folder, before)
         self._newest = tf.train.CheckpointManager(checkpoint, self._folder, max_to_keep=keep)
         self._kept = tf.train.CheckpointManager(checkpoint, os.path.join(self._folder, KEPT), max_to_keep=None)
         self._saved: int | None = None  # the step of the newest whole checkpoint
@@ -73,7 +76,7 @@ class Checkpoints:
         if strategies.is_chief(self._strategy):
             for folder in (self._newest.directory, self._kept.directory):
                 _remove_unfinished(folder)
-        path = self._newest.latest_checkpoint
+        path = checkpoint_files.newest(self._folder, say=lambda line: None)  # said before
         if path:
             with self._strategy.scope():
                 workdirs.restore(workdirs.make_checkpoint(self._model, self._step), path)

@@ -16,6 +16,7 @@ from typing import Literal
 import gin
 import keras
 
+from mmv_tf.common import paths
 from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count, CountOrNone, Seed
 
@@ -82,6 +83,7 @@ def train(
     from mmv_tf.training.probe import Probe
     from mmv_tf.training.trainer import Trainer, quiet_orbit
 
+    workdir = paths.plain(workdir, "--workdir")
     _check_settings(strategy, batch_size, steps_per_loop, checkpoint_every, optimizer)
     chief = strategies.is_chief(strategy)
     compiled = jit_compile or isinstance(strategy, tf.distribute.TPUStrategy)  # then every shape must be known

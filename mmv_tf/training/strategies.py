@@ -110,6 +110,11 @@ def _workers(strategy) -> int:
     return max(1, sum(cluster.num_tasks(job) for job in cluster.jobs if job in ("chief", "worker")))
 
 
+def say(strategy):
+    """`print` in the process that writes the files of the run; nothing in the others, which would say the same."""
+    return functools.partial(print, flush=True) if is_chief(strategy) else lambda line: None
+
+
 def is_chief(strategy) -> bool:
     """Whether this process is the one that writes the files of the run; true where there is only one."""
     if _workers(strategy) == 1:

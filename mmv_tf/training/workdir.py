@@ -18,11 +18,11 @@ import re
 import gin
 import tensorflow as tf
 
-from mmv_tf.common import config, files, identity
+from mmv_tf.common import config, files, identity, paths
 from mmv_tf.inputs.pipeline import InputPipeline
 from mmv_tf.model.mmv import MMV
 from mmv_tf.records import vocabulary as vocabularies
-from mmv_tf.training import optimizer_state
+from mmv_tf.training import checkpoint_files, optimizer_state
 
 CONFIG = "config.gin"
 VOCABULARY = "vocabulary.txt"
@@ -158,10 +158,11 @@ def load(workdir: str, gin_params=(), gin_files=()) -> Loaded:
 
     Raises:
       FileNotFoundError: no configuration or no complete checkpoint in it.
-      ValueError: the checkpoint does not fit the configured model.
+      ValueError: the checkpoint is not whole, or does not fit the configured model.
     """
+    workdir = paths.plain(workdir, "--workdir")
     parse_config(workdir, gin_params, gin_files)
-    checkpoint_path = tf.train.latest_checkpoint(os.path.join(workdir, CHECKPOINTS))
+    checkpoint_path = checkpoint_files.newest(os.path.join(workdir, CHECKPOINTS))
     if checkpoint_path is None:
         raise FileNotFoundError(f"{workdir} holds no checkpoint yet: train first, or use train --mode=init.")
     model, pipeline = MMV(), InputPipeline()
@@ -193,7 +194,7 @@ def initialise(model: MMV, source: str, parts=(), words=()) -> list[str]:
 
     Args:
       model: built; what is not restored keeps its initial weights.
-      source: a workdir (its newest checkpoint), or the path of a checkpoint.
+      source: a workdir (its newest checkpoint), or the path of a checkpoint; `~` is the home of a user.
       parts: which modalities' backbones and which heads ('video', 'va -> vat'); () is all of the model.
       words: the model's vocabulary. Where the source has another one, its word vectors are found by their words; a
         word that it does not have keeps its row. () takes the rows in their order.
@@ -202,10 +203,11 @@ def initialise(model: MMV, source: str, parts=(), words=()) -> list[str]:
     Raises:
       ValueError: an unknown part, no checkpoint, or one that does not fit; names it.
     """
+    source = paths.plain(source, "train.init_from =")
     known = [*model.backbones, *model.heads]
     if unknown := sorted(set(parts) - set(known)):
         raise ValueError(f"train.init_parts has {unknown[0]!r}; the model's parts are {', '.join(map(repr, known))}.")
-    path = tf.train.latest_checkpoint(os.path.join(source, CHECKPOINTS)) or source
+    path = checkpoint_files.newest(os.path.join(source, CHECKPOINTS)) or source
     if not tf.io.gfile.exists(f"{path}.index"):
         raise ValueError(f"train.init_from = {source!r} is neither a workdir with a checkpoint nor a checkpoint.")
     chosen = list(parts or known)

@@ -145,7 +145,9 @@ def test_of_several_labels_those_with_the_prefix_count():
     train, test = _labelled(300, 0), _labelled(200, 1)
     for seed, side in enumerate((train, test)):
         cameras = np.random.RandomState(seed).randint(2, size=len(side["label"]))
-        side["label_names"] = np.array([f"camera: {c}\x1fevent: {e}" for c, e in zip(cameras, side["label"], strict=False)])
+        side["label_names"] = np.array(
+            [f"camera: {c}\x1fevent: {e}" for c, e in zip(cameras, side["label"], strict=False)]
+        )
     assert _knn(train, test, label_prefix="event:")["probe/knn/video"] == 1.0
     assert _knn(train, test, label_prefix="camera:")["probe/knn/video"] == pytest.approx(0.5, abs=0.12)
     several = (
