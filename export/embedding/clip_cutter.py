@@ -122,7 +122,9 @@ class ClipCutter:
                     yield Input("video", key, start, end, frames)
                 if "image" in self._modalities:
                     middle = len(frames) // 2
-                    shown = _microseconds(start + middle / self._video.frame_rate)
+                    # A record that is shorter than a clip is repeated: the frame is one of its own all the same.
+                    shown = (float(offset) + middle / self._video.frame_rate) % float(plan["seconds"])
+                    shown = _microseconds(begin + shown)
                     yield Input("image", key, shown, shown, frames[middle])
             if "audio" in clip and clip["audio_mask"]:
                 yield Input("audio", key, start, end, clip["audio"].numpy())

@@ -12,6 +12,7 @@ from mmv_tf.beam import manifest
 from mmv_tf.beam.decoding.client import DecodeClient, Failure
 from mmv_tf.beam.decoding.image_worker import SUFFIXES
 from mmv_tf.beam.specs import Rejection, Settings
+from mmv_tf.common.paths import by_ending
 from mmv_tf.records import schema
 from mmv_tf.records.card import Reason
 from mmv_tf.records.naming import clip_key
@@ -166,11 +167,12 @@ def image_units(root: str) -> tuple[list, list[Rejection]]:
     """
     if not os.path.isdir(root):
         raise ValueError(f"--images {root}: not a folder")
-    paths, rejections = [], []
+    paths, rejections, left_out = [], [], []
     for folder, subfolders, names in os.walk(root):
         subfolders.sort()
         for path in (pathlib.Path(folder, name) for name in names):
             if path.suffix.lower() not in SUFFIXES:
+                left_out.append(path.name)
                 continue
             path = path.relative_to(root).as_posix()
             shown = path.encode("utf-8", "backslashreplace").decode()
@@ -178,6 +180,11 @@ def image_units(root: str) -> tuple[list, list[Rejection]]:
                 rejections.append(Rejection(shown, "", Reason.BAD_ROW.value, "the name of the file is not valid UTF-8"))
             else:
                 paths.append(path)
+    if endings := by_ending(left_out):
+        advice = "; HEIC needs pip install 'mmv_tf[heic]'" if ".hei" in endings else ""
+        print(
+            f"{root}: files that are left out, as they are no pictures that can be read: {endings}{advice}", flush=True
+        )
     if not paths and not rejections:
         raise ValueError(f"--images {root}: no picture in it (looked for {' '.join(sorted(SUFFIXES))})")
     paths.sort()

@@ -62,7 +62,8 @@ def run(job: Job, options) -> int:
     with Progress(staging, len(units)):
         with run_options.pipeline(options) as pipeline:
             embed_pipeline.build(
-                pipeline, units, reader, settings, handlers, job.dims, job.output, staging, job.num_shards, checksum
+                *(pipeline, units, reader, settings, handlers, job.dims, job.output, staging, job.num_shards),
+                *(checksum, job.module),
             )
     seconds = time.monotonic() - began
     read = [_load(FileSystems.join(staging, f"unit-{number}.json")) for number in range(len(units))]
@@ -70,6 +71,7 @@ def run(job: Job, options) -> int:
     dead = sorted(rejections + [Rejection(*one) for report in (*read, *files) for one in report["rejections"]])
     counts = _checked_counts(job, read, files)
     _remove_other_files(job)
+    unknown = _texts_without_known_words(job, files)
     lines = "".join(json.dumps(rejection._asdict(), ensure_ascii=False) + "\n" for rejection in dead)
     _write(staging, FileSystems.join(job.output, DEAD_LETTERS), lines)
     summary = {
@@ -79,12 +81,13 @@ def run(job: Job, options) -> int:
         "clips": {name: value for name, value in dataclasses.asdict(settings).items() if name != "audio"},
         "spaces": [{"signature": m, "space": s, "dim": d, "rows": counts[m, s]} for (m, s), d in job.dims.items()],
         "files": {report["name"]: {key: report[key] for key in ("rows", "bytes", "sha256")} for report in files},
+        **({} if unknown is None else {"texts_without_known_words": unknown}),
         "dead_letters": dict(sorted(collections.Counter(rejection.reason for rejection in dead).items())),
         "versions": {"mmv_tf": mmv_tf.__version__, "apache-beam": beam.__version__},
     }
     _write(staging, FileSystems.join(job.output, SUMMARY), json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     _remove(staging)
-    print(_in_words(job, counts, dead, seconds))
+    print(_in_words(job, counts, dead, seconds, unknown))
     return 0 if sum(counts.values()) else 1
 
 
@@ -173,13 +176,26 @@ def _write(staging, path, text):
         file.write(text.encode())
 
 
-def _in_words(job, counts, dead, seconds):
+def _texts_without_known_words(job, files) -> int | None:
+    """How many texts have no word that the module knows, and so one and the same vector; None where none are embedded.
+
+    Every space of a text tells the same: the first one is asked.
+    """
+    spaces = [space for modality, space in job.dims if modality == "text"]
+    if not spaces:
+        return None
+    return sum(r["without_known_words"] for r in files if (r["modality"], r["space"]) == ("text", spaces[0]))
+
+
+def _in_words(job, counts, dead, seconds, unknown=None):
     reasons = collections.Counter(rejection.reason for rejection in dead)
     rows = sum(counts.values())
     lines = [f"{job.output}: {rows} vectors"]
     lines += [f"  {modality} in {space}: {number} x {job.dims[modality, space]}"
               for (modality, space), number in counts.items()]  # fmt: skip
     lines.append(f"  {seconds:.1f} s, {rows / seconds:.1f} vectors/s, with the start of Beam and the module")
+    if unknown:
+        lines.append(f"  {unknown} texts have no word that the module knows: they all have the vector of an empty text")
     if dead:
         why = ", ".join(f"{number} {reason}" for reason, number in sorted(reasons.items()))
         lines.append(f"  rejected: {len(dead)} ({why}); why: {FileSystems.join(job.output, DEAD_LETTERS)}")

@@ -197,9 +197,9 @@ class StageVectors(beam.DoFn):
 class WriteFile(beam.DoFn):
     """((modality, space, shard), references) -> the Parquet file, sorted by key and time, and a report of it."""
 
-    def __init__(self, output, staging, num_shards, dims, module):
+    def __init__(self, output, staging, num_shards, dims, module, folder):
         self._output, self._staging, self._num_shards = output, staging, num_shards
-        self._dims, self._module = dims, module
+        self._dims, self._module, self._folder = dims, module, folder
 
     def process(self, element):
         (modality, space, shard), items = element
@@ -211,10 +211,19 @@ class WriteFile(beam.DoFn):
         with storage.WholeFile(self._staging, FileSystems.join(self._output, name)) as out:
             parquet_file.write(table, out)
         report = {"name": name, "rows": len(rows), "sha256": out.sha256, "bytes": out.size, "modality": modality}
+        if modality == "text":
+            report["without_known_words"] = self._without_known_words(space, vectors)
         report |= {"space": space, "rejections": [item[1:] for item in items if item[0] == "rejected"]}
         with storage.WholeFile(self._staging, FileSystems.join(self._staging, f"{name}.report")) as file:
             file.write(json.dumps(report).encode())
         yield name
+
+    def _without_known_words(self, space, vectors) -> int:
+        """How many rows are the vector of the empty text: of texts without any word that the module knows."""
+        import tensorflow as tf
+
+        nothing = load_module(self._folder).signatures["text"](tf.constant([""]))[space].numpy()
+        return int(np.isclose(vectors, nothing, rtol=1e-4, atol=1e-6).all(axis=1).sum())
 
 
 def _in_time(row):
@@ -235,7 +244,7 @@ def _without_modality(element):
     return element[1:]
 
 
-def build(pipeline, units, reader, settings, handlers, dims, output, staging, num_shards, module):
+def build(pipeline, units, reader, settings, handlers, dims, output, staging, num_shards, module, folder):
     """Adds the graph to a pipeline.
 
     Args:
@@ -244,6 +253,7 @@ def build(pipeline, units, reader, settings, handlers, dims, output, staging, nu
       handlers: {modality: ModuleHandler}.
       dims: {(modality, space): d} of what is written.
       module: its checksum, for the rows.
+      folder: of the module.
     """
     inputs = (
         pipeline
@@ -267,5 +277,5 @@ def build(pipeline, units, reader, settings, handlers, dims, output, staging, nu
         (*staged, pipeline | "Files" >> beam.Create(empty))
         | "Join" >> beam.Flatten()
         | "GroupByFile" >> beam.GroupByKey()
-        | "WriteFile" >> beam.ParDo(WriteFile(output, staging, num_shards, dims, module))
+        | "WriteFile" >> beam.ParDo(WriteFile(output, staging, num_shards, dims, module, folder))
     )

@@ -14,7 +14,7 @@ _STOPPED = 130  # exit status after Ctrl-C, as shells give it
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that says what is wrong in one line, as `run` does, and takes no abbreviations.
 
-    A value that begins with `~/` is in the home of the user, also where no shell has seen to it: `--workdir=~/runs/fac`.
+    A value that begins with `~/` is in the home of the user, also where no shell sees to it: `--workdir=~/runs/fac`.
     """
 
     def __init__(self, **options):

@@ -35,8 +35,8 @@ def describe(value):
 
     Objects are their class and their attributes; layers without those that Keras keeps for itself; functions their
     name, and what is bound to them. Of variables and of resources of TensorFlow nothing is told but that they are
-    there: an object with settings that it puts into such a resource alone has to keep them as attributes, too. A layer's
-    class can name attributes in OUTPUTS_DO_NOT_DEPEND_ON that concern training alone.
+    there: an object with settings that it puts into such a resource alone has to keep them as attributes, too. The
+    class of a layer can name attributes in OUTPUTS_DO_NOT_DEPEND_ON that concern training alone.
     """
     return _describe(value, ())
 

@@ -5,6 +5,7 @@ written to and is never found again. Such a name is refused before any work is d
 """
 
 import argparse
+import collections
 import os
 
 _SPECIAL = "*?[]\\"
@@ -58,3 +59,9 @@ def matching(pattern: str | os.PathLike) -> list[str]:
         if not found and any(character in name for character in _SPECIAL):
             found = tf.io.gfile.glob(os.path.join(literal(folder), literal(name)))
     return sorted(found)
+
+
+def by_ending(paths) -> str:
+    """How many files there are of each ending, the most first: '3 .heic, 1 .txt'; '' for none."""
+    counts = collections.Counter(os.path.splitext(path)[1].lower() or "without an ending" for path in paths)
+    return ", ".join(f"{count} {ending}" for ending, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])))

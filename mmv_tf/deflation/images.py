@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from mmv_tf.beam.decoding import picture
 from mmv_tf.common import paths
 from mmv_tf.inputs import faults, shards
 from mmv_tf.inputs.stream import record_stream
@@ -77,15 +78,17 @@ def from_files(pattern: str, most: int, seed: int = 0) -> Images:
     """
     pattern = paths.home(pattern)
     if tf.io.gfile.isdir(pattern):
-        found = [os.path.join(folder, name) for folder, _, names in tf.io.gfile.walk(pattern) for name in names]
-        paths = [path for path in found if path.lower().endswith(ENDINGS)]
+        every = [os.path.join(folder, name) for folder, _, names in tf.io.gfile.walk(pattern) for name in names]
+        found = [path for path in every if path.lower().endswith(ENDINGS)]
+        if left_out := paths.by_ending(set(every) - set(found)):
+            print(f"{pattern}: left out, being neither JPEG nor PNG: {left_out}", flush=True)
     else:
-        paths = [path for path in paths.matching(pattern) if not tf.io.gfile.isdir(path)]
-        if others := [path for path in paths if not path.lower().endswith(ENDINGS)]:
+        found = [path for path in paths.matching(pattern) if not tf.io.gfile.isdir(path)]
+        if others := [path for path in found if not path.lower().endswith(ENDINGS)]:
             raise ValueError(f"{others[0]} is no image: --images takes files that end in {', '.join(ENDINGS)}.")
-    if not paths:
+    if not found:
         raise ValueError(f"{pattern!r} holds no image ({', '.join(ENDINGS)}).")
-    chosen = sorted(sorted(paths), key=lambda path: _hash(f"{seed} {os.path.basename(path)}".encode()))[:most]
+    chosen = sorted(sorted(found), key=lambda path: _hash(f"{seed} {os.path.basename(path)}".encode()))[:most]
     contents = [tf.io.gfile.GFile(path, "rb").read() for path in chosen]
     # The same picture under two names is one group.
     jpegs = (_as_jpeg(content, path) for content, path in zip(contents, chosen, strict=True))
@@ -125,18 +128,20 @@ def _video_of(serialized):
 
 
 def _as_jpeg(content: bytes, name: str) -> bytes:
-    """The JPEG itself, or what else it is as a JPEG; both must decode."""
+    """The JPEG itself, or a JPEG of what is to be turned or lies on white (`picture.decode`); both must decode."""
     try:
         if tf.image.is_jpeg(content):
             _check_size(tf.io.extract_jpeg_shape(content).numpy(), name)
             tf.io.decode_jpeg(content, channels=3)
-            return content
+            if picture.orientation(content) == 1:
+                return content
         if content.startswith(b"\x89PNG"):
             _check_size((int.from_bytes(content[20:24], "big"), int.from_bytes(content[16:20], "big")), name)
-        pixels = tf.io.decode_image(content, channels=3, expand_animations=False)
-    except tf.errors.OpError as error:
-        raise ValueError(f"{name} is no image that can be read (JPEG or PNG): {faults.reason(error)}.") from None
-    return tf.io.encode_jpeg(pixels, quality=95).numpy()
+        pixels = picture.decode(content, _MOST_PIXELS)[..., ::-1]
+    except (tf.errors.OpError, ValueError) as error:
+        why = faults.reason(error) if isinstance(error, tf.errors.OpError) else error
+        raise ValueError(f"{name} is no image that can be read (JPEG or PNG): {why}.") from None
+    return tf.io.encode_jpeg(np.ascontiguousarray(pixels), quality=95).numpy()
 
 
 def _check_size(shape, name):

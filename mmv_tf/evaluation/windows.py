@@ -78,8 +78,8 @@ class Windows:
           ranges: list of (file, records that the file should hold, first record, record after the last one).
         Returns:
           dataset of dicts: 'input'; 'present' bool, whether the record has it ('input' is zeros or '' if not); 'key'
-          and 'labels' string, the labels joined (`mmv_tf.inputs.labels`) (numbers where a record names none); of text it is
-          the captions, `count` at most.
+          and 'labels' string, the labels as `mmv_tf.inputs.labels` joins them; of text it is the captions, `count` at
+          most.
         """
         files, counts, begins, ends = zip(*ranges, strict=True)
         numbers = [tf.constant(values, tf.int64) for values in (counts, begins, ends)]

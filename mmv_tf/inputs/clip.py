@@ -13,8 +13,9 @@ class ClipMaker:
     """Makes examples, all of one shape; what a record lacks is zeros under a False mask.
 
     An example: video [T, H, W, 3] uint8, audio [S] float32 (the waveform), text [K] string, those of them that are in
-    `modalities`; video_mask, audio_mask bool; label int32, the first, -1 for none; label_names string (`mmv_tf.inputs.labels`); key string.
-    Sound that is digital silence all through the clip is missing: it is what stands where a source has no sound.
+    `modalities`; video_mask, audio_mask bool; label int32, the first, -1 for none; label_names string, as
+    `mmv_tf.inputs.labels` joins them; key string. Sound that is digital silence all through the clip is missing: it is
+    what stands where a source has no sound.
 
     Args:
       modalities: of 'video', 'audio', 'text'.

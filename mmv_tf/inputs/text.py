@@ -18,6 +18,8 @@ _CURLY_APOSTROPHES = "[\u2018\u2019\u02bc]"
 class Tokenizer(tf.Module):
     """Sentences to word ids: lower case, no punctuation, no stop words, no unknown words, cut or padded to `max_words`.
 
+    Accents may be composed or not, and letters full-width: they are compared as `records.vocabulary.decomposed`.
+
     As in MMV (and MIL-NCE), whose text network takes 16 ids and knows no order of words. Runs in a graph of standard
     TensorFlow ops: the words are constants of the graph, so an export needs no other file and no tensorflow_text.
 
@@ -49,9 +51,10 @@ class Tokenizer(tf.Module):
         self._words = np.array(words, object)  # an array: tf.Module would track 65,536 entries of a tuple
         ids = {}
         for number, word in enumerate(words, start=1):
-            ids.setdefault(word.lower(), number)
+            ids.setdefault(vocabularies.decomposed(word.lower()), number)
         # A stop word has an id, so that line numbers and ids stay in step, but no text ever gives it.
         ids = {word: i for word, i in ids.items() if not (remove_stop_words and word in vocabularies.STOP_WORDS)}
+        variants = vocabularies.variants(ids)
         if not ids:
             raise ValueError(
                 f"Tokenizer.vocabulary holds stop words only ({', '.join(words[:5])}): no text gives an id."
@@ -60,6 +63,11 @@ class Tokenizer(tf.Module):
             tf.constant(list(ids), tf.string), tf.constant(list(ids.values()), tf.int32)
         )
         self._table = tf.lookup.StaticHashTable(entries, default_value=0)
+        numbers = tf.lookup.KeyValueTensorInitializer(
+            tf.constant([*variants, ""], tf.string), tf.range(1, len(variants) + 2)
+        )
+        self._variants = tf.lookup.StaticHashTable(numbers, default_value=0)
+        self._forms = tf.constant(["", *variants.values(), ""], tf.string)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -84,6 +92,8 @@ class Tokenizer(tf.Module):
         flat = tf.reshape(tf.strings.substr(text, 0, self.max_bytes), [-1])
         flat = tf.strings.regex_replace(flat, r"\x00", " ")  # strings.lower would end the text there
         flat = tf.strings.lower(flat, encoding="utf-8")
+        is_ascii = tf.reduce_all(tf.strings.length(flat) == tf.strings.length(flat, unit="UTF8_CHAR"))
+        flat = tf.cond(is_ascii, lambda: flat, lambda: self._decomposed(flat))
         flat = tf.strings.regex_replace(flat, _CURLY_APOSTROPHES, "'")
         flat = tf.strings.regex_replace(flat, _SEPARATORS, " ")
         flat = tf.strings.regex_replace(flat, _WORD_END, " ")
@@ -94,3 +104,10 @@ class Tokenizer(tf.Module):
         ids = tf.reshape(ids, tf.concat([shape, [self.max_words]], axis=0))
         ids.set_shape(text.shape.concatenate(self.max_words))
         return ids
+
+    def _decomposed(self, flat):
+        """Strings [N] with every variant of a letter of the vocabulary taken apart."""
+        characters = tf.strings.unicode_split(flat, "UTF-8", errors="replace", replacement_char=0x20)
+        number = self._variants.lookup(characters.values)
+        values = tf.where(number > 0, tf.gather(self._forms, number), characters.values)
+        return tf.strings.reduce_join(characters.with_values(values).to_tensor(""), axis=1)

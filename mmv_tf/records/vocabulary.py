@@ -4,6 +4,7 @@ import collections
 import functools
 import os
 import re
+import sys
 import unicodedata
 from collections.abc import Sequence
 
@@ -28,12 +29,44 @@ _ENDING = re.compile(r"('s|')+$")  # the possessive s goes, too
 def words(text: str) -> list[str]:
     """The words of a text as `text.Tokenizer` looks them up, in their order; stop words are among them.
 
-    Lower case; everything but letters, digits, marks and apostrophes separates words.
+    Lower case; everything but letters, digits, marks and apostrophes separates words. Letters are those of
+    Unicode's form KC: composed and decomposed accents, full-width and other variants of a letter are one.
     """
-    text = _CURLY_APOSTROPHES.sub("'", text.lower())
+    text = _CURLY_APOSTROPHES.sub("'", unicodedata.normalize("NFC", decomposed(text.lower())))
     text = "".join(char if _belongs(char) else " " for char in text)
     found = (_ENDING.sub("", word).lstrip("'") for word in text.split(" "))
     return [word for word in found if word]
+
+
+def decomposed(text: str) -> str:
+    """The text with letters, digits and marks taken apart as in Unicode's form KD; all else stays as it is.
+
+    What would become something else than letters, digits and marks (such as a space) is left alone.
+    """
+    return "".join(map(_parts, text))
+
+
+@functools.lru_cache(1 << 16)
+def _parts(char: str) -> str:
+    parts = unicodedata.normalize("NFKD", char).lower()
+    return parts if all(unicodedata.category(part)[0] in "LNM" for part in parts) else char
+
+
+def variants(words) -> dict[str, str]:
+    """{character: `decomposed`} of all characters that words, taken apart themselves, can also be written with."""
+    used = set("".join(map(decomposed, words)))
+    found = {}
+    for number in range(0x80, sys.maxunicode + 1):
+        char = chr(number)
+        if unicodedata.decomposition(char) and (parts := _parts(char)) != char and used.issuperset(parts):
+            found[char] = parts
+    if used & _JAMO:  # syllables of Hangul are taken apart by rule, not by a list
+        syllables = map(chr, range(0xAC00, 0xD7A4))
+        found |= {char: parts for char in syllables if used.issuperset(parts := _parts(char))}
+    return found
+
+
+_JAMO = frozenset(map(chr, range(0x1100, 0x1200)))
 
 
 @functools.lru_cache(1 << 16)

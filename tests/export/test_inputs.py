@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from helpers import tiny_export
+from mmv_tf.export.signatures import RAW_INPUTS
 
 CLIPS = np.random.RandomState(1).uniform(size=(2, 3, 24, 24, 3)).astype(np.float32)
 IMAGES = CLIPS[:, 0]
@@ -49,11 +50,11 @@ def test_uint8_and_one_channel(module, modality, frames):
     embed = getattr(module.embed, modality)
     bytes_ = np.round(frames * 255).astype(np.uint8)
     wanted = _call(module, modality, (bytes_ / 255).astype(np.float32))
-    _assert_same(embed(tf.constant(bytes_)), wanted)
+    _assert_same(embed.uint8(tf.constant(bytes_)), wanted)
     grey = bytes_[..., :1]
     wanted = _call(module, modality, np.repeat(grey / 255, 3, axis=-1).astype(np.float32))
-    _assert_same(embed(tf.constant(grey)), wanted)
-    _assert_same(embed(tf.constant((grey / 255).astype(np.float32))), wanted)
+    _assert_same(embed.grey_uint8(tf.constant(grey)), wanted)
+    _assert_same(embed.grey(tf.constant((grey / 255).astype(np.float32))), wanted)
 
 
 @pytest.mark.parametrize(("modality", "frames"), [("video", CLIPS), ("image", IMAGES)])
@@ -79,8 +80,9 @@ def test_wrong_shapes_are_errors(module, modality):
             _call(module, modality, np.zeros(wrong, np.float32))
     with pytest.raises(tf.errors.InvalidArgumentError, match="expected to be a float tensor but is a uint8"):
         _call(module, modality, np.zeros(shape, np.uint8))
-    with pytest.raises(ValueError, match="Could not find matching concrete function"):
-        getattr(module.embed, modality)(tf.zeros((*shape[:-1], 4)))
+    for wrong in (tf.zeros((*shape[:-1], 4)), tf.zeros(shape, tf.uint8)):
+        with pytest.raises(TypeError, match="Can not cast TensorSpec"):
+            getattr(module.embed, modality)(wrong)
 
 
 # Sound
@@ -101,7 +103,7 @@ def test_lengths_of_sound(module):
 def test_int16_and_loudness(module):
     samples = np.round(SOUND * 32767).astype(np.int16)
     wanted = _call(module, "audio", samples.astype(np.float32) / 32768)
-    _assert_same(module.embed.audio(tf.constant(samples)), wanted)
+    _assert_same(module.embed.audio.int16(tf.constant(samples)), wanted)
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"audio takes samples in \[-1, 1\] \(16-bit .*\[1[0-9]"):
         _call(module, "audio", samples.astype(np.float32))
     assert np.isfinite(_call(module, "audio", 3 * SOUND)["va"]).all()
@@ -159,3 +161,20 @@ def test_nan_does_not_hide_a_sample_that_is_out_of_range(module, modality, input
 def test_an_empty_batch_gives_empty_outputs(module, modality, inputs):
     full, empty = _call(module, modality, inputs), _call(module, modality, inputs[:0])
     assert {k: v.shape for k, v in empty.items()} == {k: (0, *v.shape[1:]) for k, v in full.items()}
+
+
+@pytest.mark.parametrize("modality", ["video", "image", "audio", "text"])
+def test_a_callable_is_traced_once_whatever_the_sizes(module, modality):
+    """TensorFlow keeps every trace of a loaded function, each with a network: the memory of a client would grow."""
+    layer = getattr(module.embed, modality)
+    callables = [layer, *(getattr(layer, name) for name in RAW_INPUTS[modality].others)]
+    for call in callables:
+        function = call.__call__ if call is layer else call
+        (concrete,) = function.concrete_functions
+        spec = concrete.structured_input_signature[0][0]
+        for size in (5, 6, 9):
+            shape = [1 if axis == 0 else size if n is None else n for axis, n in enumerate(spec.shape)]
+            inputs = tf.constant(["red ball"] * size) if modality == "text" else tf.zeros(shape, spec.dtype)
+            call(inputs)
+            call(inputs, training=True)
+        assert function.experimental_get_tracing_count() == 1

@@ -1,3 +1,5 @@
+import unicodedata
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -29,6 +31,40 @@ def ids(texts, **settings):
 )
 def test_values(text, expected):
     assert ids([text]) == [expected]
+
+
+FORMS = {
+    "decomposed, as macOS names files": "cafe\u0301",
+    "capital, decomposed": "CAFE\u0301",
+    "full width": "\uff43\uff41\uff46\u00e9",
+    "full width capitals": "\uff23\uff21\uff26\u00c9",
+    "half decomposed": "ca\uff46e\u0301",
+    "a ligature": "ca\ufb01",  # which is another word
+}
+
+
+@pytest.mark.parametrize("written", FORMS)
+def test_one_word_however_it_is_written(written):
+    text, known = FORMS[written], written != "a ligature"
+    assert ids([text, "dog"])[0][0] == (5 if known else 0) and ids(["a " + text, "dog"])[1][0] == 2
+    assert vocabulary.words(text)[0] == ("café" if known else "cafi")
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        other = unicodedata.normalize(form, "Caf\u00e9 na\u00efve \u6771\u4eac")
+        assert ids([other]) == [[5, 6, 7, 0]] and vocabulary.words(other) == ["café", "naïve", "東京"]
+
+
+def test_a_vocabulary_of_any_form_knows_all_forms():
+    for form in ("NFC", "NFD"):
+        words = [unicodedata.normalize(form, word) for word in ("한국", "ångström", "ﬁre", "Ｄｏｇ")]
+        tokenizer = Tokenizer(words, max_words=4)
+        for text in ("한국 Ångström fire dog", unicodedata.normalize("NFD", "한국 ångström ﬁre ＤＯＧ")):
+            assert tokenizer(tf.constant([text])).numpy().tolist() == [[1, 2, 3, 4]]
+
+
+def test_what_is_no_letter_stays_what_it_is():
+    # Of form KD they would be a space and a mark, and letters of their own.
+    assert ids(["dog\u00a8cat \u00bd", "cat\u2122dog"]) == [[2, 1, 0, 0], [1, 2, 0, 0]]
+    assert vocabulary.words("dog\u00a8cat") == ["dog", "cat"]
 
 
 def test_stop_words_are_optional_and_keep_the_numbering():

@@ -30,7 +30,9 @@ def _newest(folder):
 
 def test_the_file_checkpoint_says_which_is_the_newest(folder, tmp_path):
     assert _newest(folder) == ("ckpt-10", [])
-    tf.compat.v1.train.update_checkpoint_state(str(folder), str(folder / "ckpt-6"))  # as a process leaves it that is killed
+    tf.compat.v1.train.update_checkpoint_state(
+        str(folder), str(folder / "ckpt-6")
+    )  # as a process leaves it that is killed
     assert _newest(folder) == ("ckpt-6", [])
     assert _newest(tmp_path / "nothing") == (None, []) and _newest(tmp_path) == (None, [])
 

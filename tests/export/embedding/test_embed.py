@@ -302,7 +302,7 @@ def test_every_part_of_the_graph_pickles(export):
         embed_pipeline.ReadInputs(reader, gin_settings, ("video",), "s"),
         embed_pipeline.ReadInputs(embed_inputs.RecordReader(), gin_settings, ("video",), "s"),
         embed_pipeline.StageVectors("video", ["va"], "s", 2),
-        embed_pipeline.WriteFile("o", "s", 2, {("video", "va"): 16}, "c"),
+        embed_pipeline.WriteFile("o", "s", 2, {("video", "va"): 16}, "c", "m"),
     ]
     for part in parts:
         assert type(pickle.loads(pickle.dumps(part))) is type(part)
@@ -310,7 +310,7 @@ def test_every_part_of_the_graph_pickles(export):
     # Beam does the same with the whole graph, lambdas and all.
     pipeline = beam.Pipeline()
     embed_pipeline.build(
-        pipeline, [()], reader, gin_settings, {"video": handler}, {("video", "va"): 16}, "o", "s", 2, "c"
+        pipeline, [()], reader, gin_settings, {"video": handler}, {("video", "va"): 16}, "o", "s", 2, "c", "m"
     )
     assert pipeline.to_runner_api().components.transforms
 
