@@ -1,4 +1,5 @@
-"""The image and the audio network of an export as LiteRT files (.tflite), with what that costs in precision.
+"""The image and the audio network of an export as LiteRT files (.tflite), with what that costs in precision; a file
+takes one picture or sound at a time.
 
     python -m mmv_tf.export.lite --module exported/fac --output exported/fac_lite --records 'records/test-*'
 
@@ -7,7 +8,7 @@
     image.onnx             audio.onnx          the same, with --onnx
     report.json                                bytes, milliseconds and embedding errors, as printed
 
-Sizes are fixed: those of training unless flags say otherwise. The log-mel spectrogram is inside: LiteRT has an
+Sizes are fixed, the batch of one too: those of training unless flags say otherwise. The log-mel spectrogram is inside: LiteRT has an
 operation for the Fourier transform. int8 is dynamic range quantisation: weights are stored as int8, inputs and outputs
 stay float32, and no data is needed to convert. The checks of raw inputs are left out; NaN gives NaN, as in the module.
 All operations are LiteRT's own, none of TensorFlow's. Run a file by `get_signature_runner()` of

@@ -4,10 +4,11 @@
 
 Probes are linear classifiers on the representation, trained on the narrated clips of pretraining (whose labels it never
 saw), their regularisation chosen on the validation episodes, measured on the test episodes; 'new event' on events that
-no pretraining saw; 'coin' is a label that nothing shows, the control: more than chance would be a leak. Text is compared
-with clips by cosine, in wordings that no narration had: which of six sentences fits a clip's event, which of four its
-material, and mean average precision of the 24 captions among all clips. 'within event' is among the clips of one event, so that telling events apart does not help. The probe is a ridge
-classifier, whose fit takes a second; the protocols of the paper are those of mmv_tf.evaluate.
+no pretraining saw; 'coin' is a label that nothing shows, the control: more than chance is a leak. Text is compared with
+clips by cosine, in wordings that no narration had: which of six sentences fits a clip's event, which of four its
+material, and mean average precision of the 24 captions among all clips. 'within event' is among the clips of one event,
+so that telling events apart does not help. The probe is a ridge classifier, whose fit takes a second; the protocols of
+the paper are those of mmv_tf.evaluate.
 """
 
 import argparse

@@ -139,12 +139,12 @@ def _in_file(file: str, search, delegate) -> Iterator[config_parser.BindingState
     if "://" in file:
         from mmv_tf.common import files
 
-        text = files.read_text(file)
+        text = files.read_text(file).removeprefix("\ufeff")
     else:
         path = next((path for path in (os.path.join(folder, file) for folder in search) if os.path.isfile(path)), None)
         if path is None:
             raise FileNotFoundError(f"there is no gin file {file}, here or among those of mmv_tf")
-        with open(path, encoding="utf-8") as opened:
+        with open(path, encoding="utf-8-sig") as opened:
             text = opened.read()
     try:
         yield from _in_text(text, file, search, delegate)

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import io
 import logging
 import os
 import pathlib
@@ -9,7 +10,7 @@ import pathlib
 import gin
 
 import mmv_tf
-from mmv_tf.common import bindings, signatures
+from mmv_tf.common import bindings, files, signatures
 
 # Every module that gives gin something to bind. Imported before a file is parsed, so that a name which a file
 # uses is known, and one that is not known is a mistake in the file.
@@ -34,6 +35,19 @@ _CONFIGURABLE_MODULES = (
     "mmv_tf.training.probe",
     "mmv_tf.training.run",
 )
+
+
+def read_text(path: str):
+    """A local gin file, opened: UTF-8 whatever the locale says, with or without a byte-order mark."""
+    return open(path, encoding="utf-8-sig")
+
+
+def _read_remote(path: str):
+    return io.StringIO(files.read_text(path).removeprefix("\ufeff"))
+
+
+# gin opens local files by `open`, in the encoding of the locale, and has no way to say otherwise.
+gin.config._FILE_READERS[0] = (read_text, os.path.isfile)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +102,7 @@ def parse(gin_files=(), gin_params=(), finalize: bool = True) -> None:
             # Remote files are read through TensorFlow, which knows gs:// and its like.
             import tensorflow as tf
 
-            gin.config.register_file_reader(tf.io.gfile.GFile, tf.io.gfile.exists)
+            gin.config.register_file_reader(_read_remote, tf.io.gfile.exists)
     # gin logs an error for every place where it looks in vain before the one where it finds a file.
     quietly = logging.getLogger()
     quietly.addFilter(_not_a_place_looked_in_vain)

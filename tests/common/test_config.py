@@ -1,5 +1,9 @@
 """gin files: every shipped experiment builds its graph, and mistakes are named."""
 
+import os
+import subprocess
+import sys
+
 import gin
 import pytest
 
@@ -74,3 +78,17 @@ def test_run_turns_an_error_into_one_line(capsys):
 
     assert run(command) == 2
     assert capsys.readouterr().err.splitlines()[0] == "error: first second"
+
+
+def test_a_file_is_utf_8_with_or_without_a_byte_order_mark_whatever_the_locale(tmp_path):
+    text = "# caf\u00e9\nVOCABULARY = 'caf\u00e9.txt'\n"
+    (tmp_path / "bom.gin").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    (tmp_path / "plain.gin").write_bytes(f"include '{tmp_path}/bom.gin'\n# \u00e9\n".encode())
+    code = (
+        "import gin, sys; from mmv_tf.common import config; "
+        "config.parse(['gin/fac.gin', sys.argv[1]]); print(ascii(gin.query_parameter('%VOCABULARY')))"
+    )
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", code, str(tmp_path / "plain.gin")]
+    done = subprocess.run(command, env=ascii_only, capture_output=True, text=True)
+    assert done.stdout.strip() == "'caf\\xe9.txt'", done.stderr
