@@ -8,8 +8,8 @@ takes one picture or sound at a time.
     image.onnx             audio.onnx          the same, with --onnx
     report.json                                bytes, milliseconds and embedding errors, as printed
 
-Sizes are fixed, the batch of one too: those of training unless flags say otherwise. The log-mel spectrogram is inside: LiteRT has an
-operation for the Fourier transform. int8 is dynamic range quantisation: weights are stored as int8, inputs and outputs
+Sizes are fixed, the batch of one too: those of training unless flags say otherwise. The log-mel spectrogram is inside:
+LiteRT has an operation for the Fourier transform. int8 is dynamic range quantisation: weights are stored as int8, inputs and outputs
 stay float32, and no data is needed to convert. The checks of raw inputs are left out; NaN gives NaN, as in the module.
 All operations are LiteRT's own, none of TensorFlow's. Run a file by `get_signature_runner()` of
 `ai_edge_litert.interpreter.Interpreter(path)`, which takes `image=` or `audio=`. ai-edge-litert goes on where the
