@@ -87,7 +87,7 @@ def named(splits) -> str:
 
 def label_names(folder: str) -> tuple[str, ...]:
     """All labels that the dataset.json of a folder of records lists, or () without one."""
-    if not tf.io.gfile.exists(os.path.join(folder, dataset_card.FILE_NAME)):
+    if not tf.io.gfile.exists(os.path.join(paths.home(folder), dataset_card.FILE_NAME)):
         return ()
     card = dataset_card.load(folder, read_text=lambda path: tf.io.gfile.GFile(path).read())
     return tuple(sorted(card.label_map))

@@ -4,6 +4,7 @@ import dataclasses
 import os
 from collections.abc import Iterator
 
+from mmv_tf.common import paths
 from mmv_tf.records import card as dataset_card
 from mmv_tf.records.naming import parse_shard_name
 
@@ -52,7 +53,7 @@ def read(path: str) -> Folder:
     Raises:
       ValueError: no such folder, or a bad dataset.json; one line that names it.
     """
-    path = os.fspath(path)
+    path = paths.home(path)
     if "://" in path:
         from mmv_tf.beam import storage as shards
 

@@ -11,7 +11,7 @@ import json
 import os
 import pathlib
 
-from mmv_tf.common import files
+from mmv_tf.common import files, paths
 from mmv_tf.records.schema import SCHEMA_VERSION
 
 FILE_NAME = "dataset.json"
@@ -102,7 +102,7 @@ def load(directory, read_text=None):
     Raises:
       ValueError: missing, not JSON, a wrong or missing field, or of a newer schema; the message names the file.
     """
-    path = os.path.join(directory, FILE_NAME)
+    path = os.path.join(paths.home(directory), FILE_NAME)
     try:
         fields = json.loads(read_text(path) if read_text else pathlib.Path(path).read_text("utf-8"))
     except FileNotFoundError:

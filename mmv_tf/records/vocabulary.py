@@ -8,6 +8,8 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 
+from mmv_tf.common import paths
+
 # Common English words that say nothing about what is seen or heard. MMV removes stop words; its list is not published.
 STOP_WORDS = frozenset(
     """
@@ -82,6 +84,7 @@ def read(path: str) -> tuple[str, ...]:
     """
     import tensorflow as tf
 
+    path = paths.home(path)
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             lines = file.read().decode("utf-8").split("\n")

@@ -52,3 +52,23 @@ def test_a_folder_with_brackets_is_a_folder(tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home/a").touch()
     assert paths.matching("~/*") == [os.path.join(tmp_path, "home/a")]
+
+
+def test_a_tilde_in_a_setting_is_the_home_of_the_user_everywhere(tmp_path):
+    """gin files are read by no shell."""
+    from helpers import record_fixtures
+    from mmv_tf.evaluation import protocol
+    from mmv_tf.inputs import shards
+    from mmv_tf.inputs.text import Tokenizer
+    from mmv_tf.inspection import folder
+
+    record_fixtures.write_shards(tmp_path / "home/my[1]", [[record_fixtures.record("a")]])
+    (tmp_path / "home/words.txt").write_text("ball\n")
+    assert Tokenizer("~/words.txt").words == ("ball",)
+    for pattern in ("~/my[1]/train-*", str(tmp_path / "home/my[1]/train-*")):
+        assert shards.find(pattern).num_records == 1
+    (pattern,) = protocol.split_pattern("~/my[1]", "train", "")
+    assert shards.find(pattern).counts == (1,) and protocol.label_names("~/my[1]") == protocol.label_names(
+        str(tmp_path / "home/my[1]")
+    )
+    assert list(folder.read("~/my[1]").shards("train")) == ["train-00000-of-00001"]

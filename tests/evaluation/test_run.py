@@ -135,6 +135,8 @@ def test_retrieval_states_pool_and_averaging(run):
     page = report_page.render([result])
     # Of four queries text->video the clips found, and of four video->text the queries: frames of their records.
     assert page.count('alt="video"') == 4 * 4 + 4 and "Without pictures" not in page
+    other = report_page.render([{**result, "data": "of other contents"}])  # under the same keys
+    assert 'alt="video"' not in other and "holds other records than those that were measured" in other
     assert result["baselines"]["chance"]["measures"]["video->text R@5"]["value"] == pytest.approx(50, abs=0.1)
     assert result["baselines"].keys() == {"chance", "untrained"}
     assert "text->video: 10 texts, each among 10 clips" in result["notes"]
