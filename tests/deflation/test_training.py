@@ -148,3 +148,11 @@ def test_outputs_are_kept(tmp_path):
     rows = kept_outputs(embed, crops, 64, str(tmp_path), never)
     assert len(calls) == 2 + 2 + 1 and set(calls) == {64}
     np.testing.assert_allclose(rows, crops.pixels.mean((1, 2)), rtol=1e-5)
+
+
+def test_networks_are_shown_pixels_from_0_to_1():
+    crops = Pixels(1)
+    crops.pixels[0] = np.linspace(0, 255, 48).reshape(4, 4, 3)
+    seen = outputs(embedder(lambda x, training: tf.reshape(x, [-1, 48])), crops, 8)
+    np.testing.assert_allclose(seen[0], crops.pixels[0].reshape(-1) / 255, rtol=1e-6)
+    assert seen.min() == 0 and seen.max() == 1

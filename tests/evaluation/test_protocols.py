@@ -360,3 +360,31 @@ def test_an_empty_split_is_told():
     clips = _clips(["a", "b"], 0)
     with pytest.raises(ValueError, match="none of the 0 test clips has video and a label"):
         _run(clips, clips.take(np.zeros(2, bool)))
+
+
+def test_the_scores_of_a_clip_are_the_mean_over_the_windows_that_it_has():
+    """Of several labels the clips are ranked against each other: a short one must not come last for being short."""
+    names = [("a",), ("b",)] * 30
+    train, test = _clips(names, 0, windows=3), _clips(names, 1, windows=3)
+    test.present[::3, 1:] = False  # a third of them is so short that it has one window
+    found = _run(train, test, several_labels=True, classifier=LinearSVM(C=0.01))
+    scaler = preprocessing.StandardScaler().fit(train.values.reshape(-1, 6))
+    for column, name in enumerate("ab"):
+        truth = np.array([name in labels for labels in names])
+        machine = svm.LinearSVC(C=0.01, dual=False, random_state=0)
+        machine.fit(scaler.transform(train.values.reshape(-1, 6)), np.repeat(truth, 3))
+        scores = machine.decision_function(scaler.transform(test.values.reshape(-1, 6))).reshape(60, 3)
+        scores = [row[present].mean() for row, present in zip(scores, test.present, strict=True)]
+        expected = metrics.average_precision_score(truth, scores)
+        assert found.outcomes["network"]["average_precision"][0][column] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_clip_of_few_windows_is_as_long_as_others_by_the_scalar_product():
+    clips, texts = _pairs(count=12, noise=1.5)
+    clips.present[::2, 1:] = False
+    found = _retrieve(clips, texts, measure="dot")
+    videos = np.stack([v[p].astype(np.float64).mean(axis=0) for v, p in zip(clips.values, clips.present, strict=True)])
+    scores = texts.values[:, 0].astype(np.float64) @ videos.T
+    expected = 1 + (scores > np.diag(scores)[:, None]).sum(axis=1)
+    np.testing.assert_array_equal(found.outcomes["network"]["text->video"][0], expected)
+    assert len(set(expected)) > 2

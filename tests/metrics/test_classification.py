@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn import metrics, preprocessing, svm
 
 from mmv_tf.evaluation import classifiers
-from mmv_tf.metrics import classification
+from mmv_tf.metrics import classification, retrieval
 from mmv_tf.metrics.classification import Measure
 
 
@@ -197,3 +197,9 @@ def test_a_perceptron_with_several_labels():
     targets = np.stack([y == 0, y != 0], axis=1)
     scores = classifiers.MLP(hidden=16, learning_rate=0.02, steps=200, batch_size=64).fit(x, targets)(x)
     assert classification.average_precision(scores, targets).min() > 0.95
+
+
+def test_the_median_of_an_even_number_lies_between_the_two_in_the_middle():
+    measure = classification.Measure("MedR", "ranks", "median")
+    assert measure.value(np.array([1, 2, 3, 40])) == 2.5 and measure.value(np.array([3, 1, 2])) == 2
+    assert retrieval.metrics(np.array([40, 1, 3, 2]))["MedR"] == 2.5
