@@ -11,6 +11,7 @@ import logging
 import os
 
 from mmv_tf.common import command, paths
+from mmv_tf.export import module_files
 
 _MORE = """
 Clips are as long as those that the module was trained on, side by side over each record or video. All other options
@@ -43,6 +44,7 @@ def _parser():
         default=8,
         help="files a signature and space (default: %(default)s); a worker holds one at a time in memory",
     )
+    module_files.add_argument(parser)
     parser.add_argument("--timeout_seconds", type=float, default=60.0, help="of decoding without a finished clip")
     parser.add_argument("--max_memory_mb", type=int, default=2048, help="of a decoding process")
     return parser
@@ -63,11 +65,11 @@ def main(argv=None):
     from mmv_tf.beam import options as pipeline_options
 
     options = pipeline_options.parse(parser, flags)
-    from mmv_tf.export import module_files
     from mmv_tf.export.embedding import job as embed_run
 
     kind = next(kind for kind in ("records", "videos", "images") if getattr(args, kind))
     signatures = module_files.signatures(args.module)
+    module_files.check_operations(args.module, args.allow_file_operations)
     dims = _dims(args, kind, signatures)
     job = embed_run.Job(
         kind=kind,

@@ -9,9 +9,9 @@ takes one picture or sound at a time.
     report.json                                bytes, milliseconds and embedding errors, as printed
 
 Sizes are fixed, the batch of one too: those of training unless flags say otherwise. The log-mel spectrogram is inside:
-LiteRT has an operation for the Fourier transform. int8 is dynamic range quantisation: weights are stored as int8, inputs and outputs
-stay float32, and no data is needed to convert. The checks of raw inputs are left out; NaN gives NaN, as in the module.
-All operations are LiteRT's own, none of TensorFlow's. Run a file by `get_signature_runner()` of
+LiteRT has an operation for the Fourier transform. int8 is dynamic range quantisation: weights are stored as int8,
+inputs and outputs stay float32, and no data is needed to convert. The checks of raw inputs are left out; NaN gives NaN,
+as in the module. All operations are LiteRT's own, none of TensorFlow's. Run a file by `get_signature_runner()` of
 `ai_edge_litert.interpreter.Interpreter(path)`, which takes `image=` or `audio=`. ai-edge-litert goes on where the
 interpreter of tf.lite stops (https://developers.google.com/edge/litert/migration); the converter is still tf.lite's.
 
@@ -27,6 +27,7 @@ import json
 import os
 
 from mmv_tf.common import command, paths
+from mmv_tf.export import module_files
 
 NETWORKS = ("image", "audio")
 PRECISIONS = ("float32", "int8")
@@ -83,11 +84,13 @@ def main(argv=None):
     )
     parser.add_argument("--times", type=int, default=20, help="calls to take the median time of (default: 20)")
     parser.add_argument("--onnx", action="store_true", help="write ONNX files, too (see mmv_tf.export.onnx_file)")
+    module_files.add_argument(parser)
     args = parser.parse_args(argv)
+    module_files.check_operations(args.module, args.allow_file_operations)
     import tensorflow as tf
 
     from mmv_tf.common import files
-    from mmv_tf.export import file_measures, module_files, onnx_file
+    from mmv_tf.export import file_measures, onnx_file
     from mmv_tf.export.frozen import vector_keys
     from mmv_tf.inputs.audio import LogMel
     from mmv_tf.inputs.video import VideoInput

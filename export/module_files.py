@@ -2,12 +2,25 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 
 EXTRA = "assets.extra"  # ours and TensorFlow Serving's files in a SavedModel; no loader looks there
 CONFIG = f"{EXTRA}/config.gin"
 NETWORK = f"{EXTRA}/network.json"  # which network it is: its identity, and the step it was trained to
+# Operations that read or write files, or run Python, when a signature is called. What TensorFlow needs to restore the
+# variables of any module (SaveV2, RestoreV2) and words from a file of its own is not among them.
+_DANGEROUS = frozenset(
+    """
+    ReadFile WriteFile MatchingFiles PyFunc PyFuncStateless EagerPyFunc PrintV2 WriteSummary CreateSummaryFileWriter
+    WriteScalarSummary WriteImageSummary WriteRawProtoSummary ImportEvent SaveDataset SaveDatasetV2 LoadDataset
+    DatasetToTFRecord DatasetToTFRecordV2 TextLineDataset TFRecordDataset TFRecordDatasetV2 FixedLengthRecordDataset
+    FixedLengthRecordDatasetV2 MatchingFilesDataset SqlDataset WholeFileReader WholeFileReaderV2 TextLineReader
+    TextLineReaderV2 TFRecordReader TFRecordReaderV2 FixedLengthRecordReader FixedLengthRecordReaderV2 Save SaveSlices
+    LoadLibrary RpcCall RpcClient DebugIdentity DebugIdentityV2 DebugIdentityV3
+    """.split()
+)
 # What saved_model.save of the standard library of TensorFlow adds to every module; nobody calls it by name.
 _INIT_SIGNATURE = "__saved_model_init_op"
 
@@ -43,15 +56,7 @@ def signatures(folder: str) -> dict[str, Signature]:
     Raises:
       ValueError: no SavedModel there, or a signature with several inputs; names the folder.
     """
-    import tensorflow as tf
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    path = os.path.join(folder, "saved_model.pb")
-    if not tf.io.gfile.exists(path):
-        raise ValueError(f"{folder} is no exported module: it has no saved_model.pb (see mmv_tf.export.saved_model)")
-    with tf.io.gfile.GFile(path, "rb") as file:
-        saved = saved_model_pb2.SavedModel.FromString(file.read())
-    found = {}
+    saved, found = _graph(folder), {}
     for name, definition in sorted(saved.meta_graphs[0].signature_def.items()):
         if name == _INIT_SIGNATURE:
             continue
@@ -61,6 +66,53 @@ def signatures(folder: str) -> dict[str, Signature]:
         outputs = {key: _tensor(output) for key, output in sorted(definition.outputs.items())}
         found[name] = Signature(argument, _tensor(info), outputs)
     return found
+
+
+def _graph(folder: str):
+    """The SavedModel message of a folder. ValueError: there is none, or it cannot be read."""
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    path = os.path.join(folder, "saved_model.pb")
+    if not tf.io.gfile.exists(path):
+        raise ValueError(f"{folder} is no exported module: it has no saved_model.pb (see mmv_tf.export.saved_model)")
+    with tf.io.gfile.GFile(path, "rb") as file:
+        try:
+            return saved_model_pb2.SavedModel.FromString(file.read())
+        except DecodeError:
+            raise ValueError(f"{path} cannot be read: it is no SavedModel, or not whole") from None
+
+
+def check_operations(folder: str, allowed: bool = False) -> None:
+    """Checks, without loading it, that a module holds no operation that reads or writes files or runs Python.
+
+    A module is a program, and this keeps no clever one from anything: see SECURITY.md.
+
+    Args:
+      folder: of the SavedModel.
+      allowed: say what there is, and go on.
+    Raises:
+      ValueError: it holds some; names them.
+    """
+    graphs = [graph.graph_def for graph in _graph(folder).meta_graphs]
+    nodes = itertools.chain.from_iterable(
+        (graph.node, *(function.node_def for function in graph.library.function)) for graph in graphs
+    )
+    found = sorted({node.op for of_one in nodes for node in of_one} & _DANGEROUS)
+    if not found:
+        return
+    what = f"{folder} holds operations that read or write files or run code: {', '.join(found)}"
+    if not allowed:
+        raise ValueError(f"{what}. If you trust whoever made it as you would a program: --allow_file_operations")
+    print(what, flush=True)
+
+
+def add_argument(parser) -> None:
+    """Adds --allow_file_operations, for `check_operations`."""
+    parser.add_argument(
+        "--allow_file_operations", action="store_true", help="run a module whose graph can read and write files"
+    )
 
 
 def _tensor(info) -> Tensor:
@@ -139,4 +191,4 @@ def parse_config(folder: str) -> None:
     path = os.path.join(folder, *CONFIG.split("/"))
     if not tf.io.gfile.exists(path):
         raise ValueError(f"{folder}: no {CONFIG}, which says what size and rate of clip the module was trained on")
-    config.parse([path])
+    config.parse(foreign=[path])

@@ -16,6 +16,7 @@ examples (a run of ours, or any SavedModel with the published signatures):
 def main(argv=None):
     """Measures a network by a protocol of gin/evals/, beside chance, fresh weights and raw features."""
     from mmv_tf.common import config
+    from mmv_tf.export import module_files
 
     parser = command.parser("evaluate", main.__doc__, "mmv_tf report --results runs/fac", _EXAMPLES)
     parser.add_argument("--workdir", type=paths.argument, default="", help="folder of a training run")
@@ -28,9 +29,12 @@ def main(argv=None):
     parser.add_argument(
         "--cache", default="", metavar="FOLDER", help="for features; default: features/ beside the result"
     )
+    module_files.add_argument(parser)
     config.add_arguments(parser)
     args = parser.parse_args(argv)
     config.check_values(args.gin_file, args.gin_param)
+    if args.module:
+        module_files.check_operations(args.module, args.allow_file_operations)
     from mmv_tf.evaluation import results
     from mmv_tf.evaluation.run import evaluate
     from mmv_tf.training.preemption import exit_when_preempted

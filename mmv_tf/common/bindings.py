@@ -7,10 +7,12 @@ on whatever is written, and `LogMel.stride = 0` would end somewhere else, or now
 
 import difflib
 import io
+import itertools
 import os
 import re
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import gin
 from gin import config_parser
@@ -32,6 +34,17 @@ class _References(config_parser.ParserDelegate):
         self.macros.add(name)
 
 
+class Rules(NamedTuple):
+    """What a gin file may do beside binding: an import runs code."""
+
+    imports: bool = False
+    includes: bool = True
+
+
+_USERS = Rules()
+FOREIGN = Rules(includes=False)  # for what came with a module or a workdir
+
+
 def check(gin_files: Sequence[str], gin_params: Iterable[str] = (), search: Sequence[str] = ("",)) -> None:
     """Checks that every macro and every scope that is bound is referred to, somewhere in all that gin has parsed.
 
@@ -46,7 +59,7 @@ def check(gin_files: Sequence[str], gin_params: Iterable[str] = (), search: Sequ
       ValueError: names the binding, and the name that was probably meant.
     """
     referred, macros, scopes = _References(), {}, {}
-    for statement in _statements(gin_files, gin_params, search, referred):
+    for statement in _statements(gin_files, gin_params, search, referred, Rules(imports=True)):  # looked at before
         if statement.arg_name:
             name = f"{statement.scope}/{statement.selector}.{statement.arg_name}"
             scopes.update({part: name for part in statement.scope.split("/") if part})
@@ -83,18 +96,23 @@ def check_values(
     gin_files: Sequence[str],
     gin_params: Iterable[str] = (),
     search: Sequence[str] = ("",),
+    rules: Rules = _USERS,
+    foreign: Sequence[str] = (),
 ) -> None:
     """Checks that every value which is bound is what its parameter wants; of several for one parameter the last counts.
 
     Args:
       signatures: of what can be bound; bindings of others are left to gin.
       gin_files, gin_params, search: as of `check`.
+      rules: for them.
+      foreign: files that came with a module or a workdir, before the others: they may bind, and do nothing else.
 
     Raises:
-      ValueError: one line that names the binding, its value and what is wanted.
+      ValueError: one line that names the binding, its value and what is wanted, or the statement that is not allowed.
     """
     written, bound, macros = _Written(signatures), {}, {}
-    for statement in _statements(gin_files, gin_params, search, written):
+    of_others = _statements(foreign, (), search, written, FOREIGN)
+    for statement in itertools.chain(of_others, _statements(gin_files, gin_params, search, written, rules)):
         scope, selector, name, value, location = statement
         place = f" ({location.filename}, line {location.line_num})" if location.filename else ""
         full = written.full_name(selector)
@@ -120,22 +138,22 @@ def unused() -> list[str]:
     return sorted(bound - taken)
 
 
-def _statements(gin_files, gin_params, search, delegate) -> Iterator[config_parser.BindingStatement]:
+def _statements(gin_files, gin_params, search, delegate, rules) -> Iterator[config_parser.BindingStatement]:
     """All bindings in the order in which gin takes them; of those of files `location` says where they stand.
 
     Raises:
       ValueError, OSError: a text that is not gin's language, or a file that is not there; one line that names it.
     """
     for file in gin_files:
-        yield from _in_file(os.fspath(file), search, delegate)
+        yield from _in_file(os.fspath(file), search, delegate, rules)
     for text in gin_params:
         try:
-            yield from _in_text(text, None, search, delegate)
+            yield from _in_text(text, None, search, delegate, rules)
         except (SyntaxError, tokenize.TokenError, TypeError) as error:
             raise ValueError(f"binding {text.strip().splitlines()[0]!r}: {_reason(error)}") from error
 
 
-def _in_file(file: str, search, delegate) -> Iterator[config_parser.BindingStatement]:
+def _in_file(file: str, search, delegate, rules) -> Iterator[config_parser.BindingStatement]:
     if "://" in file:
         from mmv_tf.common import files
 
@@ -147,17 +165,29 @@ def _in_file(file: str, search, delegate) -> Iterator[config_parser.BindingState
         with open(path, encoding="utf-8-sig") as opened:
             text = opened.read()
     try:
-        yield from _in_text(text, file, search, delegate)
+        yield from _in_text(text, file, search, delegate, rules)
     except (SyntaxError, tokenize.TokenError, TypeError) as error:
         raise ValueError(f"{file}: {_reason(error)}") from error
 
 
-def _in_text(text, name, search, delegate) -> Iterator[config_parser.BindingStatement]:
+def _in_text(text, name, search, delegate, rules) -> Iterator[config_parser.BindingStatement]:
     lines = io.StringIO(text)
     lines.name = name  # for the locations
     for statement in config_parser.ConfigParser(lines, delegate):
         if isinstance(statement, config_parser.IncludeStatement):
-            yield from _in_file(statement.filename, search, delegate)
+            if not rules.includes:
+                where = f"{name}, line {statement.location.line_num}: include {statement.filename!r}"
+                raise ValueError(
+                    f"{where}: the configuration of a module or workdir binds values, and reads no other file"
+                )
+            yield from _in_file(statement.filename, search, delegate, rules)
+        elif isinstance(statement, config_parser.ImportStatement):
+            if not rules.imports:
+                where = f"{name}, line {statement.location.line_num}" if name else "--gin_param"
+                raise ValueError(
+                    f"{where}: {statement.format()!r} would run code, which a gin file may not"
+                    + ("" if rules == FOREIGN else "; --allow_gin_imports allows it in files of your own")
+                )
         elif isinstance(statement, config_parser.BindingStatement):
             yield statement
 

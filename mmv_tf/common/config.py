@@ -50,9 +50,26 @@ def _read_remote(path: str):
 gin.config._FILE_READERS[0] = (read_text, os.path.isfile)
 
 
+class _Allowed:
+    imports = False  # of this process, by its command line
+
+
+_allowed = _Allowed()
+
+
+class _AllowImports(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None):
+        _allowed.imports = True
+        setattr(namespace, self.dest, True)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds --gin_file and --gin_param, both repeatable."""
     parser.add_argument("--gin_file", action="append", default=[], metavar="FILE", help="a gin file; repeatable")
+    _allowed.imports = False
+    parser.add_argument(
+        "--allow_gin_imports", action=_AllowImports, nargs=0, help="let gin files import modules, which runs their code"
+    )
     parser.add_argument(
         "--gin_param", action="append", default=[], metavar="'NAME=VALUE'", help="one binding more; repeatable"
     )
@@ -70,7 +87,7 @@ def _not_a_place_looked_in_vain(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("Path not found:")
 
 
-def check_values(gin_files=(), gin_params=()) -> None:
+def check_values(gin_files=(), gin_params=(), foreign=()) -> None:
     """Checks every value that gin files and bindings give, before anything is imported that takes long (TensorFlow).
 
     `parse` does so as well; a command asks first where it has other things to do before that.
@@ -78,7 +95,8 @@ def check_values(gin_files=(), gin_params=()) -> None:
     Raises:
       ValueError, OSError: one line that names the binding, its value and what is wanted, or the file at fault.
     """
-    bindings.check_values(signatures.of_configurables(_CONFIGURABLE_MODULES), gin_files, gin_params, _search())
+    known, rules = signatures.of_configurables(_CONFIGURABLE_MODULES), bindings.Rules(imports=_allowed.imports)
+    bindings.check_values(known, gin_files, gin_params, _search(), rules, foreign)
 
 
 def _search() -> tuple[str, str]:
@@ -86,13 +104,18 @@ def _search() -> tuple[str, str]:
     return "", str(gin_folder().parent)
 
 
-def parse(gin_files=(), gin_params=(), finalize: bool = True) -> None:
+def parse(gin_files=(), gin_params=(), finalize: bool = True, foreign=()) -> None:
     """Parses gin files and bindings, from nothing. `gin/fac.gin` is found from any working directory.
 
+    Args:
+      gin_files, gin_params: of the user; an import in them needs --allow_gin_imports.
+      finalize: refuse further bindings.
+      foreign: files that came with a module or workdir, taken before the others. They may bind, and do nothing else.
     Raises:
       ValueError, SyntaxError, OSError: one line that names the file or the binding at fault. Unknown names are errors.
     """
-    check_values(gin_files, gin_params)
+    check_values(gin_files, gin_params, foreign)
+    gin_files = [*foreign, *gin_files]
     for module in _CONFIGURABLE_MODULES:
         importlib.import_module(module)
     gin.clear_config()

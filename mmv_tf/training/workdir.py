@@ -123,7 +123,7 @@ def parse_config(workdir: str, gin_params=(), gin_files=()) -> None:
         raise FileNotFoundError(
             f"{workdir} is not a workdir: it has no {CONFIG}. `python -m mmv_tf.train --workdir ...` makes one."
         )
-    config.parse([path, *gin_files], gin_params, finalize=False)
+    config.parse(gin_files, gin_params, finalize=False, foreign=[path])
     vocabulary = os.path.join(workdir, VOCABULARY)
     if tf.io.gfile.exists(vocabulary):
         # The words travel with the run; the file that they were read from may be gone.

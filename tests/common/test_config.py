@@ -1,5 +1,6 @@
 """gin files: every shipped experiment builds its graph, and mistakes are named."""
 
+import argparse
 import os
 import subprocess
 import sys
@@ -92,3 +93,43 @@ def test_a_file_is_utf_8_with_or_without_a_byte_order_mark_whatever_the_locale(t
     command = [sys.executable, "-c", code, str(tmp_path / "plain.gin")]
     done = subprocess.run(command, env=ascii_only, capture_output=True, text=True)
     assert done.stdout.strip() == "'caf\\xe9.txt'", done.stderr
+
+
+CODE = {
+    "import": "import evil\n",
+    "from": "from os import path\n",
+    "dynamic registration": "from __gin__ import dynamic_registration\nimport os\nos.popen.cmd = 'touch {mark}'\n",
+}
+
+
+@pytest.mark.parametrize("statement", CODE)
+def test_a_gin_file_runs_no_code_unless_it_is_asked_for(tmp_path, statement, monkeypatch):
+    mark = tmp_path / "ran"
+    (tmp_path / "evil.py").write_text(f"open({str(mark)!r}, 'w')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "evil", raising=False)
+    file = tmp_path / "a.gin"
+    file.write_text("include 'gin/va.gin'\n" + CODE[statement].format(mark=mark))
+    outer = tmp_path / "b.gin"
+    outer.write_text(f"include '{file}'\n")
+    for given in (dict(gin_files=[str(file)]), dict(gin_files=[str(outer)]), dict(gin_params=[file.read_text()])):
+        with pytest.raises(ValueError, match="would run code.*--allow_gin_imports"):
+            config.parse(**given)
+    foreign = tmp_path / "c.gin"
+    foreign.write_text(CODE[statement].format(mark=mark))
+    parser = argparse.ArgumentParser()
+    config.add_arguments(parser)
+    assert parser.parse_args(["--allow_gin_imports"]).allow_gin_imports
+    with pytest.raises(ValueError, match="c.gin, line 1: .* would run code, which a gin file may not$"):
+        config.parse(foreign=[str(foreign)])
+    assert not mark.exists()
+    if statement == "import":
+        config.parse(gin_files=[str(file)])
+        assert mark.exists()
+    config.add_arguments(argparse.ArgumentParser())  # each command begins without
+
+
+def test_the_configuration_of_a_module_reads_no_other_file(tmp_path):
+    (tmp_path / "config.gin").write_text("include '/etc/passwd'\n")
+    with pytest.raises(ValueError, match="line 1: include '/etc/passwd': .* reads no other file"):
+        config.parse(foreign=[str(tmp_path / "config.gin")])
