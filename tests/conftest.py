@@ -17,14 +17,22 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 # Otherwise TensorFlow keeps whatever the largest test took, 8 GB in the end; what it computes is the same.
 os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
+# XLA's own passes are as ever; LLVM takes half the time where it optimises nothing of what they give it.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import gin  # noqa: E402  (the environment comes first)
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
+from tensorflow.python.util import tf_stack  # noqa: E402
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
 )
+
+# Most of the time goes into making graphs that are run a few times. Every operation of a graph looks up the lines of
+# all Python frames around it, a tenth of that time: here they all show one and the same.
+_FRAMES = tf_stack.extract_stack()
+tf_stack.extract_stack = lambda stacklevel=1: _FRAMES
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +43,7 @@ def no_configuration():
 
 def pytest_collection_finish():
     gc.freeze()  # what the imports have made stays: looking through it takes a third of a second each time
+    gc.set_threshold(50_000, 10, 10)  # graphs are many small objects, and hardly any of them goes before its graph
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -27,7 +27,7 @@ class Faulty:
 
 
 def test_a_fault_names_the_last_step_that_was_done(done=4, good=5):
-    model, step = toy.mmv(graphs.fac()), orbit.utils.create_global_step()
+    model, step = toy.mmv(graphs.va()), orbit.utils.create_global_step()
     step.assign(done)
     trainer = Trainer(model, Faulty(good), tf.distribute.get_strategy(), step, BATCH, seed=0, total_steps=20)
     with pytest.raises(ValueError) as caught:

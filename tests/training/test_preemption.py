@@ -12,9 +12,7 @@ import pytest
 import tensorflow as tf
 
 from helpers import processes, runs, tiny_vt
-from mmv_tf.common import config
 from mmv_tf.training.preemption import Preempted, Preemption
-from mmv_tf.training.run import train
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -92,8 +90,9 @@ def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(tmp_path):
     reached = runs.newest(stopped)
     assert reached == max(runs.losses(stopped)) > 0
     for workdir in (stopped, undisturbed):
-        config.parse(tiny_vt.FILES, [*bindings, f"STEPS = {reached + 3}"])
-        train(str(workdir), tf.distribute.get_strategy())
+        command = tiny_vt.command(workdir, [*bindings, f"STEPS = {reached + 3}"])
+        process = processes.command(tmp_path / "log.txt", command)
+        assert process.wait() == 0, process.output()
     losses, expected = runs.losses(stopped), runs.losses(undisturbed)
     assert losses.keys() == expected.keys()
     np.testing.assert_allclose([losses[step] for step in expected], list(expected.values()), rtol=1e-6)

@@ -1,10 +1,7 @@
 """Training as a user runs it: the same command goes on where it stopped, on the same path; errors in one line."""
 
 import json
-import pathlib
 import shutil
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -15,8 +12,6 @@ from helpers import processes, runs, tiny, toy
 from mmv_tf.common import config
 from mmv_tf.training import workdir as workdirs
 from mmv_tf.training.run import train
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +32,16 @@ def _train(workdir, bindings, **options):
     return train(str(workdir), tf.distribute.get_strategy(), **options)
 
 
+def _train_in_a_process(workdir, bindings):
+    """As a user runs it: rounding is that of another such process, whatever this one has done before."""
+    process = processes.command(workdir / "log.txt", _arguments(workdir, bindings))
+    assert process.wait() == 0, process.output()
+
+
 @pytest.fixture(scope="module")
 def undisturbed(data, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("undisturbed")
-    _train(workdir, data)
+    _train_in_a_process(workdir, data)
     return workdir
 
 
@@ -64,7 +65,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(data, undisturbed, tmp_
         time.sleep(0.02)
     process.kill()
     assert "repeatable: TensorFlow is asked for the same bits every time" in process.output()
-    _train(tmp_path, data)
+    _train_in_a_process(tmp_path, data)
     # Not to the last bit: on a machine under load one run of twenty leaves the others there (docs/pretraining.md).
     mine, other = runs.losses(tmp_path), runs.losses(undisturbed)
     assert mine.keys() == other.keys()
@@ -174,9 +175,8 @@ def test_a_corrupt_record_stops_the_run_and_is_named(data, undisturbed, tmp_path
 
 
 def test_a_mistake_on_the_command_line_is_one_line_and_exit_status_2(data, tmp_path):
-    command = [sys.executable, *_arguments(tmp_path, [*data, "S3D.widht = 2.0"])]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 2
-    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    process = processes.command(tmp_path / "log.txt", _arguments(tmp_path / "run", [*data, "S3D.widht = 2.0"]))
+    assert process.wait() == 2
+    errors = [line for line in process.output().splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "widht" in errors[0]
-    assert "Traceback" not in result.stderr
+    assert "Traceback" not in process.output()

@@ -67,7 +67,7 @@ def test_two_replicas_train_as_one_device():
 
 def test_only_what_orbit_says_is_silenced(capsys):
     """A print of an action, or of anything else that runs while training does, is seen."""
-    trainer = _trainer(tf.distribute.get_strategy())
+    trainer = _trainer(tf.distribute.get_strategy(), graph=graphs.va)
     with quiet_orbit():
         orbit.Controller(
             global_step=trainer._step,
@@ -81,7 +81,7 @@ def test_only_what_orbit_says_is_silenced(capsys):
 
 def test_the_learning_rate_is_that_of_the_steps_that_were_taken():
     """A schedule of 1, 0.5, 0.25 ...: after two steps the logged rate is that of the second one."""
-    trainer = _trainer(tf.distribute.get_strategy())
+    trainer = _trainer(tf.distribute.get_strategy(), graph=graphs.va)
     schedule = keras.optimizers.schedules.ExponentialDecay(1.0, 1, 0.5)
     trainer.model.compile(optimizer=keras.optimizers.SGD(schedule))
     trainer.model.optimizer.build(trainer.model.trainable_variables)
@@ -90,10 +90,10 @@ def test_the_learning_rate_is_that_of_the_steps_that_were_taken():
 
 
 def test_the_first_step_which_is_traced_is_no_speed_of_the_run():
-    trainer = _trainer(tf.distribute.get_strategy())
+    trainer = _trainer(tf.distribute.get_strategy(), graph=graphs.va)
     first, second = trainer.train(tf.constant(1)), trainer.train(tf.constant(2))
     assert "clips_per_second" not in first and float(second["clips_per_second"]) > 0
-    other = _trainer(tf.distribute.get_strategy())
+    other = _trainer(tf.distribute.get_strategy(), graph=graphs.va)
     at_once = other.train(tf.constant(3))
     # Tracing takes seconds, a step of the toy milliseconds.
     assert float(at_once["clips_per_second"]) > float(second["clips_per_second"]) / 20
@@ -108,7 +108,7 @@ def test_the_place_in_the_data_goes_on_with_another_batch_size():
             return super().training_dataset(global_batch_size, seed, start_clip // global_batch_size, input_context)
 
     clips = tf.Variable(24, dtype=tf.int64)  # three steps of 8, of an earlier sitting
-    trainer = _trainer(tf.distribute.get_strategy(), Noting(), clips=clips, batch_size=4)
+    trainer = _trainer(tf.distribute.get_strategy(), Noting(), graph=graphs.va, clips=clips, batch_size=4)
     trainer._step.assign(3)
     trainer.train(tf.constant(2))
     assert asked == [24] and int(clips) == 24 + 2 * 4

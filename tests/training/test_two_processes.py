@@ -16,9 +16,7 @@ import pytest
 import tensorflow as tf
 
 from helpers import processes, runs, tiny_vt
-from mmv_tf.common import config
 from mmv_tf.training import workdir as workdirs
-from mmv_tf.training.run import train
 
 COMPARED = 20  # steps
 
@@ -131,8 +129,9 @@ def test_the_first_process_alone_writes(broken_and_resumed):
 
 
 def test_two_processes_compute_what_one_does(broken_and_resumed, bindings, tmp_path):
-    config.parse(tiny_vt.FILES, [*bindings, f"STEPS = {COMPARED}"])
-    train(str(tmp_path), tf.distribute.get_strategy())
+    command = tiny_vt.command(tmp_path, [*bindings, f"STEPS = {COMPARED}"])
+    process = processes.command(tmp_path / "log.txt", command)
+    assert process.wait() == 0, process.output()
     run = broken_and_resumed["run"]
     one, two = runs.losses(tmp_path), runs.losses(run)
     assert sorted(one) == list(range(1, COMPARED + 1))
