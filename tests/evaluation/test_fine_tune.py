@@ -10,6 +10,7 @@ from helpers import record_fixtures as fixtures
 from mmv_tf.evaluation import protocol, tuner
 from mmv_tf.evaluation.features import Extractor
 from mmv_tf.evaluation.fine_tune import FineTune
+from mmv_tf.evaluation.labelled import Labelled
 from mmv_tf.evaluation.networks import Network, Trainable
 
 
@@ -114,3 +115,47 @@ def test_a_network_without_variables_is_told(records, compared):
     fixed = protocol.Comparison(Network("network", "", {}, {}), None, compared.raw)
     with pytest.raises(ValueError, match="the network network cannot be fine-tuned"):
         _tune(records).run(fixed, Extractor())
+
+
+class _Steps:
+    """A tuner that keeps what it is given; its logits are the grey level of the frames."""
+
+    def __init__(self):
+        self.seen = []
+
+    def reset(self, frames, seed):
+        assert not self.seen
+
+    def step(self, frames, labels, rate, seed, end_to_end):
+        self.seen.append((rate, end_to_end, seed))
+        return 1.0
+
+    def logits(self, frames):
+        return tf.reduce_mean(tf.cast(frames, tf.float32), axis=[1, 2, 3])[:, :1]
+
+
+def test_rates_fall_after_the_epochs_that_are_named(records):
+    tuner, one = _Steps(), _tune(records, epochs=4, warm_up_epochs=1, learning_rate=0.1, decay=0.5, decay_epochs=(1, 3))
+    train = Labelled.read([f"{records}/train-*"], "video", "", "")
+    one._train(tuner, train, 3, "", None)
+    rates = (
+        [1.0] * 2 + [0.1] * 2 + [0.05] * 4 + [0.025] * 2
+    )  # two steps an epoch; the first trains the classifier alone
+    assert [rate for rate, _, _ in tuner.seen] == pytest.approx(rates)
+    assert [whole for _, whole, _ in tuner.seen] == [False] * 2 + [True] * 8
+    assert [seed for *_, seed in tuner.seen] == [(3, number) for number in range(10)]
+
+
+def test_the_scores_of_a_clip_are_the_mean_of_its_windows(tmp_path):
+    levels = {"a": (10, 10, 200, 200), "b": (100, 100, 40, 40)}
+    clips = [
+        dataclasses.replace(
+            fixtures.record(key, num_frames=4, sound=False), jpegs=tuple(fixtures.jpeg(g, 40, 40) for g in grey)
+        )
+        for key, grey in levels.items()
+    ]
+    pattern = [fixtures.write_shards(tmp_path, [clips], "test", card=False)]
+    scores = _tune(str(tmp_path))._test(_Steps(), Labelled.read(pattern, "video", "", ""), Extractor(batch_size=3))
+    shown = [[fixtures.jpeg(g, 40, 40) for g in grey] for grey in levels.values()]
+    means = [np.mean([tf.io.decode_jpeg(j).numpy()[2:38, 2:38, 0].mean() for j in jpegs]) for jpegs in shown]
+    np.testing.assert_allclose(scores[:, 0], means, atol=3)
