@@ -156,6 +156,7 @@ def test_retrieval_asks_with_the_middle_frame():
         "text_mask": np.ones((count, 2), bool),
         "label": np.zeros(count, np.int32),
         "label_names": np.full(count, "a"),
+        "key": np.array([f"clip{i}" for i in range(count)]),
     }
     pipeline = type("Pipeline", (), {})()
     pipeline.evaluation_dataset = lambda pattern, size: tf.data.Dataset.from_tensor_slices(found).batch(size)
