@@ -86,7 +86,6 @@ def main(argv=None):
     parser.add_argument("--onnx", action="store_true", help="write ONNX files, too (see mmv_tf.export.onnx_file)")
     module_files.add_argument(parser)
     args = parser.parse_args(argv)
-    module_files.check_operations(args.module, args.allow_file_operations)
     import tensorflow as tf
 
     from mmv_tf.common import files
@@ -96,6 +95,7 @@ def main(argv=None):
     from mmv_tf.inputs.video import VideoInput
 
     module_files.parse_config(args.module)
+    module_files.check_operations(args.module, args.allow_file_operations)
     video, module = VideoInput(), tf.saved_model.load(args.module)
     size, seconds = args.size or video.crop_size, args.seconds or video.seconds
     os.makedirs(args.output, exist_ok=True)

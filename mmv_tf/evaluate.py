@@ -33,15 +33,14 @@ def main(argv=None):
     config.add_arguments(parser)
     args = parser.parse_args(argv)
     config.check_values(args.gin_file, args.gin_param)
-    if args.module:
-        module_files.check_operations(args.module, args.allow_file_operations)
     from mmv_tf.evaluation import results
     from mmv_tf.evaluation.run import evaluate
     from mmv_tf.training.preemption import exit_when_preempted
 
     typed = shlex.join(["python", "-m", "mmv_tf.evaluate", *(sys.argv[1:] if argv is None else argv)])
     with exit_when_preempted("the features so far are saved"):
-        result = evaluate(args.workdir, args.module, args.gin_file, args.gin_param, args.output, args.cache, typed)
+        given = (args.workdir, args.module, args.gin_file, args.gin_param, args.output, args.cache, typed)
+        result = evaluate(*given, args.allow_file_operations)
     print(results.table(result), flush=True)
 
 

@@ -29,6 +29,7 @@ def evaluate(
     output: str = "",
     cache: str = "",
     command: str = "",
+    allow_file_operations: bool = False,
 ) -> dict:
     """Measures the network of a workdir or module and writes the result.
 
@@ -38,6 +39,7 @@ def evaluate(
       output: file of the result; '' is WORKDIR/results/NAME.json.
       cache: folder for features; '' is features/ beside the result.
       command: to be written in the result.
+      allow_file_operations: run a module whose graph can read and write files.
     Returns:
       the result (docs/evaluation.md).
     Raises:
@@ -50,6 +52,7 @@ def evaluate(
     from mmv_tf.evaluation import results
     from mmv_tf.evaluation.features import Extractor
     from mmv_tf.evaluation.protocol import Evaluation
+    from mmv_tf.export import module_files
     from mmv_tf.training.preemption import Preemption
 
     if bool(workdir) == bool(module):
@@ -58,6 +61,8 @@ def evaluate(
         raise ValueError("give --gin_file=gin/evals/NAME.gin: which protocol")
     if module and not output:
         raise ValueError("a module needs --output: where the result is to go")
+    if module:
+        module_files.check_operations(module, allow_file_operations)
     name = os.path.splitext(os.path.basename(gin_files[-1]))[0] if gin_files else ""
     standard = _standard(name)
     loaded, folder = _load(workdir, module, gin_files, gin_params)

@@ -30,11 +30,13 @@ def evil(tmp_path):
     ("main", "flags"),
     [
         (evaluate.cli, ["--gin_file=gin/evals/ucf101.gin", "--output={out}/x.json"]),
-        (lite.cli, ["--output={out}"]),
+        (lite.cli, ["--output={out}"]),  # which wants a configuration first
         (embed.cli, ["--videos={out}", "--output={out}"]),
     ],
 )
 def test_it_is_refused_unless_it_is_asked_for(evil, main, flags, tmp_path, capsys):
+    (evil / "assets.extra").mkdir()
+    (evil / "assets.extra/config.gin").write_text("")
     given = [f"--module={evil}", *(flag.format(out=tmp_path) for flag in flags)]
     assert main(given) == 2
     said = capsys.readouterr().err

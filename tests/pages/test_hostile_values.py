@@ -184,7 +184,7 @@ def demo(say, tmp_path, monkeypatch):
 
 
 def miniature(say, tmp_path, monkeypatch):
-    shot = scenes.Shot(0.0, say(), say(), say(), say(), (1,))
+    shot = scenes.Shot(0.0, say(), say(), say(), say(), "heads", (1, 0))
     sight_and_sound = (np.zeros((8, 8, 8, 3), np.uint8), np.zeros(480, np.float32))
     monkeypatch.setattr(miniature_page, "examples", lambda: [(scenes.Episode(say(), 1), shot)])
     monkeypatch.setattr(miniature_page, "film_and_sound", lambda shot: sight_and_sound)
