@@ -365,7 +365,7 @@ def test_an_empty_split_is_told():
 def test_the_scores_of_a_clip_are_the_mean_over_the_windows_that_it_has():
     """Of several labels the clips are ranked against each other: a short one must not come last for being short."""
     names = [("a",), ("b",)] * 30
-    train, test = _clips(names, 0, windows=3), _clips(names, 1, windows=3)
+    train, test = (_clips(names, seed, windows=3, spread=9.0) for seed in (0, 1))  # which overlap
     test.present[::3, 1:] = False  # a third of them is so short that it has one window
     found = _run(train, test, several_labels=True, classifier=LinearSVM(C=0.01))
     scaler = preprocessing.StandardScaler().fit(train.values.reshape(-1, 6))
