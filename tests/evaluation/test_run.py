@@ -108,6 +108,16 @@ def test_video_over_two_folds_with_all_baselines(run):
     assert "untrained" in results.table(result)
 
 
+def test_the_difference_is_that_of_the_network_from_the_untrained_one(run, sound, monkeypatch):
+    compared = []
+    compare = results.compare_rows
+    monkeypatch.setattr(results, "compare_rows", lambda *rows, **o: compared.append(rows[:2]) or compare(*rows, **o))
+    result = _evaluate(run, AUDIO)  # its features are there
+    ((before, after),) = compared
+    assert before["about"] == "the same network with fresh weights" and "about" not in after
+    assert before["outcomes"] == result["baselines"]["untrained"]["outcomes"]
+
+
 def test_sound_leaves_out_clips_without_it_and_says_so(sound):
     result = sound
     assert result["left_out"] == {
