@@ -97,6 +97,8 @@ class ClipCutter:
             "has_clips": frames > 0,
             "starts": tf.cast(starts, tf.float32) / rate,
             "seconds": tf.cast(frames, tf.float32) / rate,
+            "frames": frames,
+            "rate": rate,
         }
 
     def cut(self, serialized: bytes) -> Iterator[Input]:
@@ -122,12 +124,19 @@ class ClipCutter:
                     yield Input("video", key, start, end, frames)
                 if "image" in self._modalities:
                     middle = len(frames) // 2
-                    # A record that is shorter than a clip is repeated: the frame is one of its own all the same.
-                    shown = (float(offset) + middle / self._video.frame_rate) % float(plan["seconds"])
-                    shown = _microseconds(begin + shown)
+                    shown = _microseconds(begin + self._time_of(middle, float(offset), plan))
                     yield Input("image", key, shown, shown, frames[middle])
             if "audio" in clip and clip["audio_mask"]:
                 yield Input("audio", key, start, end, clip["audio"].numpy())
+
+    def _time_of(self, number: int, offset: float, plan) -> float:
+        """Seconds from the start of a record to frame `number` of a clip that begins at `offset`.
+
+        A record that is shorter than a clip is repeated: the frame is one of its own (`VideoInput.sample`).
+        """
+        seconds, rate = offset + number / self._video.frame_rate, float(plan["rate"])
+        frame = round(offset * rate) + round(number * rate / self._video.frame_rate)
+        return seconds if frame < plan["frames"] else frame % int(plan["frames"]) / rate
 
     def _captions(self, plan, key):
         have_times = len(plan["text_start"]) == len(plan["text_end"]) == len(plan["text"])

@@ -1,0 +1,24 @@
+"""Times of what is cut from records that are shorter than a clip."""
+
+import dataclasses
+
+import pytest
+
+from helpers import record_fixtures as fixtures
+from mmv_tf.export.embedding.clip_cutter import ClipCutter, ClipSettings
+from mmv_tf.records import schema
+
+
+@pytest.mark.parametrize(("frames", "rate"), [(1, 10.0), (2, 10.0), (3, 10.0), (4, 10.0), (5, 25.0), (9, 25.0)])
+def test_no_time_lies_beyond_the_record_and_a_picture_has_that_of_its_frame(frames, rate):
+    record = fixtures.record("k", num_frames=frames, sound=False)
+    record = dataclasses.replace(record, start=5.0, end=5.0 + frames / rate, frame_rate=rate)
+    cutter = ClipCutter(ClipSettings(4, 10.0, 40, 40, None), ("video", "image"))
+    made = list(cutter.cut(schema.encode(record)))
+    assert {item.modality for item in made} == {"video", "image"}
+    for item in made:
+        assert 5.0 <= item.start <= item.end <= record.end + 1e-6
+        if item.modality == "image":
+            shown = (float(item.value[20, 4, 0]) - 10) / 10  # frame i has the grey level 10 + 10 i on its left
+            assert item.start == item.end < record.end
+            assert shown == pytest.approx(round((item.start - 5.0) * rate), abs=0.4)
