@@ -138,3 +138,10 @@ def test_wrong_shapes_and_missing_relevance_are_errors():
         r.ranks(AXES[:2], AXES, r.Relevance.same_group("ab", "acc"))
     with pytest.raises(ValueError, match="shape"):
         r.ranks(np.zeros((0, 3)), AXES)
+
+
+def test_two_modalities_are_compared_where_fewest_others_are():
+    spaces = {"video": ("vat", "va"), "audio": ("vat", "va"), "text": ("vat",), "smell": ()}
+    assert retrieval.common_space("video", "audio", spaces) == "va"
+    assert retrieval.common_space("audio", "text", spaces) == retrieval.common_space("text", "video", spaces) == "vat"
+    assert retrieval.common_space("smell", "video", spaces) is None
