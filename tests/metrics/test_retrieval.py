@@ -142,6 +142,6 @@ def test_wrong_shapes_and_missing_relevance_are_errors():
 
 def test_two_modalities_are_compared_where_fewest_others_are():
     spaces = {"video": ("vat", "va"), "audio": ("vat", "va"), "text": ("vat",), "smell": ()}
-    assert retrieval.common_space("video", "audio", spaces) == "va"
-    assert retrieval.common_space("audio", "text", spaces) == retrieval.common_space("text", "video", spaces) == "vat"
-    assert retrieval.common_space("smell", "video", spaces) is None
+    assert r.common_space("video", "audio", spaces) == "va"
+    assert r.common_space("audio", "text", spaces) == r.common_space("text", "video", spaces) == "vat"
+    assert r.common_space("smell", "video", spaces) is None
