@@ -17,7 +17,7 @@ from typing import NamedTuple
 import gin
 from gin import config_parser
 
-from mmv_tf.common import references, values
+from mmv_tf.common import files, references, values
 from mmv_tf.common.signatures import Signature
 
 
@@ -153,17 +153,19 @@ def _statements(gin_files, gin_params, search, delegate, rules) -> Iterator[conf
             raise ValueError(f"binding {text.strip().splitlines()[0]!r}: {_reason(error)}") from error
 
 
+def read_text(path: str) -> str:
+    """The text of a gin file, local or remote: UTF-8 whatever the locale says, without a byte-order mark."""
+    return files.read_text(path).removeprefix("\ufeff")
+
+
 def _in_file(file: str, search, delegate, rules) -> Iterator[config_parser.BindingStatement]:
     if "://" in file:
-        from mmv_tf.common import files
-
-        text = files.read_text(file).removeprefix("\ufeff")
+        text = read_text(file)
     else:
         path = next((path for path in (os.path.join(folder, file) for folder in search) if os.path.isfile(path)), None)
         if path is None:
             raise FileNotFoundError(f"there is no gin file {file}, here or among those of mmv_tf")
-        with open(path, encoding="utf-8-sig") as opened:
-            text = opened.read()
+        text = read_text(path)
     try:
         yield from _in_text(text, file, search, delegate, rules)
     except (SyntaxError, tokenize.TokenError, TypeError) as error:

@@ -10,7 +10,7 @@ import pathlib
 import gin
 
 import mmv_tf
-from mmv_tf.common import bindings, files, signatures
+from mmv_tf.common import bindings, signatures
 
 # Every module that gives gin something to bind. Imported before a file is parsed, so that a name which a file
 # uses is known, and one that is not known is a mistake in the file.
@@ -37,17 +37,22 @@ _CONFIGURABLE_MODULES = (
 )
 
 
-def read_text(path: str):
-    """A local gin file, opened: UTF-8 whatever the locale says, with or without a byte-order mark."""
-    return open(path, encoding="utf-8-sig")
+def _opened(path: str) -> io.StringIO:
+    text = io.StringIO(bindings.read_text(path))
+    text.name = path  # for what gin says of it
+    return text
 
 
-def _read_remote(path: str):
-    return io.StringIO(files.read_text(path).removeprefix("\ufeff"))
+def _is_there(path: str) -> bool:
+    if "://" not in path:
+        return os.path.isfile(path)
+    import tensorflow as tf  # which knows gs:// and its like
+
+    return tf.io.gfile.exists(path)
 
 
 # gin opens local files by `open`, in the encoding of the locale, and has no way to say otherwise.
-gin.config._FILE_READERS[0] = (read_text, os.path.isfile)
+gin.config._FILE_READERS[0] = (_opened, _is_there)
 
 
 class _Allowed:
@@ -120,12 +125,6 @@ def parse(gin_files=(), gin_params=(), finalize: bool = True, foreign=()) -> Non
         importlib.import_module(module)
     gin.clear_config()
     gin.add_config_file_search_path(str(gin_folder().parent))
-    for file in gin_files:
-        if "://" in os.fspath(file):
-            # Remote files are read through TensorFlow, which knows gs:// and its like.
-            import tensorflow as tf
-
-            gin.config.register_file_reader(_read_remote, tf.io.gfile.exists)
     # gin logs an error for every place where it looks in vain before the one where it finds a file.
     quietly = logging.getLogger()
     quietly.addFilter(_not_a_place_looked_in_vain)

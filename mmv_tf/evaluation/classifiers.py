@@ -108,8 +108,7 @@ def _logistic(targets, logits):
     """Binary cross-entropy, the mean over classes: [B, C] -> [B]; what is ignored adds 0."""
     from keras import ops
 
-    # log(1 + exp(-|x|)) + max(x, 0) - x t
-    losses = ops.softplus(-ops.abs(logits)) + ops.relu(logits) - logits * targets
+    losses = ops.binary_crossentropy(targets, logits, from_logits=True)
     return ops.mean(ops.where(targets == _IGNORED, 0.0, losses), axis=-1)
 
 

@@ -148,15 +148,15 @@ class _Classification(protocol.Protocol):
         outcomes = {}
         for name in train:
             x, chosen = _flat(train[name].take(kept["train"][0]))
+            tested = test[name].take(kept["test"][0])
             masked = {} if counted["train"] is None else {"counted": counted["train"][chosen]}
-            scores = _mean_scores(
-                self.classifier.fit(x, targets["train"][chosen], **masked), test[name].take(kept["test"][0])
-            )
+            scores = _mean_scores(self.classifier.fit(x, targets["train"][chosen], **masked), tested)
+            if name == "network":
+                coins = self._coins(x, _keys(train, kept["train"][0]), chosen, tested)
             outcomes[name] = self._outcomes(scores, targets["test"], columns, counted["test"])
         # What knowing the frequencies of the classes alone gives.
         frequency = targets["train"].mean(axis=0) if self.several_labels else np.bincount(targets["train"])
         constant = frequency - 1e-9 * len(frequency) * np.arange(len(frequency)) * (not self.several_labels)
-        coins = self._coins(train["network"], test["network"], kept)
         guessed = np.tile(constant, (len(kept["test"][1]), 1))
         outcomes["chance"] = self._outcomes(guessed, targets["test"], columns, counted["test"])
         learned, items = (_keys(side, kept[title][0]) for title, side in (("train", train), ("test", test)))
@@ -165,13 +165,14 @@ class _Classification(protocol.Protocol):
         counts = {"train": len(kept["train"][1]), "test": len(kept["test"][1]), "classes": len(columns)}
         return {"outcomes": outcomes, "items": items, "counts": counts, "left_out": left_out, "notes": notes} | coins
 
-    def _coins(self, train, test, kept) -> dict:
-        """{'coins': which coins of the test clips a classifier tells} of the network; {} where all lie alike."""
-        x, chosen = _flat(train.take(kept["train"][0]))
-        targets = control.coins(train.take(kept["train"][0]).keys)[chosen]
+    def _coins(self, x, keys, chosen, tested: Features) -> dict:
+        """{'coins': which coins of the test clips a classifier tells}; {} where all to learn from lie alike.
+
+        x, chosen: examples and the clip of each, whose `keys` are given.
+        """
+        targets = control.coins(keys)[chosen]
         if len(set(targets)) < 2:
             return {}
-        tested = test.take(kept["test"][0])
         scores = _mean_scores(self.classifier.fit(x, targets), tested)
         return {"coins": scores.argmax(axis=1) == control.coins(tested.keys)}
 

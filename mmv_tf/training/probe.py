@@ -154,16 +154,15 @@ class Probe:
             rows = [clips.present[modality] & (of_clips != "") for clips, of_clips in zip(sets, labels, strict=True)]
             if not all(kept.any() for kept in rows):
                 continue  # such as frames in records of sound alone
-            found = [clips.embeddings[modality, "repr"][kept] for clips, kept in zip(sets, rows, strict=True)]
-            for name, known in (("", labels), ("_control", coins)):
-                (train, train_labels), (test, test_labels) = (
-                    (side, of_side[kept]) for side, of_side, kept in zip(found, known, rows, strict=True)
-                )
+            train, test = (c.embeddings[modality, "repr"][kept] for c, kept in zip(sets, rows, strict=True))
+            tried = {"": [of_clips[kept] for of_clips, kept in zip(labels, rows, strict=True)]}
+            flipped = [of_clips[kept] for of_clips, kept in zip(coins, rows, strict=True)]
+            if len(set(flipped[0])) > 1:  # the coins of few clips can all lie alike
+                tried["_control"] = flipped
+            for name, (known, asked) in tried.items():
                 try:
-                    told = knn.accuracy(train, train_labels, test, test_labels, num_neighbours=self.num_neighbours)
+                    told = knn.accuracy(train, known, test, asked, num_neighbours=self.num_neighbours)
                 except ValueError as error:
-                    if name:
-                        continue  # all coins of so few clips lie alike
                     raise ValueError(f"Probe.labelled_train = {self.labelled_train!r}, {modality}: {error}") from None
                 scalars[f"knn/{modality}{name}"] = told[0]
                 if not name:
