@@ -31,6 +31,8 @@ INSTALL_REQUIRES = [
     "apache-beam>=2.77,<3",
     # WriteToTFRecord and our CRC checks need it; apache-beam does not bring it.
     "google-crc32c>=1.5",
+    # Captions and tables that are not UTF-8.
+    "charset-normalizer>=3.4,<4",
     # PyAV: decoding in a child process, with FFmpeg inside the wheel.
     "av>=15,<19",
     "opencv-python-headless>=4.10",

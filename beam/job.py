@@ -45,6 +45,7 @@ def preprocess(inputs, root, output, split, num_shards, settings, options):
         with storage.WholeFile(staging, path) as file:
             file.write(text.encode())
 
+    others = _dead_letters_of_others(output, split)  # before the work, should the file be damaged
     spooled = spool.write(inputs.sources, staging)
     num_shards = num_shards or spooled.num_shards
     _add_labels(card, output, inputs.labels, spooled.labels)
@@ -55,7 +56,7 @@ def preprocess(inputs, root, output, split, num_shards, settings, options):
     with Cost(in_process) as cost, Progress(staging, spooled.num_sources):
         with run_options.pipeline(options) as pipeline:
             graph.build(pipeline, spooled.files, root, output, split, settings, card.label_map, num_shards)
-    done = summarize(graph.read_reports(output, split, num_shards), inputs.rejections)
+    done = summarize(graph.read_reports(output, split, num_shards), inputs)
     card.splits[split] = dataset_card.Split(
         shards=done.records,
         counters=done.counters,
@@ -63,7 +64,9 @@ def preprocess(inputs, root, output, split, num_shards, settings, options):
         settings=dataclasses.asdict(settings) | {"fingerprint": settings.fingerprint(), "sha256": done.sha256},
     )
     _delete_other_shards(output, split, done.records)
-    _write_dead_letters(output, split, done.dead, write_text)
+    lines = [json.dumps({"split": split} | line._asdict(), ensure_ascii=False) + "\n" for line in done.dead]
+    lines += [json.dumps({"split": split} | line._asdict(), ensure_ascii=False) + "\n" for line in inputs.remarks.lines]
+    write_text(FileSystems.join(output, dataset_card.DEAD_LETTERS), "".join(sorted(others + lines)))
     card.save(output, write_text)
     storage.delete_folder(staging)
     print(summary(done, inputs, cost, output, FileSystems.join(output, dataset_card.DEAD_LETTERS)))
@@ -121,13 +124,20 @@ def _delete_other_shards(output, split, names):
             storage.delete(FileSystems.join(output, name))
 
 
-def _write_dead_letters(output, split, dead, write_text):
-    """Adds the rejections of a split, sorted; those of other splits are kept."""
-    path = FileSystems.join(output, dataset_card.DEAD_LETTERS)
+def _dead_letters_of_others(output, split):
+    """The lines of dead_letters.jsonl that are of other splits. ValueError: it is damaged."""
+    path, kept = FileSystems.join(output, dataset_card.DEAD_LETTERS), []
     try:
-        before = [line + "\n" for line in storage.read_text(path).split("\n") if line]
+        lines = storage.read_text(path).split("\n")
     except FileNotFoundError:
-        before = []
-    kept = [line for line in before if json.loads(line)["split"] != split]
-    lines = [json.dumps({"split": split} | rejection._asdict(), ensure_ascii=False) + "\n" for rejection in dead]
-    write_text(path, "".join(sorted(kept + lines)))
+        return []
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not a text: it is damaged; move it away and run again") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            if line and json.loads(line)["split"] != split:
+                kept.append(line + "\n")
+        except (ValueError, TypeError, KeyError, RecursionError):
+            what = f"line {number} is none that preprocess writes: {line[:40]!r}"
+            raise ValueError(f"{path}: {what}; move the file away and run again") from None
+    return kept

@@ -19,6 +19,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from mmv_tf.beam import spool, storage
 from mmv_tf.beam.decoding.decode_source import DecodeSource
+from mmv_tf.beam.remarks import Remarks
 from mmv_tf.records.naming import shard_name
 from mmv_tf.records.tfrecord import check_framed
 
@@ -79,8 +80,9 @@ class WriteShard(beam.DoFn):
 
 def _sum(reports):
     """The reports of sources as one."""
-    counters, words = collections.Counter(), collections.Counter()
+    counters, words, remarks = collections.Counter(), collections.Counter(), Remarks()
     for report in reports:
+        remarks.take(*report["remarks"])
         counters.update(report["counters"])
         words.update(report["words"])
     return {
@@ -89,6 +91,7 @@ def _sum(reports):
         "rejections": [rejection for report in reports for rejection in report["rejections"]],
         "counters": counters,
         "words": words,
+        "remarks": [remarks.numbers, sorted(remarks.lines)],
     }
 
 

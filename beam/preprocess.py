@@ -11,7 +11,7 @@ from mmv_tf.beam import options as pipeline_options
 from mmv_tf.beam.datasets import catalog
 from mmv_tf.beam.datasets.entries import Request
 from mmv_tf.beam.specs import Settings
-from mmv_tf.common import command
+from mmv_tf.common import command, lock
 
 _DATASET_OPTIONS = ("fold", "classes", "ids", "files", "min_clip_seconds")
 
@@ -26,8 +26,9 @@ examples:
 
 The columns of a manifest are video_path (relative to --video_root), start, end (seconds; both may be empty), caption,
 label. In .jsonl `captions` may be a list of {{"text", "start", "end"}}, and `label` a text or a list.
-Narrations of --videos lie beside each video: x.srt or x.vtt for x.mp4, or below --captions in the
-same subfolder. All other options go to Apache Beam, such as --runner, --direct_num_workers or --direct_running_mode. A
+Narrations of --videos lie beside each video: x.srt, x.vtt or x.en.vtt for x.mp4, or below --captions
+in the same subfolder; of several languages --caption_languages are taken, or else one without a language, then English,
+then the first. All other options go to Apache Beam, such as --runner, --direct_num_workers or --direct_running_mode. A
 run that was killed goes on when started again.
 
 --dataset takes the original annotation files of (docs/datasets.md says where they come from and what becomes of them):
@@ -67,6 +68,9 @@ def _parser():
     inputs = parser.add_argument_group("what to read")
     inputs.add_argument("--videos", help="folder with videos, sounds or pictures, searched recursively")
     inputs.add_argument("--captions", help="folder with .srt and .vtt files in the subfolders that --videos has")
+    inputs.add_argument(
+        "--caption_languages", metavar="en,de", help="of several narrations of a video, those to take, in this order"
+    )
     inputs.add_argument("--manifest", help=".csv or .jsonl file with one clip a row")
     inputs.add_argument("--video_root", help="folder that the paths of the manifest are relative to")
     dataset = parser.add_argument_group("what to read, of a dataset")
@@ -134,8 +138,9 @@ def _splits(parser, args):
         parser.error("give either --videos or --manifest")
     if bool(args.manifest) != bool(args.video_root):
         parser.error("--manifest and --video_root belong together")
-    if args.captions and (args.manifest or args.dataset):
-        parser.error("--captions belongs to --videos without --dataset")
+    for name in ("captions", "caption_languages"):
+        if getattr(args, name) is not None and (args.manifest or args.dataset):
+            parser.error(f"--{name} belongs to --videos without --dataset")
     dataset = catalog.DATASETS.get(args.dataset)
     allowed = ("annotations", *dataset.options) if dataset else ()
     for name in ("annotations", *_DATASET_OPTIONS):
@@ -156,12 +161,14 @@ def _splits(parser, args):
 
 
 def _inputs(args, split, settings):
-    from mmv_tf.beam import manifest
+    from mmv_tf.beam.sources.folder import from_folder
+    from mmv_tf.beam.sources.manifest import from_manifest
 
     if not args.dataset:
         if args.videos:
-            return manifest.from_folder(args.videos, args.captions)
-        return manifest.from_manifest(args.manifest, args.video_root)
+            languages = tuple(filter(None, (args.caption_languages or "").split(",")))
+            return from_folder(args.videos, args.captions, languages)
+        return from_manifest(args.manifest, args.video_root)
     options = {name: getattr(args, name) for name in _DATASET_OPTIONS if getattr(args, name) is not None}
     request = Request(args.videos, args.annotations or args.videos, split, settings, **options)
     return catalog.read(args.dataset, request)
@@ -177,9 +184,10 @@ def main(argv=None):
     from mmv_tf.beam import job
 
     status = 0
-    for split in splits:
-        inputs, root = _inputs(args, split, settings), args.videos or args.video_root
-        status |= job.preprocess(inputs, root, args.output, split, args.num_shards, settings, options)
+    with lock.folder(args.output, "preprocess"):
+        for split in splits:
+            inputs, root = _inputs(args, split, settings), args.videos or args.video_root
+            status |= job.preprocess(inputs, root, args.output, split, args.num_shards, settings, options)
     return status
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from mmv_tf.beam.captions import Counts
+from mmv_tf.beam.remarks import Remarks
 from mmv_tf.records.schema import SCHEMA_VERSION, Caption
 
 
@@ -52,10 +52,9 @@ class Inputs:
 
     sources: Iterable[Source]  # in an order that depends on the content of the input alone; each path once
     rejections: list[Rejection] = dataclasses.field(default_factory=list)  # known without opening a source
-    counts: Counts = dataclasses.field(default_factory=Counts)  # of captions
+    remarks: Remarks = dataclasses.field(default_factory=Remarks)  # on what was mended or left out
     labels: tuple[str, ...] = ()  # in the order of their ids, where the dataset fixes them; else they are sorted
-    ignored_files: int = 0  # neither video, sound nor narration
-    joined_rows: int = 0  # of the same path and span as an earlier row
+    rows: int = 0  # of a manifest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +75,16 @@ class Settings:
     max_pixels: int = 8192 * 4320  # of a picture
     max_source_seconds: float = 6 * 3600.0
     max_clip_seconds: float = 600.0
+    max_long_side: int = 2048  # pixels of a picture in the records, where it is not 8 times short_side at most
+    max_clip_bytes: int = 256 << 20  # pictures and sound of one record, which are in memory several times
+    max_records_bytes: int = 64 << 30  # of all clips of a source: those of a manifest may overlap
+
+    def too_long(self, height, width):
+        """What is wrong with the size of a picture in the records, or None."""
+        most = max(self.max_long_side, 8 * self.short_side)
+        if max(height, width) <= most:
+            return None
+        return f"a picture would be {width:.0f}x{height:.0f} pixels, and its long side at most {most}"
 
     def fingerprint(self, *more):
         """Hex digest of everything that shapes the records of a source: equal digests, equal bytes."""

@@ -6,6 +6,7 @@ import time
 from typing import NamedTuple
 
 from mmv_tf.beam.specs import Rejection
+from mmv_tf.records.card import Remark
 
 
 class Done(NamedTuple):
@@ -47,18 +48,18 @@ def _cpu_seconds():
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def summarize(reports, rejections):
+def summarize(reports, inputs):
     """Counts of a run, and its dead letters.
 
     Args:
       reports: iterable of those of the shards, from pipeline.read_reports().
-      rejections: list of Rejection made before the pipeline.
+      inputs: specs.Inputs, read to the end; the remarks of the workers are added to its own.
     Returns:
       Done.
     Raises:
       AssertionError: accepted + rejected differs from what was read.
     """
-    records, sha256, dead, size, read = {}, {}, list(rejections), 0, len(rejections)
+    records, sha256, dead, size, read = {}, {}, list(inputs.rejections), 0, len(inputs.rejections)
     counters, words = collections.Counter(), collections.Counter()
     for report in reports:
         records[report["name"]], sha256[report["name"]] = report["records"], report["sha256"]
@@ -66,10 +67,12 @@ def summarize(reports, rejections):
         size, read = size + report["bytes"], read + report["planned"]
         counters.update(report["counters"])
         words.update(report["words"])
+        inputs.remarks.take(*report["remarks"])
     accepted = sum(records.values())
     reasons = collections.Counter(rejection.reason for rejection in dead)
     assert accepted + len(dead) == read, f"{accepted} accepted + {len(dead)} rejected clips, but {read} read"
     totals = {"read": read, "accepted": accepted, "rejected": len(dead), "reasons": dict(sorted(reasons.items()))}
+    totals["remarks"] = dict(sorted(inputs.remarks.numbers.items()))
     return Done(records, sha256, size, totals | dict(sorted(counters.items())), words, sorted(dead))
 
 
@@ -87,14 +90,11 @@ def summary(done, inputs, cost, output, dead_letters):
     ]
     if cost.cpu_seconds is not None and hours:
         lines[-1] += f", {cost.cpu_seconds / hours:.0f} CPU-seconds per hour of clips"
-    mended = [
-        (inputs.ignored_files, "files ignored: neither video, sound nor narration"),
-        (inputs.joined_rows, "rows joined with an earlier row of the same path and span"),
-        (inputs.counts.replaced_characters, "characters of captions replaced: not valid text"),
-        (inputs.counts.shortened, "captions or labels shortened"),
-        (inputs.counts.dropped, "captions dropped: empty, without valid times, or too many"),
-    ]
-    lines += [f"  {number} {what}" for number, what in mended if number]
-    if counters["rejected"]:
+    if inputs.rows:
+        joined = inputs.remarks.numbers[Remark.ROW_JOINED.value]
+        clips = inputs.rows - joined - len(inputs.rejections)
+        lines.append(f"  {inputs.rows} rows = {clips} clips + {joined} joined + {len(inputs.rejections)} rejected")
+    lines += [f"  {line}" for line in inputs.remarks.summary()]
+    if counters["rejected"] or inputs.remarks.lines:
         lines.append(f"  why: {dead_letters}")
     return "\n".join(lines)

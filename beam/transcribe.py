@@ -16,11 +16,13 @@ import os
 import pathlib
 import sys
 
-from mmv_tf.beam import captions as captions_lib
-from mmv_tf.beam import manifest
+from mmv_tf.beam.captions.speech import clean
 from mmv_tf.beam.decoding.client import DecodeClient, Failure
+from mmv_tf.beam.remarks import Remarks, shown
+from mmv_tf.beam.sources.folder import has_captions, media_files
+from mmv_tf.beam.sources.paths import check_root, confine
 from mmv_tf.beam.specs import Settings
-from mmv_tf.common import command, files
+from mmv_tf.common import command, files, lock
 from mmv_tf.records.card import Reason
 from mmv_tf.records.schema import Caption
 
@@ -112,8 +114,8 @@ def transcribe(videos, output, recognise, settings=SETTINGS, client=None):
     """
     from tqdm import tqdm
 
-    manifest.check_root("--videos", videos)
-    paths = list(manifest.media_files(videos))
+    check_root("--videos", videos)
+    paths = list(media_files(videos))
     if not paths:
         raise ValueError(f"--videos {videos}: no video or sound file in it")
     os.makedirs(output, exist_ok=True)
@@ -125,8 +127,7 @@ def transcribe(videos, output, recognise, settings=SETTINGS, client=None):
                 counts[_one(videos, output, path, recognise, client)] += 1
             except Failure as failure:
                 counts[failure.reason.value] += 1
-                shown = path.encode("utf-8", "replace").decode()
-                failures.append({"path": shown, "reason": failure.reason.value, "detail": str(failure)})
+                failures.append({"path": shown(path), "reason": failure.reason.value, "detail": str(failure)})
     finally:
         client.close()
         lines = "".join(json.dumps(failure, ensure_ascii=False) + "\n" for failure in failures)
@@ -138,9 +139,9 @@ def _one(videos, output, path, recognise, client):
     target = os.path.join(output, f"{path}.srt")
     if os.path.exists(target):
         return "there"
-    if captions_lib.beside(os.path.join(videos, path)):
+    if has_captions(videos, path):
         return "narrated"
-    file, why = manifest.confine(videos, path)
+    file, why = confine(videos, path)
     if why:
         raise Failure(*why)
     if os.path.getsize(file) > SETTINGS.max_file_bytes:
@@ -149,7 +150,7 @@ def _one(videos, output, path, recognise, client):
     for start, waveform in _sound(client, file):
         heard = True
         for text, begin, end in recognise(waveform):
-            if words := captions_lib.clean(text, captions_lib.Counts()):
+            if words := clean(text, Remarks()):
                 captions.append(Caption(words, start + begin, start + max(begin, end)))
     if not heard:
         raise Failure(Reason.EMPTY_CLIP, "no sound in it")
@@ -212,7 +213,8 @@ def main(argv=None):
     parser.add_argument("--language", default="", help="such as en; default: what the model finds")
     args = parser.parse_args(argv)
     recognise = RECOGNISERS[args.recogniser](args.model, args.language)
-    counts = transcribe(args.videos, args.output, recognise)
+    with lock.folder(args.output, "transcribe"):
+        counts = transcribe(args.videos, args.output, recognise)
     print(summary(counts, args.output))
     return 0 if counts["written"] + counts["empty"] + counts["there"] + counts["narrated"] else 1
 

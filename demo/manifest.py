@@ -11,7 +11,7 @@ import argparse
 import json
 import pathlib
 
-from mmv_tf.beam.manifest import MEDIA_SUFFIXES
+from mmv_tf.beam.sources.folder import MEDIA_SUFFIXES
 from mmv_tf.common.files import whole_file
 
 HELD_OUT = 4  # one part in so many

@@ -10,7 +10,7 @@ embedded by which module; written last) and dead_letters.jsonl (what could not b
 import logging
 import os
 
-from mmv_tf.common import command, paths
+from mmv_tf.common import command, lock, paths
 from mmv_tf.export import module_files
 
 _MORE = """
@@ -81,7 +81,8 @@ def main(argv=None):
         num_shards=args.num_shards,
         limits={"timeout_seconds": args.timeout_seconds, "max_memory_bytes": args.max_memory_mb << 20},
     )
-    return embed_run.run(job, options)
+    with lock.folder(job.output, "embed"):
+        return embed_run.run(job, options)
 
 
 def _dims(args, kind, signatures):

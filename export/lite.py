@@ -26,7 +26,7 @@ pictures and sounds, which says less.
 import json
 import os
 
-from mmv_tf.common import command, paths
+from mmv_tf.common import command, files, paths
 from mmv_tf.export import module_files
 
 NETWORKS = ("image", "audio")
@@ -88,7 +88,6 @@ def main(argv=None):
     args = parser.parse_args(argv)
     import tensorflow as tf
 
-    from mmv_tf.common import files
     from mmv_tf.export import file_measures, onnx_file
     from mmv_tf.export.frozen import vector_keys
     from mmv_tf.inputs.audio import LogMel
@@ -107,8 +106,7 @@ def main(argv=None):
         if args.onnx:
             made["onnx"] = onnx_file.convert(signature, name, shape), onnx_file.Runner
         for form, (content, _) in made.items():
-            with open(os.path.join(args.output, f"{name}.{form}"), "wb") as file:
-                file.write(content)
+            files.write_bytes(os.path.join(args.output, f"{name}.{form}"), content)
         runners = {form: (len(content), runner(content, args.threads)) for form, (content, runner) in made.items()}
         samples = file_measures.samples(name, shape, args.samples, args.records)
         measured = file_measures.measure(signature, vector_keys(signature), runners, samples, args.times)

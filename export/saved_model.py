@@ -42,7 +42,7 @@ Checks are part of the graph, and fail a whole batch. XLA (and so a TPU) and Lit
 
 import os
 
-from mmv_tf.common import command, paths
+from mmv_tf.common import command, lock, paths
 
 
 def build(loaded, workdir: str | None = None, image: bool = True):
@@ -135,8 +135,10 @@ def main(argv=None):
 
     from mmv_tf.training import workdir as workdirs
 
-    loaded = workdirs.load(args.workdir)
-    for name, keys in save(loaded, args.output, args.workdir, image=not args.no_image).items():
+    with lock.beside(args.output, "export"):
+        loaded = workdirs.load(args.workdir)
+        made = save(loaded, args.output, args.workdir, image=not args.no_image)
+    for name, keys in made.items():
         print(f"  {name}: {', '.join(keys)}")
     print(f"step {loaded.step} of {args.workdir} -> {args.output}")
     if "text" not in loaded.model.graph.modalities:

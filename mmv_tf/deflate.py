@@ -8,7 +8,7 @@ earlier one stopped. All that it finds is in WORKDIR/deflated; deflation/network
 
 import os
 
-from mmv_tf.common import command, paths
+from mmv_tf.common import command, lock, paths
 
 _EXAMPLE = """
 example:
@@ -37,7 +37,7 @@ def main(argv=None):
     from mmv_tf.deflation.network import FOLDER
     from mmv_tf.training.preemption import exit_when_preempted
 
-    with exit_when_preempted("the state is saved"):
+    with lock.folder(os.path.join(args.workdir, FOLDER), "deflate"), exit_when_preempted("the state is saved"):
         result = run.deflate_workdir(
             args.workdir, args.gin_file, args.gin_param, args.images, args.records, args.held_out, args.retrieval
         )

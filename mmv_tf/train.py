@@ -1,6 +1,8 @@
 """Pretraining: `mmv_tf train`. What happens is in training/run.py, read from top to bottom."""
 
-from mmv_tf.common import command, paths
+import contextlib
+
+from mmv_tf.common import command, lock, paths
 
 _THEN = """mmv_tf evaluate --workdir=runs/fac --gin_file=gin/evals/ucf101.gin --gin_param="RECORDS='ucf101'"
   mmv_tf export --workdir=runs/fac --output=exported/fac"""
@@ -30,7 +32,9 @@ def main(argv=None):
     from mmv_tf.training.preemption import exit_when_preempted
     from mmv_tf.training.run import train
 
-    with exit_when_preempted("the checkpoint is written"), strategies.lost_worker_in_one_line(strategy):
+    # Of several machines one writes what is not a checkpoint.
+    held = lock.folder(args.workdir, "train") if strategies.is_chief(strategy) else contextlib.nullcontext()
+    with held, exit_when_preempted("the checkpoint is written"), strategies.lost_worker_in_one_line(strategy):
         train(args.workdir, strategy, args.mode)
 
 

@@ -1,11 +1,12 @@
 """Finding and reading the files that datasets come with: text, csv and JSON, with errors of one line."""
 
-import csv
 import fnmatch
 import json
 import os
 import pathlib
 import re
+
+from mmv_tf.beam.sources import tables
 
 MAX_DEPTH = 4  # folders below the one that was given, in which an annotation file is looked for
 MAX_LABELS = 100_000
@@ -13,8 +14,6 @@ CHUNK = 4 << 20  # characters of a large JSON file that are read at once
 MAX_VALUE = 64 << 20  # characters of one value of it: the narrations of one video
 
 _SPACE = re.compile(r"\s*")
-
-csv.field_size_limit(16 << 20)
 
 
 def locate(given, names, what):
@@ -65,21 +64,10 @@ _TEXT_SUFFIXES = (".csv", ".json", ".txt", ".tsv")
 
 def lines(path):
     """Yields (where, text) of each line of a text file that is not empty; `where` is 'FILE: line 3'."""
-    for number, line in enumerate(_text(path), 1):
-        if line := line.strip():
-            yield f"{path}: line {number}", line
-
-
-def _text(path):
-    with _opened(path, newline=None) as file:
-        yield from file
-
-
-def _opened(path, newline):
-    if not os.path.isfile(path):  # a pipe would be waited for
-        raise ValueError(f"{path}: no such file")
-    # What is not UTF-8 becomes a name or a label that is not known, and is told of there.
-    return pathlib.Path(path).open(encoding="utf-8-sig", errors="replace", newline=newline)
+    with tables.open_text(path) as file:
+        for number, line in enumerate(file, 1):
+            if line := line.strip():
+                yield f"{path}: line {number}", line
 
 
 def rows(path, columns, what, others=(), has_header=True, comment=None):
@@ -91,38 +79,20 @@ def rows(path, columns, what, others=(), has_header=True, comment=None):
       others: names of columns that may be there; any further ones are no fault either.
       comment: rows that begin with it are left out.
     Raises:
-      ValueError: no such columns, or no csv.
+      ValueError: no such columns, more fields than columns, or no csv.
     """
-    with _opened(path, newline="") as file:
-        reader = csv.reader((line.replace("\0", "") for line in file), skipinitialspace=True)
-        header = None if has_header else list(columns)
-        try:
-            for fields in reader:
-                fields = [field.strip() for field in fields]
-                where = f"{path}: line {reader.line_num}"
-                if not any(fields) or comment and fields[0].startswith(comment):
-                    continue
-                if not has_header and [name.lower() for name in fields[: len(header)]] == header:
-                    continue
-                if header is None:
-                    header = [name.lower() for name in fields]
-                    if missing := [name for name in columns if name not in header]:
-                        raise ValueError(f"{where}: no column {', '.join(missing)}; expected {what}")
-                    continue
-                row = dict(zip(header, fields, strict=False))
-                row.update({name: "" for name in (*columns, *others) if name not in row})
-                yield where, row
-        except csv.Error as error:
-            raise ValueError(f"{path}: line {reader.line_num}: {error}") from None
-    if header is None:
-        raise ValueError(f"{path}: it is empty; expected {what}")
+    found = tables.rows(path, columns, None, None, what, has_header, comment, may_be_short=True)
+    for where, row in found:
+        if isinstance(row, str):
+            raise ValueError(f"{path}: {where}: {row}")
+        yield f"{path}: {where}", {name: "" for name in others} | row
 
 
 def load_json(path, what):
     """The object that a JSON file holds, whole: for files of some ten megabytes."""
-    with _opened(path, newline=None) as file:
+    with tables.open_text(path) as file:
         try:
-            content = json.load(file)
+            content = json.load(file, object_pairs_hook=tables.unique_keys)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: not valid JSON ({str(error)[:100]}); expected {what}") from None
     if not isinstance(content, dict):
@@ -139,8 +109,8 @@ def json_items(path, what):
       ValueError: no object, values that are neither objects nor lists, one of over MAX_VALUE characters, or the end of
         the file before that of the object.
     """
-    decoder, key, buffer, at = json.JSONDecoder(), None, "", 0
-    with _opened(path, newline=None) as file:
+    decoder, key, buffer, at = json.JSONDecoder(object_pairs_hook=tables.unique_keys), None, "", 0
+    with tables.open_text(path) as file:
 
         def more():
             nonlocal buffer, at
@@ -167,7 +137,8 @@ def json_items(path, what):
                     found, at = decoder.raw_decode(buffer, at)
                     return found
                 except (ValueError, RecursionError) as error:
-                    if len(buffer) - at > MAX_VALUE or isinstance(error, RecursionError) or not more():
+                    is_unfinished = isinstance(error, json.JSONDecodeError)  # it may be: others no end of it mends
+                    if not is_unfinished or len(buffer) - at > MAX_VALUE or not more():
                         raise ValueError(str(error)[:100]) from None
 
         try:
@@ -185,6 +156,9 @@ def json_items(path, what):
                 if separator not in (",", "}"):
                     raise ValueError(f"found {separator or 'the end of the file'!r}")
                 at += 1
+            at += separator == "{"
+            if rest := mark():
+                raise ValueError(f"found {rest!r} after its end")
         except ValueError as error:
             place = "at its beginning" if key is None else f"after the key {str(key)[:50]!r}"
             raise ValueError(f"{path}: not valid JSON {place} ({error}); expected {what}") from None

@@ -4,8 +4,10 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mmv_tf.beam import manifest
 from mmv_tf.beam.decoding import image_worker
+from mmv_tf.beam.sources.folder import MEDIA_SUFFIXES, media_files
+from mmv_tf.beam.sources.manifest import source
+from mmv_tf.beam.sources.paths import check_root, rejection
 from mmv_tf.beam.specs import ClipSpec, Inputs, Settings
 from mmv_tf.records.card import Reason
 
@@ -51,12 +53,12 @@ class FileIndex:
       ValueError: no folder, or no such file in it.
     """
 
-    def __init__(self, root, suffixes=manifest.MEDIA_SUFFIXES, classes=()):
+    def __init__(self, root, suffixes=MEDIA_SUFFIXES, classes=()):
         if "://" in str(root):
             raise ValueError(f"--videos {root}: the files of a dataset are looked for in a folder of this machine")
-        manifest.check_root("--videos", root)
+        check_root("--videos", root)
         self._paths = {}
-        for path in manifest.media_files(root, suffixes):
+        for path in media_files(root, suffixes):
             self._paths.setdefault(_stem(path), []).append(path)
         if not self._paths:
             raise ValueError(f"--videos {root}: no such file in it (looked for {' '.join(sorted(suffixes))})")
@@ -101,13 +103,13 @@ def inputs_of(entries: Callable, request: Request, labels=(), kind="video") -> I
     Held in memory are the names of the files, and the clips of those files that have several.
 
     Args:
-      entries: function of an Inputs (for its counts) and the FileIndex, gives a new iterator of Entry and Rejection.
+      entries: function of an Inputs (for its remarks) and the FileIndex, gives a new iterator of Entry and Rejection.
       labels: in the order of their ids.
       kind: of the sources, 'video' or 'image'.
     Raises:
       ValueError: as FileIndex or `entries` do, or nothing comes from them.
     """
-    suffixes = image_worker.SUFFIXES if kind == "image" else manifest.MEDIA_SUFFIXES
+    suffixes = image_worker.SUFFIXES if kind == "image" else MEDIA_SUFFIXES
     index = FileIndex(request.root, suffixes, labels)
     some, seen, again = False, set(), set()
     for entry in entries(Inputs(()), index):
@@ -134,16 +136,16 @@ def _sources(entries, index, again, inputs, kind):
         elif path in again:
             several.setdefault(path, []).extend(entry.clips)
         else:
-            yield manifest.source(path, entry.clips, inputs, kind)
+            yield source(path, entry.clips, inputs, kind)
     for path, clips in sorted(several.items()):
-        yield manifest.source(path, clips, inputs, kind)
+        yield source(path, clips, inputs, kind)
 
 
 def missing(name, where):
     """Rejection of a video that an annotation file names and that is not in the folder."""
-    return manifest.rejection(name, Reason.MISSING_FILE, f"{where}: no file of this name")
+    return rejection(name, Reason.MISSING_FILE, f"{where}: no file of this name")
 
 
 def bad_row(name, where, error):
     """Rejection of a row that cannot be used."""
-    return manifest.rejection(name, Reason.BAD_ROW, f"{where}: {error}")
+    return rejection(name, Reason.BAD_ROW, f"{where}: {error}")

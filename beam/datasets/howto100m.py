@@ -3,11 +3,15 @@
 import bisect
 import pathlib
 
-from mmv_tf.beam import captions as captions_lib
-from mmv_tf.beam import manifest
+from mmv_tf.beam.captions import cues
+from mmv_tf.beam.captions.nearest import nearest
+from mmv_tf.beam.captions.speech import clean
 from mmv_tf.beam.datasets import annotation_files as files
 from mmv_tf.beam.datasets.entries import FileIndex, bad_row, missing
+from mmv_tf.beam.sources.folder import media_files
+from mmv_tf.beam.sources.manifest import source
 from mmv_tf.beam.specs import ClipSpec, Inputs
+from mmv_tf.records.card import Remark
 from mmv_tf.records.schema import Caption
 
 WHAT = (
@@ -72,7 +76,7 @@ def _items(path):
 
 
 def _files(folder):
-    for path in manifest.media_files(folder, (".csv", ".json")):
+    for path in media_files(folder, (".csv", ".json")):
         file = pathlib.Path(folder, path)
         if file.name != "HowTo100M_v1.csv":
             yield str(file), file.stem, lambda file=file: _of_file(file)
@@ -110,12 +114,13 @@ def _sources(videos, wanted, index, request, inputs):
         else:
             done.add(path)
             try:
-                clips = _clips(_narrations(narrations(), inputs.counts), request)
+                with inputs.remarks.within(path):
+                    clips = _clips(_narrations(narrations(), inputs.remarks), request)
             except ValueError as error:
                 inputs.rejections.append(bad_row(name, where, error))
                 continue
             if clips:
-                yield manifest.source(path, clips, inputs)
+                yield source(path, clips, inputs)
             else:
                 inputs.rejections.append(bad_row(name, where, "no narration with words and valid times"))
     if not found:
@@ -123,20 +128,28 @@ def _sources(videos, wanted, index, request, inputs):
     inputs.rejections += [bad_row(name, "--ids", "no narrations of this video") for name in sorted(rest or ())]
 
 
-def _narrations(rows, counts):
-    """list of Caption, by time. Those without words, or whose times are none or run backwards, are counted."""
+def _narrations(rows, remarks):
+    """list of Caption, by time. Those without words, or whose times are none or run backwards, get a remark."""
     captions = []
-    for start, end, text in rows:
-        text = captions_lib.clean(text, counts) if isinstance(text, str) else ""
-        try:
-            start, end = files.seconds(start), files.seconds(end)
-        except ValueError:
-            text = ""
-        if text and end >= start and len(captions) < captions_lib.MAX_CAPTIONS:
-            captions.append(Caption(text, start, end))
-        else:
-            counts.dropped += 1
+    for number, (start, end, text) in enumerate(rows, 1):
+        with remarks.within(place=f"narration {number}"):
+            try:
+                captions.append(_narration(start, end, text, remarks))
+                if len(captions) > cues.MAX_CAPTIONS:
+                    captions.pop()
+                    raise ValueError(f"over {cues.MAX_CAPTIONS} captions")
+            except ValueError as error:
+                remarks.add(Remark.CAPTION_DROPPED, str(error))
     return sorted(captions, key=lambda caption: (caption.start, caption.end, caption.text))
+
+
+def _narration(start, end, text, remarks):
+    start, end = files.seconds(start, "start"), files.seconds(end, "end")
+    if end < start:
+        raise ValueError(f"end {end:g} is before start {start:g}")
+    if not isinstance(text, str) or not (text := clean(text, remarks)):
+        raise ValueError("no words")
+    return Caption(text, start, end)
 
 
 def _clips(captions, request):
@@ -152,6 +165,6 @@ def _clips(captions, request):
         # Only those that can be near enough are compared, or a long video would take the square of its length.
         first = max(number - neighbours, bisect.bisect_left(starts, start - gap - longest))
         last = min(number + neighbours, bisect.bisect_right(starts, end + gap))
-        near = captions_lib.nearest(captions[first:last], start, end, settings.max_captions, gap)
+        near = nearest(captions[first:last], start, end, settings.max_captions, gap)
         clips.append(ClipSpec(round(start, 6), round(end, 6), near))
     return clips

@@ -2,10 +2,11 @@
 
 import pathlib
 
-from mmv_tf.beam import captions as captions_lib
+from mmv_tf.beam.captions.speech import clean
 from mmv_tf.beam.datasets import annotation_files as files
 from mmv_tf.beam.datasets.entries import Entry, bad_row, inputs_of
 from mmv_tf.beam.specs import ClipSpec
+from mmv_tf.records.card import Remark
 from mmv_tf.records.schema import Caption
 
 JSON = (
@@ -56,7 +57,7 @@ def _content(path):
 
 def _pairs(path, inputs):
     for where, row in files.rows(path, ("video_id", "sentence"), TEST_1K):
-        if text := captions_lib.clean(row["sentence"], inputs.counts):
+        if text := clean(row["sentence"], inputs.remarks):
             yield Entry(where, row["video_id"], (ClipSpec(captions=(Caption(text, None, None),)),))
         else:
             yield bad_row(row["video_id"], where, "no sentence")
@@ -92,10 +93,10 @@ def _entries(path, wanted, sentences, inputs):
         elif name in wanted:
             number = sentence.get("sen_id")
             number = number if isinstance(number, int) else 0
-            if text := captions_lib.clean(text, inputs.counts):
+            if text := clean(text, inputs.remarks):
                 texts.setdefault(name, []).append((number, text))
             else:
-                inputs.counts.dropped += 1
+                inputs.remarks.add(Remark.CAPTION_DROPPED, f"sentence {number}: no words", path=name)
     for name in sorted(wanted):
         where, captions = (
             f"{path}: {name[:50]}",

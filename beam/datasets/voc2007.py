@@ -18,7 +18,7 @@ LABELS = tuple(
 )
 # Of a class that a picture has difficult objects of, and no others: it is ignored for that class, as in the challenge.
 DIFFICULT = "difficult:"
-MAX_BYTES = 1 << 20  # of the description of a picture
+MAX_BYTES, MAX_DEPTH = 1 << 20, 32  # of the description of a picture
 
 
 def read(request):
@@ -69,13 +69,32 @@ def _entries(listed, described):
         yield Entry(where, name, (ClipSpec(labels=labels),), "JPEGImages")  # segmentations are called alike
 
 
+def _elements(text, path):
+    """The tree of an XML text that is nested no deeper than MAX_DEPTH."""
+    parser, depth = ElementTree.XMLPullParser(("start", "end")), 0
+    for begin in range(0, len(text), 1 << 14):
+        parser.feed(text[begin : begin + (1 << 14)])
+        for event, element in parser.read_events():
+            depth += 1 if event == "start" else -1
+            if depth > MAX_DEPTH:
+                raise ValueError(f"{path}: nested deeper than {MAX_DEPTH}: no description of VOC 2007")
+            root = element  # at last the one that ends last
+    parser.close()
+    return root
+
+
 def _labels(path):
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES or b"<!" in data.replace(b"<!--", b""):
-        raise ValueError(f"{path}: over {MAX_BYTES} bytes, or with a DOCTYPE: no description of VOC 2007")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = "<!"
+    # A DOCTYPE in UTF-16 has other bytes; nothing but UTF-8 is read here.
+    if len(data) > MAX_BYTES or "\0" in text or "<!" in text.replace("<!--", ""):
+        raise ValueError(f"{path}: over {MAX_BYTES} bytes, not UTF-8, or with a DOCTYPE: no description of VOC 2007")
     plain, difficult = set(), set()
-    for thing in ElementTree.fromstring(data).iter("object"):
+    for thing in _elements(text, path).iter("object"):
         label = (thing.findtext("name") or "").strip()
         if label not in LABELS:
             raise ValueError(f"{path}: {label[:50]!r} is none of the 20 classes")

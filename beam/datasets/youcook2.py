@@ -1,6 +1,6 @@
 """YouCook2: cooking videos, a sentence for each step (Zhou et al., AAAI 2018)."""
 
-from mmv_tf.beam import captions as captions_lib
+from mmv_tf.beam.captions.speech import clean
 from mmv_tf.beam.datasets import annotation_files as files
 from mmv_tf.beam.datasets.entries import Entry, bad_row, inputs_of
 from mmv_tf.beam.specs import ClipSpec
@@ -71,6 +71,6 @@ def _rows(path, inputs):
 
 
 def _clip(start, end, sentence, inputs):
-    if not isinstance(sentence, str) or not (text := captions_lib.clean(sentence, inputs.counts)):
+    if not isinstance(sentence, str) or not (text := clean(sentence, inputs.remarks)):
         raise ValueError("no sentence")
     return ClipSpec(*files.span(start, end), (Caption(text, None, None),))

@@ -13,13 +13,16 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import VideoReformatter
 
-from mmv_tf.records.card import Reason
+from mmv_tf.records.card import Reason, Remark
 
 # Containers, not playlists: `hls`, `concat` and the like open other files by name, whatever the protocol.
-FORMATS = "mov,matroska,avi,flv,ogg,mpeg,mpegts,mpegvideo,asf,wav,mp3,flac,aac"
+FORMATS = "mov,matroska,avi,flv,ogg,mpeg,mpegts,mpegvideo,asf,wav,mp3,flac,aac,aiff,amr,au,caf,dv,mxf,w64"
 
 # Headers of these formats state a duration that can be believed; others estimate it from a bit rate.
 _STATED_DURATION = frozenset({"mov", "mp4", "matroska", "webm", "avi", "flv"})
+
+# Of a stream in one of them there is often a single picture: a cover or a thumbnail that is not marked as one.
+_PICTURE_CODECS = frozenset({"mjpeg", "png", "bmp", "gif", "tiff", "webp", "ljpeg"})
 
 # Broadcast formats, in which the clock may jump (a recording that was joined): the jumps are taken out, as players do.
 _JUMPING_CLOCK = frozenset({"mpeg", "mpegts"})
@@ -30,6 +33,16 @@ _LEAVES_OUT = frozenset({"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"})
 _REORDERED = 16  # pictures that one can stand before its turn, in any of these formats
 _QUEUE = 256  # packets looked ahead at most, also where there is only sound for a long time
 _KEYFRAMES = 30.0  # seconds between two of them, seldom more
+
+
+_COVER = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails | av.stream.Disposition.still_image
+_COMMENTARY = (
+    av.stream.Disposition.comment
+    | av.stream.Disposition.visual_impaired
+    | av.stream.Disposition.hearing_impaired
+    | av.stream.Disposition.clean_effects
+    | av.stream.Disposition.karaoke
+)
 
 
 class SourceError(Exception):
@@ -55,7 +68,10 @@ class _PixelWatch(logging.Handler):
 
 
 class AvSource:
-    """A source: its container, its first video stream that is not a cover picture, its first sound stream.
+    """A source: its container, the video stream and the sound stream that a player shows.
+
+    That is, of several: no cover and no still if there is anything else, the one that is marked as default, no
+    commentary, the largest, the first.
 
     Args:
       path: of a regular file.
@@ -91,10 +107,12 @@ class AvSource:
                 raise
             why = getattr(error, "strerror", None) or error  # libav's own text would hold the path
             raise SourceError(Reason.NOT_A_VIDEO, f"cannot be opened: {why}"[:200]) from None
-        streams = self.container.streams
-        attached = av.stream.Disposition.attached_pic
-        self.video = next((s for s in streams.video if not s.disposition & attached and s.codec_context), None)
-        self.audio = next((s for s in streams.audio if s.codec_context), None)
+        streams, self.remarks = self.container.streams, []
+        self.video = self._chosen(Remark.STREAM_CHOSEN, streams.video)
+        self.audio = self._chosen(Remark.STREAM_CHOSEN, streams.audio)
+        if streams.subtitles:
+            names = ", ".join(f"#{stream.index} {stream.name}" for stream in streams.subtitles)
+            self.remarks.append((Remark.SUBTITLES_IGNORED, names[:200], len(streams.subtitles)))
         self.deaf = self.audio is None and bool(streams.audio)  # there is sound that we have no decoder for
         if self.video is None and self.audio is None:
             self.close()
@@ -116,6 +134,26 @@ class AvSource:
         self._read_from, self._position = -math.inf, -math.inf  # seconds
         self.broken = False  # reading failed before the end
 
+    def _chosen(self, kind, streams):
+        """The stream that a player shows of those of one type; None where none can be decoded."""
+        candidates = [s for s in streams if s.codec_context and not s.disposition & _COVER]
+        if not candidates:
+            return None
+        rank = _rank_of_picture if candidates[0].type == "video" else self._rank_of_sound
+        taken = min(candidates, key=rank)
+        if len(candidates) > 1:
+            what = "video" if taken.type == "video" else "sound"
+            names = ", ".join(f"#{stream.index} {stream.name}" for stream in candidates)
+            self.remarks.append((kind, f"{len(candidates)} {what} streams ({names[:150]}): #{taken.index} is taken", 1))
+        return taken
+
+    def _rank_of_sound(self, stream):
+        # libav's own choice is of the programme of the pictures, and has the most channels.
+        best = self.container.streams.best("audio", related=self.video)
+        is_default = bool(stream.disposition & av.stream.Disposition.default)
+        is_extra = bool(stream.disposition & _COMMENTARY)
+        return not is_default, is_extra, best is None or stream.index != best.index, stream.index
+
     def close(self):
         self.container.close()
 
@@ -134,7 +172,11 @@ class AvSource:
     def stated_duration(self):
         """Seconds, from the header; None where it says nothing that can be believed."""
         stated = self.container.duration
-        return stated / av.time_base if stated and _STATED_DURATION & self._formats() else None
+        if not stated or not _STATED_DURATION & self._formats():
+            return None
+        # Matroska counts from 0, wherever the first packet is; some who write it count from there.
+        before = max(0.0, self.offset) if {"matroska", "webm"} & self._formats() else 0.0
+        return max(0.0, stated / av.time_base - before)
 
     def seek(self, seconds):
         """Goes to a key frame before the time. Raises LateSeek when the source cannot be read from there."""
@@ -246,6 +288,8 @@ class AvSource:
         aspect = float(aspect) if aspect and 0.2 < aspect < 5 else 1.0
         height, width = frame.height, frame.width * aspect
         scale = min(1.0, self.settings.short_side / min(height, width))
+        if too_long := self.settings.too_long(height * scale, width * scale):
+            raise SourceError(Reason.TOO_LARGE, too_long)
         size = max(1, round(height * scale)), max(1, round(width * scale))
         return size[::-1] if _orientation(frame)[0] else size
 
@@ -285,6 +329,13 @@ class AvSource:
             self._fields = form, graph
         self._fields[1].vpush(frame)
         return self._fields[1].vpull()
+
+
+def _rank_of_picture(stream):
+    context = stream.codec_context
+    is_still = context.name in _PICTURE_CODECS or stream.frames == 1
+    is_default = bool(stream.disposition & av.stream.Disposition.default)
+    return is_still, not is_default, -context.width * context.height, stream.index
 
 
 def _orientation(frame):

@@ -38,6 +38,7 @@ class Clip:
     failures: int = 0  # packets of the video stream that failed, within the span
     sounds: int = 0  # frames of sound decoded within the span
     sound_failures: int = 0  # packets of the sound stream that failed, within the span
+    bytes: int = 0  # of its pictures
     refused: bool = False  # a picture within the span is over the limit of pixels
     sound_failed: bool = False  # there is sound in the span, which could not be decoded
 
@@ -81,12 +82,13 @@ def _ticks(seconds, rate):
     return max(1, math.floor(seconds * rate + 0.5))
 
 
-def decode(path, pieces, settings):
+def decode(path, pieces, settings, remarks=None):
     """Decodes clips, forward and once.
 
     Args:
       path: of the source.
       pieces: list of (index, start, end), sorted by start.
+      remarks: list, to which (Remark, detail, number) about the source are added when it is opened.
     Yields:
       (Clip, None) with jpegs and waveform, or (Clip, SourceError), in the order in which they are finished.
     """
@@ -103,6 +105,8 @@ def decode(path, pieces, settings):
     if not runs:
         return
     media = AvSource(path, settings)
+    if remarks is not None:
+        remarks += media.remarks
     fresh = True
     try:
         for run in runs:
@@ -127,20 +131,47 @@ def _scan(path, settings):
     """(duration of the data, duration that the header states or None), in seconds, by reading packets only."""
     media = AvSource(path, settings)
     try:
-        end = 0.0
+        ends = {index: _StreamEnd(media, tick) for index, tick in media.ticks.items()}
         for packet in media.packets():
-            tick = media.ticks[packet.stream.index]
-            time = media.time(packet, tick)
-            if time is not None:
-                end = max(end, time + (packet.duration or 0) * tick)
-                if end > settings.max_source_seconds:
-                    what = f"{end:.0f} s long or more, over {settings.max_source_seconds:.0f} s"
-                    raise SourceError(Reason.TOO_LARGE, what)
+            end = ends[packet.stream.index]
+            end.pass_by(packet)
+            if end.last > settings.max_source_seconds:
+                what = f"{end.last:.0f} s long or more, over {settings.max_source_seconds:.0f} s"
+                raise SourceError(Reason.TOO_LARGE, what)
+        end = max(end.seconds() for end in ends.values())
         if end <= 0:
             raise SourceError(Reason.NOT_A_VIDEO, "no picture and no sound with a time in it")
         return end, media.stated_duration()
     finally:
         media.close()
+
+
+class _StreamEnd:
+    """Where a stream ends: where its last picture or sound does, in the order in which they are presented.
+
+    How long that is, its packet says, unless pictures are decoded in another order (B-frames): then containers state
+    the time until the next one is decoded, which may be anything, and the last one is taken to last as long as the one
+    before.
+    """
+
+    def __init__(self, media, tick):
+        self._media, self._tick = media, tick
+        self.last = 0.0  # time of the last one, seconds
+        self._before, self._duration, self._is_reordered = 0.0, 0.0, False
+
+    def pass_by(self, packet):
+        time = self._media.time(packet, self._tick)
+        if time is None:
+            return
+        if time < self.last:
+            self._is_reordered = True
+            self._before = max(self._before, time)
+        else:
+            self._before, self.last = self.last if time > self.last else self._before, time
+            self._duration = (packet.duration or 0) * self._tick
+
+    def seconds(self):
+        return self.last + (self.last - self._before if self._is_reordered else self._duration)
 
 
 class _Picture:
@@ -295,7 +326,8 @@ class _Stretch:
             while len(clip.jpegs) < clip.num_frames:
                 if clip.start + len(clip.jpegs) / self.rate + self.half_tick >= upto:
                     break
-                clip.jpegs.append(self.picture.jpeg(clip))
+                clip.jpegs.append(self.picture.jpeg(clip) if clip.bytes <= self.settings.max_clip_bytes else b"")
+                clip.bytes += len(clip.jpegs[-1])
             if clip.start > upto:
                 break  # sorted by start
 
@@ -363,6 +395,12 @@ def _finish(clip, media, settings):
             return clip, SourceError(Reason.DECODE_ERROR, "reading failed before it")
         if not clip.failures and not clip.sound_failures:
             return clip, SourceError(Reason.EMPTY_CLIP, "the source ends before it")
+    size = clip.bytes + (0 if clip.waveform is None else clip.waveform.nbytes)
+    if size > settings.max_clip_bytes:
+        what = (
+            f"{size >> 20} MiB of pictures and sound or more, over {settings.max_clip_bytes >> 20} MiB: cut it shorter"
+        )
+        return clip, SourceError(Reason.TOO_LARGE, what)
     if media.video is not None and (not clip.jpegs or clip.failures > clip.pictures):
         if clip.refused or media.refused_pixels():
             return clip, SourceError(Reason.TOO_LARGE, f"pictures of over {settings.max_pixels} pixels")

@@ -11,13 +11,15 @@ import numpy as np
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
-from mmv_tf.beam import captions as captions_lib
-from mmv_tf.beam import source_files, spool, storage
+from mmv_tf.beam import spool, storage
+from mmv_tf.beam.captions.nearest import CaptionIndex
 from mmv_tf.beam.decoding.client import DecodeClient, Failure
 from mmv_tf.beam.decoding.image_worker import ImageClient
+from mmv_tf.beam.remarks import Remarks
+from mmv_tf.beam.sources import source_files
 from mmv_tf.beam.specs import ClipSpec, Rejection
 from mmv_tf.records import schema, vocabulary
-from mmv_tf.records.card import Reason
+from mmv_tf.records.card import Reason, Remark
 from mmv_tf.records.naming import clip_key, shard_of
 from mmv_tf.records.tfrecord import framed
 
@@ -54,7 +56,7 @@ class DecodeSource(beam.DoFn):
         index = self._staged(source)
         for rank, shard, offset, length in index["records"]:
             yield shard, ("record", rank, index["file"], offset, length)
-        report = {name: index[name] for name in ("planned", "rejections", "counters", "words")}
+        report = {name: index[name] for name in ("planned", "rejections", "counters", "words", "remarks")}
         yield shard_of(source.path, self._num_shards)[0], ("report", json.dumps(report))
         Metrics.counter("preprocess", "accepted").inc(len(index["records"]))
         for rejection in index["rejections"]:
@@ -122,7 +124,8 @@ class _Stage:
         self._source, self._file, self._out, self._settings = source, file, out, settings
         self._label_map, self._num_shards = label_map, num_shards
         self._planned, self._records, self._rejections = 0, [], []
-        self._keys, self._counters = set(), collections.Counter()
+        self._keys, self._counters, self.remarks = set(), collections.Counter(), Remarks()
+        self._captions = None, None  # a ClipSpec and its CaptionIndex
 
     def reject(self, key, reason, detail):
         """Adds a rejection of something that was not planned."""
@@ -169,6 +172,7 @@ class _Stage:
                         what = "the header states a longer source than there is data"
                         self.reject(key_of(*header["truncated"]), Reason.TRUNCATED, what)
                     continue
+                self._remark(header)
                 clip, start, end = pieces.pop(header["piece"])
                 if "reason" in header:
                     self._lose(key_of(start, end), Reason(header["reason"]), header["detail"])
@@ -178,7 +182,15 @@ class _Stage:
             for _, start, end in pieces.values():
                 self._lose(key_of(start, end), failure.reason, str(failure))
 
+    def _remark(self, header):
+        for reason, detail, number in header.get("remarks", ()):
+            self.remarks.add(Remark(reason), str(detail)[:200], int(number), self._source.path)
+
     def _accept(self, spec, key, start, header, blobs):
+        if self._out.size > self._settings.max_records_bytes:
+            what = f"over {self._settings.max_records_bytes >> 30} GiB of records of this source"
+            self._lose(key, Reason.TOO_LARGE, what)
+            return
         record = self._record(spec, key, start, header, blobs)
         frame = framed(schema.encode(record))
         shard, rank = shard_of(key, self._num_shards)
@@ -200,11 +212,14 @@ class _Stage:
             width=int(header["width"]),
             waveform=np.frombuffer(blobs[frames], "<f4") if len(blobs) > frames else None,
             sample_rate=settings.sample_rate,
-            captions=captions_lib.nearest(
-                spec.captions, start, end, settings.max_captions, settings.max_caption_gap, key
-            ),
+            captions=self._index_of(spec).nearest(start, end, settings.max_captions, settings.max_caption_gap, key),
             labels=tuple((self._label_map[label], label) for label in spec.labels),
         )
+
+    def _index_of(self, spec):
+        if self._captions[0] is not spec:  # the pieces of a source that is wanted whole come in turn
+            self._captions = spec, CaptionIndex(spec.captions)
+        return self._captions[1]
 
     def index(self):
         """What is known of the staged file: JSON."""
@@ -220,6 +235,7 @@ class _Stage:
             "rejections": self._rejections,
             "counters": self._counters,
             "words": words,
+            "remarks": [self.remarks.numbers, self.remarks.lines],
         }
 
 

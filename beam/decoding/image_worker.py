@@ -62,6 +62,8 @@ def _encoded(image, settings):
 
     height, width = image.shape[:2]
     scale = min(1.0, settings.short_side / min(height, width))
+    if too_long := settings.too_long(height * scale, width * scale):
+        raise _Refused(Reason.TOO_LARGE, too_long)
     if scale < 1.0:
         height, width = max(1, round(height * scale)), max(1, round(width * scale))
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)

@@ -9,7 +9,7 @@ import io
 
 import numpy as np
 
-SUFFIXES = frozenset(".jpg .jpeg .jpe .png .bmp .gif .webp .tif .tiff .jp2 .ppm .pgm .avif".split())
+SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .bmp .gif .webp .tif .tiff .jp2 .ppm .pgm .avif".split())
 HEIC = frozenset((".heic", ".heif"))
 
 

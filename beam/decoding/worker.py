@@ -3,7 +3,8 @@
 A message is the length of a JSON header (4 bytes, big-endian), the header, and as many blobs as header['blobs'] gives
 lengths for. Request: {path, clips: [[start, end or null], ...], settings}. Answers, in this order: one {plan: [[index,
 start, end], ...], truncated}, then for each piece of the plan {piece, ...} with the JPEGs and, if any, the waveform
-(float32, little-endian) as blobs, or {piece, reason, detail}; at last {done: true}. A piece with `sound_failed: true`
+(float32, little-endian) as blobs, or {piece, reason, detail}; with the first of them, `remarks` about the source may
+come, as [[kind, detail, number]]; at last {done: true}. A piece with `sound_failed: true`
 has pictures, and sound that could not be decoded. A source that cannot be used at all, or no further, is answered by
 {reason, detail} in place of what is missing.
 """
@@ -57,15 +58,24 @@ def _answer(request, settings, out):
         write_message(out, {"plan": pieces, "truncated": truncated})
         restart_alarm()  # the parent gives the first piece as much time again
         numbers = {piece: number for number, piece in enumerate(pieces)}
-        for clip, error in clips.decode(request["path"], pieces, settings):
+        remarks = []
+        for clip, error in clips.decode(request["path"], pieces, settings, remarks):
             restart_alarm()
             number = numbers[clip.index, clip.start, clip.wanted_end]
+            said = {"remarks": [(kind.value, *rest) for kind, *rest in remarks]} if remarks else {}
+            remarks.clear()  # once a source
             if error:
-                write_message(out, {"piece": number, "reason": error.reason.value, "detail": str(error)})
+                write_message(out, said | {"piece": number, "reason": error.reason.value, "detail": str(error)})
                 continue
             sound = [] if clip.waveform is None else [clip.waveform.astype("<f4").tobytes()]
             height, width = clip.size
-            header = {"piece": number, "end": clip.end, "height": height, "width": width, "frames": len(clip.jpegs)}
+            header = said | {
+                "piece": number,
+                "end": clip.end,
+                "height": height,
+                "width": width,
+                "frames": len(clip.jpegs),
+            }
             if clip.sound_failed:
                 header["sound_failed"] = True
             write_message(out, header, clip.jpegs + sound)

@@ -8,13 +8,15 @@ import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mmv_tf.beam import manifest
 from mmv_tf.beam.decoding.client import DecodeClient, Failure
 from mmv_tf.beam.decoding.image_worker import SUFFIXES
+from mmv_tf.beam.decoding.picture import HEIC
+from mmv_tf.beam.remarks import Remarks
+from mmv_tf.beam.sources.folder import from_folder
+from mmv_tf.beam.sources.paths import confine, unusable_name
 from mmv_tf.beam.specs import Rejection, Settings
-from mmv_tf.common.paths import by_ending
 from mmv_tf.records import schema
-from mmv_tf.records.card import Reason
+from mmv_tf.records.card import Reason, Remark
 from mmv_tf.records.naming import clip_key
 
 RECORDS_A_UNIT, IMAGES_A_UNIT = 64, 64
@@ -44,6 +46,9 @@ class RecordReader:
     """Units (shard, its number of records, begin, end): a damaged record is rejected, the others are read."""
 
     has_times = True
+
+    def __init__(self):
+        self.remarks = Remarks()  # on what was read since a reader was asked
 
     def open(self):
         """Called once on a worker."""
@@ -96,6 +101,7 @@ class FileReader:
     def __init__(self, root: str, settings: Settings, client: type[DecodeClient] = DecodeClient, has_times=True):
         self.has_times = has_times
         self._root, self._settings, self._client_class, self._client = root, settings, client, None
+        self.remarks = Remarks()
 
     def open(self):
         self._client = self._client_class(self._settings)
@@ -109,7 +115,7 @@ class FileReader:
             yield from self._read_file(path)
 
     def _read_file(self, path):
-        file, why = manifest.confine(self._root, path)
+        file, why = confine(self._root, path)
         if why is None and os.path.getsize(file) > self._settings.max_file_bytes:
             why = (Reason.TOO_LARGE, f"{os.path.getsize(file)} bytes, over {self._settings.max_file_bytes}")
         if why is not None:
@@ -125,6 +131,8 @@ class FileReader:
                         what = "the header states a longer source than there is data"
                         yield rejected(path, key, Reason.TRUNCATED, what)
                     continue
+                for kind, detail, number in header.get("remarks", ()):
+                    self.remarks.add(Remark(kind), str(detail)[:200], int(number), path)
                 _, start, end = pieces.pop(header["piece"])
                 if "reason" in header:
                     yield rejected(path, clip_key(path, start, end), Reason(header["reason"]), header["detail"])
@@ -153,13 +161,15 @@ class FileReader:
         )
 
 
-def video_units(root: str) -> tuple[list, list[Rejection]]:
+def video_units(root: str, remarks: Remarks) -> tuple[list, list[Rejection]]:
     """One unit a file, and what is rejected already. ValueError: no folder, or nothing in it."""
-    inputs = manifest.from_folder(root)
-    return [(source.path,) for source in inputs.sources], inputs.rejections
+    inputs = from_folder(root, with_captions=False)
+    units = [(source.path,) for source in inputs.sources]
+    remarks.take(inputs.remarks.numbers, inputs.remarks.lines)
+    return units, inputs.rejections
 
 
-def image_units(root: str) -> tuple[list, list[Rejection]]:
+def image_units(root: str, remarks: Remarks) -> tuple[list, list[Rejection]]:
     """Units of some pictures each, found by the endings of their names, recursively.
 
     Raises:
@@ -167,24 +177,18 @@ def image_units(root: str) -> tuple[list, list[Rejection]]:
     """
     if not os.path.isdir(root):
         raise ValueError(f"--images {root}: not a folder")
-    paths, rejections, left_out = [], [], []
+    paths, rejections = [], []
     for folder, subfolders, names in os.walk(root):
         subfolders.sort()
         for path in (pathlib.Path(folder, name) for name in names):
-            if path.suffix.lower() not in SUFFIXES:
-                left_out.append(path.name)
-                continue
-            path = path.relative_to(root).as_posix()
-            shown = path.encode("utf-8", "backslashreplace").decode()
-            if shown != path:
-                rejections.append(Rejection(shown, "", Reason.BAD_ROW.value, "the name of the file is not valid UTF-8"))
+            suffix, path = path.suffix.lower(), path.relative_to(root).as_posix()
+            if suffix not in SUFFIXES:
+                advice = ": HEIC needs pip install 'mmv_tf[heic]'" if suffix in HEIC else ""
+                remarks.add(Remark.IGNORED_FILE, f"{suffix}: no picture that can be read{advice}", path=path)
+            elif why := unusable_name(path):
+                rejections.append(why)
             else:
                 paths.append(path)
-    if endings := by_ending(left_out):
-        advice = "; HEIC needs pip install 'mmv_tf[heic]'" if ".hei" in endings else ""
-        print(
-            f"{root}: files that are left out, as they are no pictures that can be read: {endings}{advice}", flush=True
-        )
     if not paths and not rejections:
         raise ValueError(f"--images {root}: no picture in it (looked for {' '.join(sorted(SUFFIXES))})")
     paths.sort()

@@ -15,6 +15,7 @@ from mmv_tf.beam import storage
 from mmv_tf.beam.decoding.client import DecodeClient
 from mmv_tf.beam.decoding.image_worker import ImageClient
 from mmv_tf.beam.progress import Progress
+from mmv_tf.beam.remarks import Remarks
 from mmv_tf.beam.specs import Rejection, Settings
 from mmv_tf.export import module_files
 from mmv_tf.export.embedding import inputs
@@ -48,7 +49,8 @@ class Job:
 def run(job: Job, options) -> int:
     """Runs a job with Beam's PipelineOptions; 0, or 1 when not a single vector was written."""
     settings = clip_settings(job)
-    units, reader, rejections = _inputs(job, settings)
+    remarks = Remarks()
+    units, reader, rejections = _inputs(job, settings, remarks)
     checksum = module_files.checksum(job.module)
     staging = FileSystems.join(job.output, ".staging")
     storage.make_folder(job.output)
@@ -69,10 +71,14 @@ def run(job: Job, options) -> int:
     read = [_load(FileSystems.join(staging, f"unit-{number}.json")) for number in range(len(units))]
     files = [_load(FileSystems.join(staging, f"{name}.report")) for name in _file_names(job)]
     dead = sorted(rejections + [Rejection(*one) for report in (*read, *files) for one in report["rejections"]])
+    for report in read:
+        remarks.take(*report["remarks"])
     counts = _checked_counts(job, read, files)
     _remove_other_files(job)
     unknown = _texts_without_known_words(job, files)
-    lines = "".join(json.dumps(rejection._asdict(), ensure_ascii=False) + "\n" for rejection in dead)
+    lines = "".join(
+        json.dumps(rejection._asdict(), ensure_ascii=False) + "\n" for rejection in [*dead, *sorted(remarks.lines)]
+    )
     _write(staging, FileSystems.join(job.output, DEAD_LETTERS), lines)
     summary = {
         "module": {"folder": job.module, "sha256": checksum},
@@ -83,11 +89,14 @@ def run(job: Job, options) -> int:
         "files": {report["name"]: {key: report[key] for key in ("rows", "bytes", "sha256")} for report in files},
         **({} if unknown is None else {"texts_without_known_words": unknown}),
         "dead_letters": dict(sorted(collections.Counter(rejection.reason for rejection in dead).items())),
+        "remarks": dict(sorted(remarks.numbers.items())),
         "versions": {"mmv_tf": mmv_tf.__version__, "apache-beam": beam.__version__},
     }
     _write(staging, FileSystems.join(job.output, SUMMARY), json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     _remove(staging)
     print(_in_words(job, counts, dead, seconds, unknown))
+    for line in remarks.summary():
+        print(f"  {line}")
     return 0 if sum(counts.values()) else 1
 
 
@@ -102,7 +111,7 @@ def clip_settings(job):
     return settings
 
 
-def _inputs(job, settings):
+def _inputs(job, settings, remarks):
     """(units, reader, rejections before the pipeline)."""
     if job.kind == "records":
         units, rejections = inputs.record_units(job.source)
@@ -116,9 +125,9 @@ def _inputs(job, settings):
         **job.limits,
     )
     if job.kind == "images":
-        units, rejections = inputs.image_units(job.source)
+        units, rejections = inputs.image_units(job.source, remarks)
         return units, inputs.FileReader(job.source, decoding, ImageClient, has_times=False), rejections
-    units, rejections = inputs.video_units(job.source)
+    units, rejections = inputs.video_units(job.source, remarks)
     return units, inputs.FileReader(job.source, decoding, DecodeClient), rejections
 
 

@@ -126,6 +126,7 @@ class ReadInputs(beam.DoFn):
     def process(self, element):
         import tensorflow as tf
 
+        from mmv_tf.beam.remarks import Remarks
         from mmv_tf.beam.specs import Rejection
         from mmv_tf.inputs import faults
         from mmv_tf.records.card import Reason
@@ -153,7 +154,9 @@ class ReadInputs(beam.DoFn):
                 rejections.append(Rejection(read.path, read.name, Reason.DECODE_ERROR.value, why))
             if made:
                 names.append(read.name)
+        remarks, self._reader.remarks = self._reader.remarks, Remarks()
         report = {"records": names, "rejections": rejections, "inputs": counts}
+        report["remarks"] = [remarks.numbers, remarks.lines]
         with storage.WholeFile(self._staging, FileSystems.join(self._staging, f"unit-{number}.json")) as file:
             file.write(json.dumps(report).encode())
         for rejection in rejections:

@@ -107,7 +107,7 @@ class ClipMaker:
         """K texts, '' where there are fewer: those nearest to the clip, which begins at second `begin` of the source.
 
         A record holds them nearest to itself first. If it has more than K and knows their times, the K nearest to the
-        clip are taken, in the sense of `mmv_tf.beam.captions.nearest`: the smaller gap, then the nearer middle. Among
+        clip are taken, as `mmv_tf.beam.captions.nearest.nearest` does: the smaller gap, then the nearer middle. Among
         those that are equally near, such as sentences about the whole clip, they are drawn (`drawn_order`).
         """
         texts, starts, ends = record["text"], record["text_start"], record["text_end"]

@@ -1,5 +1,7 @@
 """Faults of the data, each in one line that says where; and the records that a run may leave out."""
 
+import json
+import os
 import re
 import sys
 import threading
@@ -7,6 +9,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 import tqdm
+
+from mmv_tf.common import files
 
 FAULT_MARK = "data fault: "  # what `explain_data_error` looks for
 
@@ -43,7 +47,27 @@ class BadRecords:
     """
 
     def __init__(self, limit: int):
-        self._limit, self._found, self._lock = limit, {}, threading.Lock()
+        self._limit, self._found, self._lock, self._path = limit, {}, threading.Lock(), None
+
+    def keep(self, path: str) -> None:
+        """Takes over those of earlier sittings from a file, and writes it anew with each that is found.
+
+        Raises:
+          ValueError: they are too many already, or the file is none that this wrote.
+        """
+        self._path = path
+        if not tf.io.gfile.exists(path):
+            return
+        try:
+            for one in json.loads(files.read_text(path)):
+                self._found[_number(one["source"], one["shard"], one["record"])] = one
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: not a list of bad records ({error}); delete it to count anew") from None
+        if len(self._found) > self._limit:
+            raise ValueError(
+                f"{path}: {len(self._found)} bad records were left out or met before, and "
+                f"InputPipeline.max_bad_records = {self._limit}: raise it, or mend the records and begin a new workdir"
+            )
 
     def add(self, place: Place, source: str, key: str, reason: str) -> None:
         """Notes a record that is left out, and says so on stderr.
@@ -52,12 +76,13 @@ class BadRecords:
           ValueError: that is one too many; names it.
         """
         with self._lock:
-            if (place.shard, place.number) in self._found:
+            name = _number(source, place.shard, place.number)
+            if name in self._found:
                 return
-            self._found[place.shard, place.number] = dict(
-                source=source, shard=place.shard, record=place.number, key=key, reason=reason
-            )
+            self._found[name] = dict(source=source, shard=place.shard, record=place.number, key=key, reason=reason)
             number = len(self._found)
+            if self._path:
+                files.write_text(self._path, json.dumps(list(self._found.values()), indent=1) + "\n")
         line = describe(place, source, key, reason)
         if number > self._limit:
             raise ValueError(
@@ -69,6 +94,10 @@ class BadRecords:
         """A dict of 'source', 'shard', 'record' (its number), 'key' ('' if it cannot be read) and 'reason' for each."""
         with self._lock:
             return [dict(one) for one in self._found.values()]
+
+
+def _number(source, shard, record):
+    return source, os.path.basename(shard), record  # the folder may have been moved
 
 
 def describe(place: Place, source: str, key: str, reason: str) -> str:

@@ -1,11 +1,12 @@
-"""An index of the records of shards: where each begins, so that any of them can be read at once.
+"""An index of the records of shards: where each begins, so that any of them can be read at once, and what they are.
 
-Made once, from the 12 bytes before each record, and kept in memory, 8 bytes a record. Where that took long, as on a
+Made once, from the 16 bytes around each record, and kept in memory, 8 bytes a record. Where that took long, as on a
 remote or slow disk, it is kept beside the shards too, in a folder `.offsets`, if that can be written.
 """
 
 import contextlib
 import dataclasses
+import hashlib
 import io
 import os
 import time
@@ -17,13 +18,14 @@ import tensorflow as tf
 import tqdm
 
 from mmv_tf.common import files
+from mmv_tf.common.identity import LENGTH
 from mmv_tf.inputs.faults import Place
 from mmv_tf.inputs.shards import Shards
 from mmv_tf.records.tfrecord import FOOTER, HEADER, content_length
 
 FOLDER = ".offsets"
 LONG = 0.5  # seconds for a shard; what takes longer to make is kept
-_VERSION = 1
+_VERSION = 2
 _AT_ONCE = 32  # shards
 
 
@@ -33,6 +35,7 @@ class _Shard:
 
     offsets: np.ndarray
     size: int  # bytes
+    identity: str  # see `identities`
     lost: str = ""
     whole: int = 0
     is_longer: bool = False  # than it should be
@@ -50,6 +53,9 @@ class Index:
       problems: what is wrong with shards, a line each: those that cannot be read to the end ...
       longer: ... and those that hold more records than they should.
       bytes: of all shards.
+      identities: of each shard: of the lengths and checksums of its records in their order. Names, folders and times
+        have no part in it: records that were copied are the same, and records that were made anew under the same names
+        are others.
     """
 
     files: tuple[str, ...]
@@ -59,6 +65,7 @@ class Index:
     problems: tuple[str, ...]
     longer: tuple[str, ...]
     bytes: int
+    identities: tuple[str, ...]
 
     @property
     def memory(self) -> int:
@@ -101,6 +108,7 @@ def index_of(parts: Sequence[Shards], known: dict) -> Index:
         problems=tuple(problems),
         longer=tuple(longer),
         bytes=sum(shard.size for shard in shards),
+        identities=tuple(shard.identity for shard in shards),
     )
 
 
@@ -115,6 +123,10 @@ def cannot_be_read(place):
 
 def _find(file, count, known):
     mark = (_VERSION, *_size_and_time(file), count)
+    if count * (HEADER + FOOTER) > mark[1]:
+        raise ValueError(
+            f"shard {file}: dataset.json says that it holds {count} records, for which its {mark[1]} bytes are too few"
+        )
     if known.get(file, (None, None))[0] == mark:
         return known[file][1]
     shard = _kept(file, mark)
@@ -140,17 +152,26 @@ def _is_local(file):
 
 
 def _scan(file, size, count):
-    """Goes from header to header. Local files are read 12 bytes at a time, which no buffer is to make more of."""
-    offsets = np.full(count, -1, np.int64)
-    position = 0
+    """Goes from header to header. Local files are read 16 bytes at a time, which no buffer is to make more of: the
+    checksum of a record and the header of the next."""
+    offsets, digest = np.full(count, -1, np.int64), hashlib.sha256()
+    position, between = 0, FOOTER + HEADER
     with opened(file) as (read, _):
+        header = read(0, HEADER)
         for number in range(count):
-            length, lost = content_length(read(position, HEADER), size - position, number)
+            length, lost = content_length(header, size - position, number)
             if lost:
-                return _Shard(offsets, size, lost, number)
+                digest.update(f"{number}: {lost}".encode())
+                return _Shard(offsets, size, _short(digest), lost, number)
             offsets[number] = position
-            position += HEADER + length + FOOTER
-    return _Shard(offsets, size, is_longer=position < size)
+            around = read(position + HEADER + length, between)
+            digest.update(length.to_bytes(8, "little") + around[:FOOTER])
+            position, header = position + HEADER + length + FOOTER, around[FOOTER:]
+    return _Shard(offsets, size, _short(digest), is_longer=position < size)
+
+
+def _short(digest):
+    return digest.hexdigest()[:LENGTH]
 
 
 @contextlib.contextmanager
@@ -190,16 +211,18 @@ def _kept(file, mark):
         return None
     if numbers.dtype != np.int64 or numbers.ndim != 1 or tuple(numbers[: len(mark)]) != mark:
         return None
-    offsets, (_, size, _, count) = numbers[len(mark) :], mark
+    (_, size, _, count), numbers = mark, numbers[len(mark) :]
+    offsets, identity = numbers[:count], numbers[count:].tobytes().hex()
     steps = np.diff([*offsets, size])
-    if len(offsets) != count or offsets[0] != 0 or steps.min() < HEADER + FOOTER:
+    if len(offsets) != count or len(identity) != LENGTH or offsets[0] != 0 or steps.min() < HEADER + FOOTER:
         return None
-    return _Shard(offsets, size)
+    return _Shard(offsets, size, identity)
 
 
 def _keep(file, mark, shard):
     content = io.BytesIO()
-    np.save(content, np.concatenate([np.array(mark, np.int64), shard.offsets]))
+    identity = np.frombuffer(bytes.fromhex(shard.identity), np.int64)
+    np.save(content, np.concatenate([np.array(mark, np.int64), shard.offsets, identity]))
     try:
         tf.io.gfile.makedirs(os.path.dirname(_path(file)))
         files.write_bytes(_path(file), content.getvalue())

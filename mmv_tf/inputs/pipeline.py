@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count, CountOrNone, Positive
-from mmv_tf.inputs import notes, shards
+from mmv_tf.inputs import contents, notes, shards
 from mmv_tf.inputs.audio import LogMel
 from mmv_tf.inputs.clip import ClipMaker
 from mmv_tf.inputs.examples import TrainingExamples
@@ -45,9 +45,9 @@ class InputPipeline:
         among themselves, runs of neighbours from all over the source: for file systems that read ahead, since what
         is read at one time then lies in few places. Clips then come together again more often ...
       shuffle_bytes: ... and it is at most as many as take up so many bytes (None: no bound). No memory is needed.
-      max_bad_records: records that training may leave out, on each host, because they cannot be read or decoded. Each
-        is logged, and in its place comes an example that lacks everything, so that all others stay where they are.
-        One more stops the run; so does the first with 0. Evaluation leaves out none.
+      max_bad_records: records that a run may leave out, on each host and over all its sittings, because they cannot be
+        read or decoded. Each is logged, and in its place comes an example that lacks everything, so that all others
+        stay where they are. One more stops the run; so does the first with 0. Evaluation leaves out none.
 
     Raises:
       ValueError: unknown modality; two sources of one name; or a setting of the parts is wrong.
@@ -164,6 +164,20 @@ class InputPipeline:
     def bad_records(self) -> list[dict]:
         """The records that this process has left out: see `mmv_tf.inputs.faults.BadRecords.as_list`."""
         return self._bad_records.as_list()
+
+    def training_contents(self, global_batch_size: int) -> list[contents.Contents]:
+        """What the records of each source are: see `mmv_tf.inputs.contents`. Raises as `training_notes` does."""
+        examples = self._training_examples(global_batch_size)
+        return contents.of_sources(self.source_names, examples.found, examples.index)
+
+    def keep_bad_records(self, path: str) -> None:
+        """Keeps the records that are left out in a file, so that the bound holds over all sittings of a run.
+
+        Raises:
+          ValueError: more are in it than max_bad_records allows, or it is none that this wrote.
+        """
+        if self.max_bad_records:
+            self._bad_records.keep(path)
 
     def training_notes(self, global_batch_size: int) -> list[str]:
         """What a run with such batches should say of its data at the start: see `mmv_tf.inputs.notes`.

@@ -38,6 +38,8 @@ def find(pattern) -> Shards:
     for one in patterns:
         one = paths.home(one)
         files = [file for file in paths.matching(one) if not tf.io.gfile.isdir(file)]
+        if "://" not in one and (pipes := [file for file in files if not os.path.isfile(file)]):
+            raise ValueError(f"{pipes[0]}: not a regular file")  # it would be waited for
         if not files:
             raise ValueError(f"no file matches {one!r}; a pattern of records looks like 'records/train-*'")
         known = _known_counts(one)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mmv_tf.common.files import PARTIAL
 from mmv_tf.inspection.folder import Folder, open_file, shown
-from mmv_tf.records.card import DEAD_LETTERS, Reason
+from mmv_tf.records.card import DEAD_LETTERS, Reason, Remark
 from mmv_tf.records.naming import parse_shard_name
 
 # Counters of dataset.json that can be counted again from the records.
@@ -83,11 +83,14 @@ def _dead_letters(folder: Folder) -> _Letters:
     if DEAD_LETTERS not in folder.names:
         return letters
     known = {reason.value for reason in Reason}
+    remarks = {remark.value for remark in Remark}  # of which no clip is rejected
     file, _ = open_file(folder.join(DEAD_LETTERS))
     with file:
         for number, line in enumerate(file, 1):
             try:
                 entry = json.loads(line)
+                if entry["reason"] in remarks and isinstance(entry["split"], str):
+                    continue
                 letters.reasons[entry["split"]][entry["reason"]] += 1
                 if entry["reason"] not in known:
                     letters.problems.append(f"{DEAD_LETTERS}: line {number}: unknown reason {shown(entry['reason'])}")

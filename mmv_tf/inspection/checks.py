@@ -33,6 +33,9 @@ def check(record: Stored, expected: Expected, decode: bool = False) -> Iterator[
     Args:
       decode: decode every JPEG, instead of looking at its beginning, its end and its size.
     """
+    if not (record.key or record.jpegs or record.captions or record.labels) and record.waveform is None:
+        yield "an empty record: no key, frames, sound or narration"
+        return
     ours = record.version is not None
     if ours and not 1 <= record.version <= SCHEMA_VERSION:
         yield f"schema/version {record.version}; this version of mmv_tf knows 1 to {SCHEMA_VERSION}"

@@ -7,7 +7,7 @@ from mmv_tf.inspection.statistics import duration, loudness
 from mmv_tf.pages import charts, jpeg, pictures
 from mmv_tf.records.reader import Stored
 
-FRAMES = 12  # shown of a clip
+FRAMES, NARRATIONS = 12, 100  # shown of a clip
 _HEIGHT, _WIDEST = 84, 400  # pixels of a frame shown
 _SECONDS = 30.0  # of sound that can be played, from the start
 
@@ -22,6 +22,7 @@ def about(record: Stored, where: str) -> dict:
         "frames": _frames(record),
         "sound": _sound(record, seconds),
         "narrations": _narrations(record, seconds),
+        "more_narrations": max(0, len(record.captions) - NARRATIONS),
         "labels": [f"{index} {name}" for index, name in zip(record.labels, names, strict=False)],
     }
 
@@ -109,7 +110,7 @@ def _spectrogram(record) -> bytes:
 def _narrations(record, seconds):
     """[(times relative to the clip or '', text, whether it is within the clip)]."""
     rows = []
-    for i, caption in enumerate(record.captions):
+    for i, caption in enumerate(record.captions[:NARRATIONS]):
         times, inside = "", True
         if record.start is not None and i < min(len(record.caption_starts), len(record.caption_ends)):
             start, end = (times[i] - record.start for times in (record.caption_starts, record.caption_ends))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator
 
 from mmv_tf.common import paths
 from mmv_tf.records import card as dataset_card
@@ -63,35 +62,7 @@ def read(path: str) -> Folder:
             raise ValueError(f"{path}: no such folder")
         names, read_text = sorted(os.listdir(path)), None
     card = dataset_card.load(path, read_text) if dataset_card.FILE_NAME in names else None
-    if card is not None and (wrong := next(_wrong_types(card), None)):
-        raise ValueError(f"{path}: {dataset_card.FILE_NAME}: {wrong} is of the wrong type; it was changed by hand")
     return Folder(path, names, card)
-
-
-def _wrong_types(card) -> Iterator[str]:
-    """Names the fields whose type is not what it should be."""
-    number = (int, float)
-
-    def counts(name, value):
-        if not isinstance(value, dict) or not all(isinstance(count, number) for count in value.values()):
-            yield name
-
-    for name in ("frame_rate", "sample_rate", "short_side"):
-        if not isinstance(getattr(card, name), number):
-            yield name
-    yield from counts("label_map", card.label_map)
-    for split, content in card.splits.items():
-        yield from counts(f"splits/{split}/shards", content.shards)
-        if not isinstance(content.counters, dict) or not isinstance(content.settings, dict):
-            yield f"splits/{split}"
-            return
-        yield from counts(f"splits/{split}/counters/reasons", content.counters.get("reasons", {}))
-        others = {name: value for name, value in content.counters.items() if name != "reasons"}
-        yield from counts(f"splits/{split}/counters", others)
-        if not isinstance(content.settings.get("sha256", {}), dict):
-            yield f"splits/{split}/settings/sha256"
-        if not isinstance(content.settings.get("max_captions", 0), int):
-            yield f"splits/{split}/settings/max_captions"
 
 
 def open_file(path: str):
@@ -102,6 +73,8 @@ def open_file(path: str):
         from mmv_tf.beam import storage as shards
 
         return FileSystems.open(path, compression_type="uncompressed"), shards.size(path)
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise OSError("not a regular file" if os.path.exists(path) else "no such file")
     return open(path, "rb"), os.path.getsize(path)
 
 

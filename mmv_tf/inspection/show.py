@@ -1,6 +1,8 @@
 """The page about a folder of records: statistics of the whole set, and clips."""
 
+import collections
 import heapq
+import json
 import os
 from collections.abc import Sequence
 
@@ -13,6 +15,7 @@ from mmv_tf.pages import charts, document
 from mmv_tf.records import card, reader, tfrecord, vocabulary
 
 _MOST_BARS = 20
+_MOST_REMARKS = 50  # of a kind
 
 
 def show(
@@ -61,6 +64,8 @@ def show(
         num_damaged=total.has["damaged"],
         damaged=total.damaged[:20],
         cards=_cards(folder, total, split, known),
+        remarks=list(_remarks(folder, split)),
+        dead_letters=card.DEAD_LETTERS,
         num_clips=len(places),
         clips=(_clip(folder, place) for place in places),
     )
@@ -146,6 +151,36 @@ def _words(total, known):
         note = f"{share} are not in the vocabulary of {len(known):,}; stop words do not count."
         cards.append(_card("Words outside the vocabulary", charts.rows(unknown, "unknown words"), note))
     return cards
+
+
+def _remarks(folder, split):
+    """Yields (how many of a kind, lines with the names of the first) of what was mended or left out."""
+    if folder.card is None or card.DEAD_LETTERS not in folder.names:
+        return
+    numbers = collections.Counter()
+    for name, content in folder.card.splits.items():
+        if split in (None, name):
+            numbers.update(content.counters.get("remarks", {}))
+    lines = {kind.value: [] for kind in card.Remark}
+    file, _ = folders.open_file(folder.join(card.DEAD_LETTERS))
+    with file:
+        for line in file:
+            entry = _letter(line)
+            of_kind = lines.get(entry.get("reason"))
+            if of_kind is not None and split in (None, entry.get("split")) and len(of_kind) < _MOST_REMARKS:
+                of_kind.append(folders.shown(f"{entry.get('path')}: {entry.get('detail')}"))
+    for kind in card.Remark:
+        if lines[kind.value]:
+            yield f"{numbers[kind.value]:,} {kind.text}", lines[kind.value]
+
+
+def _letter(line):
+    """A line of dead_letters.jsonl; {} where it is none, as `verify` tells."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return entry if isinstance(entry, dict) else {}
 
 
 def _rejected(folder, split):

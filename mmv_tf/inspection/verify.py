@@ -113,7 +113,7 @@ def expected(folder: Folder, split: str) -> checks.Expected:
     if card is None:
         return checks.Expected()
     captions = card.splits[split].settings.get("max_captions")
-    return checks.Expected(card.frame_rate, card.sample_rate, card.short_side, captions, card.label_map or None)
+    return checks.Expected(card.frame_rate, card.sample_rate, card.short_side, captions, card.label_map)
 
 
 def _task(folder, name, split, decode):

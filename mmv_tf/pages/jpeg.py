@@ -5,18 +5,21 @@ _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 MAX_PIXELS = 1 << 26  # that are decoded: a small file can say that it holds gigabytes
+MAX_SCANS = 100  # each of which takes as long as a picture; progressive JPEGs have about 10
 
 
 def size(data: bytes) -> tuple[int, int]:
     """(height, width) by the header.
 
     Raises:
-      ValueError: what is wrong: no JPEG, cut off, or no size in it.
+      ValueError: what is wrong: no JPEG, cut off, no size in it, or so many scans that decoding takes for ever.
     """
     if data[:2] != b"\xff\xd8":
         raise ValueError("is no JPEG")
     if data.rstrip(b"\0")[-2:] != b"\xff\xd9":
         raise ValueError("is a JPEG that is cut off (no end mark)")
+    if (scans := data.count(b"\xff\xda")) > MAX_SCANS:
+        raise ValueError(f"is a JPEG of {scans} scans")
     position = 2
     while position + 9 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]

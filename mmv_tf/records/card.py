@@ -12,10 +12,11 @@ import os
 import pathlib
 
 from mmv_tf.common import files, paths
+from mmv_tf.records import card_checks
 from mmv_tf.records.schema import SCHEMA_VERSION
 
 FILE_NAME = "dataset.json"
-DEAD_LETTERS = "dead_letters.jsonl"  # beside it: a line of JSON for each clip that was rejected
+DEAD_LETTERS = "dead_letters.jsonl"  # beside it: a line of JSON for each clip that was rejected, and each Remark
 
 
 @dataclasses.dataclass
@@ -23,7 +24,9 @@ class Split:
     """One split, as one run of the preprocessing wrote it."""
 
     shards: dict[str, int]  # file name -> number of records
-    counters: dict = dataclasses.field(default_factory=dict)  # read, accepted, rejected, reasons {code: n}, ...
+    counters: dict = dataclasses.field(
+        default_factory=dict
+    )  # read, accepted, rejected, reasons, remarks {code: n}, ...
     word_counts: dict[str, int] = dataclasses.field(default_factory=dict)  # of its captions, most frequent first
     settings: dict = dataclasses.field(default_factory=dict)  # clip_seconds, max_captions, ...
 
@@ -53,11 +56,12 @@ class DatasetCard:
     def counters(self):
         """The counters summed over the splits."""
         total = collections.Counter(read=0, accepted=0, rejected=0)
-        reasons = collections.Counter()
+        by_code = {name: collections.Counter() for name in ("reasons", "remarks")}
         for split in self.splits.values():
-            total.update({name: value for name, value in split.counters.items() if name != "reasons"})
-            reasons.update(split.counters.get("reasons", {}))
-        return {**total, "reasons": dict(sorted(reasons.items()))}
+            total.update({name: value for name, value in split.counters.items() if name not in by_code})
+            for name, counter in by_code.items():
+                counter.update(split.counters.get(name, {}))
+        return {**total, **{name: dict(sorted(counter.items())) for name, counter in by_code.items()}}
 
     @property
     def word_counts(self):
@@ -104,21 +108,39 @@ def load(directory, read_text=None):
     """
     path = os.path.join(paths.home(directory), FILE_NAME)
     try:
-        fields = json.loads(read_text(path) if read_text else pathlib.Path(path).read_text("utf-8"))
+        text = read_text(path) if read_text else _text(path)
     except FileNotFoundError:
         raise ValueError(
             f"{path}: not found; `python -m mmv_tf.beam.preprocess` writes it beside the records"
         ) from None
+    except UnicodeError as error:
+        raise ValueError(f"{path}: not a text ({error}); preprocess again") from None
+    try:
+        fields = card_checks.parse(text)
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON ({error}); preprocess again") from None
+    version = fields.get("schema_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ValueError(f"{path}: no schema_version; preprocess again")
+    if version > SCHEMA_VERSION:
+        raise ValueError(f"{path}: schema_version {version} is newer than {SCHEMA_VERSION}; update mmv_tf")
     try:
-        version = fields["schema_version"]
-        if version > SCHEMA_VERSION:
-            raise ValueError(f"{path}: schema_version {version} is newer than {SCHEMA_VERSION}; update mmv_tf")
+        card_checks.check(fields)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; it was damaged or changed by hand: preprocess again") from None
+    try:
         splits = {name: Split(**split) for name, split in fields.pop("splits").items()}
         return DatasetCard(splits=splits, **fields)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: wrong or missing field ({error}); preprocess again") from None
+
+
+def _text(path):
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
+        raise ValueError(f"{path}: not a regular file")
+    if os.path.exists(path) and os.path.getsize(path) > card_checks.MAX_BYTES:
+        raise ValueError(f"{path}: over {card_checks.MAX_BYTES} bytes; it is none that preprocess wrote")
+    return pathlib.Path(path).read_text("utf-8")
 
 
 class Reason(enum.Enum):
@@ -135,3 +157,37 @@ class Reason(enum.Enum):
     OUT_OF_MEMORY = "out_of_memory"  # decoding needed more memory than allowed
     TIMEOUT = "timeout"  # no clip, or not all clips, within the time allowed; the decoding process was killed
     CRASH = "crash"  # the decoding process died
+
+
+class Remark(enum.Enum):
+    """What was mended or left out beside the clips; in dead_letters.jsonl as a Reason is, though no clip was lost."""
+
+    IGNORED_FILE = "ignored_file"
+    UNUSED_CAPTIONS = "unused_captions"
+    CAPTION_DROPPED = "caption_dropped"
+    CAPTION_MENDED = "caption_mended"
+    CAPTION_REPEATED = "caption_repeated"
+    ENCODING_GUESSED = "encoding_guessed"
+    COLUMN_IGNORED = "column_ignored"
+    ROW_JOINED = "row_joined"
+    SUBTITLES_IGNORED = "subtitles_ignored"
+    STREAM_CHOSEN = "stream_chosen"
+
+    @property
+    def text(self):
+        """What the number of such remarks counts."""
+        return _REMARKS[self]
+
+
+_REMARKS = {
+    Remark.IGNORED_FILE: "files ignored: of no kind that is read",
+    Remark.UNUSED_CAPTIONS: "files of captions not used",
+    Remark.CAPTION_DROPPED: "captions dropped: empty, without valid times, or too many",
+    Remark.CAPTION_MENDED: "characters replaced or texts shortened",
+    Remark.CAPTION_REPEATED: "captions left out that only repeat what was on the screen",
+    Remark.ENCODING_GUESSED: "files that are not UTF-8, read by the likeliest encoding",
+    Remark.COLUMN_IGNORED: "columns of tables ignored",
+    Remark.ROW_JOINED: "rows joined with an earlier row of the same path and span",
+    Remark.SUBTITLES_IGNORED: "tracks of subtitles inside a video ignored: give them as .srt or .vtt",
+    Remark.STREAM_CHOSEN: "sources with several streams of a kind, of which one was taken",
+}

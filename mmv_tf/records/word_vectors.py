@@ -147,7 +147,8 @@ def variants(word: str) -> list[str]:
 
 def _header(line: bytes) -> tuple[int, int] | None:
     parts = line.split()
-    if len(parts) == 2 and all(part.isdigit() and len(part) < 12 for part in parts):
+    # Whatever the numbers, these are a header: GloVe has no vectors of one number.
+    if len(parts) == 2 and all(re.fullmatch(rb"[+-]?\d{1,100}", part) for part in parts):
         return int(parts[0]), int(parts[1])
     return None
 

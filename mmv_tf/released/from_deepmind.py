@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mmv_tf.common import command, paths
+from mmv_tf.common import command, lock, paths
 from mmv_tf.released.pickle_machine import CheckpointError
 
 LICENSE = """\
@@ -257,8 +257,9 @@ def main(argv=None):
     parser.add_argument("--output", type=paths.argument, required=True, help="folder to write, the workdir")
     parser.add_argument("--vocabulary", help="file of one word a line, in the order of the word vectors")
     args = parser.parse_args(argv)
-    imported = convert_file(args.checkpoint)
-    save(imported, args.output, args.checkpoint, args.vocabulary)
+    with lock.folder(args.output, "from-deepmind"):
+        imported = convert_file(args.checkpoint)
+        save(imported, args.output, args.checkpoint, args.vocabulary)
     print(imported.report())
     rows = imported.layout.backbones["text"][1]["vocabulary_size"]
     if args.vocabulary is None:

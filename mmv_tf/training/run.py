@@ -129,10 +129,15 @@ def train(
     if mode == "init" and resumed:
         raise ValueError(f"--mode=init: {workdir} holds step {int(step.numpy())}; choose another --workdir.")
 
+    records = None
+    if chief and mode == "train" and int(step.numpy()) < steps:
+        records = pipeline.training_contents(batch_size)
+        workdirs.check_records(workdir, records)
+
     # 3. What the run is, beside its checkpoints: export and evaluation need nothing else. Only now, when it is known
     # that this configuration fits what is in the workdir.
     if chief:
-        workdirs.describe(workdir, pipeline, gin.operative_config_str(), init_from)
+        workdirs.describe(workdir, pipeline, gin.operative_config_str(), init_from, records)
     if not resumed:
         checkpoints.save()  # the untrained network: what all that follows is compared with
     if mode == "init":
@@ -153,6 +158,7 @@ def train(
         return {}
     if chief:
         print(*pipeline.training_notes(batch_size), _repeatable(deterministic), sep="\n", flush=True)
+    pipeline.keep_bad_records(os.path.join(workdir, f"bad_records-{strategies.host_of(strategy)}.json"))
     with contextlib.ExitStack() as stack:
         stack.enter_context(quiet_orbit())
         actions = [checkpoints, stack.enter_context(Preemption(strategy))]

@@ -124,6 +124,13 @@ def is_chief(strategy) -> bool:
     return (resolver.task_type, resolver.task_id) == (first, 0)
 
 
+def host_of(strategy) -> str:
+    """A name of this process among those of a run, such as 'worker-1'; '0' where it is the only one."""
+    if _workers(strategy) == 1:
+        return "0"
+    return f"{strategy.cluster_resolver.task_type}-{strategy.cluster_resolver.task_id}"
+
+
 def everyone(strategy, value: int) -> list[int]:
     """The value of each process, the same list on all of them, in the order of TF_CONFIG.
 

@@ -5,6 +5,8 @@ vocabulary.txt              the words of the text network, if there is one
 WEIGHTS_LICENSE.txt         licence of imported weights, if the run began with some
 checkpoints/ckpt-N.*        model, optimiser and step
 checkpoints/kept/ckpt-N.*   those that are kept for good (train.keep_every)
+records.json                the shards that it is trained on, and an identity of what each holds
+bad_records-HOST.json       records that were left out (InputPipeline.max_bad_records), if there are any
 events.out.tfevents...      TensorBoard: scalars, example clips, the configuration
 summary.json                what training ended with
 """
@@ -19,6 +21,7 @@ import gin
 import tensorflow as tf
 
 from mmv_tf.common import config, files, identity, paths
+from mmv_tf.inputs import contents
 from mmv_tf.inputs.pipeline import InputPipeline
 from mmv_tf.model.mmv import MMV
 from mmv_tf.records import vocabulary as vocabularies
@@ -29,6 +32,7 @@ VOCABULARY = "vocabulary.txt"
 CHECKPOINTS = "checkpoints"
 WEIGHTS_LICENSE = "WEIGHTS_LICENSE.txt"
 SUMMARY = "summary.json"
+RECORDS = "records.json"
 _WORD_VECTORS = "text/embeddings"
 
 
@@ -88,9 +92,36 @@ def check_words(workdir: str, pipeline: InputPipeline) -> None:
     )
 
 
-def describe(workdir: str, pipeline: InputPipeline, configuration: str, init_from: str = "") -> None:
-    """Writes what a run is, beside its checkpoints: vocabulary, configuration, licence of the weights it began with."""
+def check_records(workdir: str, now: list[contents.Contents]) -> None:
+    """Checks that the training records are those that a run began with; one of an earlier version did not write them.
+
+    The place of a run in its data is a number of clips: in other records that means other ones, of which some would
+    come twice and others never.
+
+    Raises:
+      ValueError: they are others; names the source and shard with both contents, and what to do.
+    """
+    path = os.path.join(workdir, RECORDS)
+    if not tf.io.gfile.exists(path):
+        return
+    try:
+        before = contents.from_json(files.read_text(path))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a list of shards ({error}); delete it to take the records as they are") from None
+    if change := contents.difference(before, now):
+        raise ValueError(
+            f"the training records are not those that {workdir} began with: {change}. Put them back (`mmv_tf inspect "
+            f"verify` tells what is damaged), or begin a new workdir with train.init_from = {workdir!r}, or, to go on "
+            f"with these in this workdir, delete {path}"
+        )
+
+
+def describe(workdir: str, pipeline: InputPipeline, configuration: str, init_from: str = "", records=None) -> None:
+    """Writes what a run is, beside its checkpoints: vocabulary, configuration, records (list of Contents, or None), and
+    the licence of the weights that it began with."""
     tf.io.gfile.makedirs(workdir)
+    if records and not tf.io.gfile.exists(os.path.join(workdir, RECORDS)):  # `check_records` holds them to be the same
+        files.write_text(os.path.join(workdir, RECORDS), contents.to_json(records))
     if not tf.io.gfile.exists(os.path.join(workdir, VOCABULARY)):  # `check_words` holds it to be the same
         pipeline.save_vocabulary(os.path.join(workdir, VOCABULARY))
     licence = os.path.join(init_from, WEIGHTS_LICENSE)

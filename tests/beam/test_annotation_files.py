@@ -4,6 +4,7 @@ import os
 import pytest
 
 from mmv_tf.beam.datasets import annotation_files as files
+from mmv_tf.beam.datasets import voc2007
 
 
 def _items(tmp_path, text, chunk=7):
@@ -84,11 +85,19 @@ def test_locate(tmp_path):
 
 def test_rows_of_many_kinds_of_csv(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_bytes('\ufeffA , "b"\r\n\r\n1, "x, ""y"""\r\n,\r\n2\r\n3,z,more\r\n'.encode())
+    path.write_bytes('\ufeffA , "b"\r\n\r\n1, "x, ""y"""\r\n,\r\n2\r\n3,z,\r\n'.encode())
     found = [(where.rsplit(": ")[-1], row["a"], row["b"]) for where, row in files.rows(path, ("a", "b"), "it")]
     assert found == [("line 3", "1", 'x, "y"'), ("line 5", "2", ""), ("line 6", "3", "z")]
-    with pytest.raises(ValueError, match="a.csv: line 1: no column c; expected it"):
+    with pytest.raises(
+        ValueError, match="a.csv: line 1: no column c; the header is .A., .b., separated by commas; expected it"
+    ):
         list(files.rows(path, ("a", "c"), "it"))
+    path.write_text("a,b\n1,stir, then pour\n")
+    with pytest.raises(ValueError, match="a.csv: line 2: 3 fields, and 2 columns separated by commas"):
+        list(files.rows(path, ("a", "b"), "it"))
+    path.write_bytes("a,b\n1,caf\u00e9\n".encode("cp1252"))
+    with pytest.raises(ValueError, match="a.csv: not UTF-8; it looks like cp1252: save it as UTF-8"):
+        list(files.rows(path, ("a", "b"), "it"))
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-1", "", "x", "1e9", None, [], "9" * 400])
@@ -103,3 +112,37 @@ def test_ids_with_gaps():
         files.by_id({0: "a", 1: "a"}, "f")
     with pytest.raises(ValueError, match="ids of classes must be"):
         files.by_id({10**8: "a"}, "f")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": [1], "b": {"x": 1, "x": 2}}', "after the key 'b' .the key 'x' is there twice"),
+        ('{"a": [1]} {"b": [2]}', "after the key 'a' .found '{' after its end"),
+        ("{}x", "at its beginning .found 'x' after its end"),
+        ('{"a": [' + "9" * 5000 + "]}", "after the key 'a' .Exceeds the limit"),
+    ],
+)
+def test_json_of_which_something_would_be_lost(tmp_path, text, message):
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        list(files.json_items(path, "it"))
+    with pytest.raises(ValueError, match="a.json: not valid JSON"):
+        files.load_json(path, "it")
+
+
+@pytest.mark.parametrize(
+    "xml",
+    [
+        "<?xml version='1.0' encoding='utf-16'?><!DOCTYPE a [<!ENTITY l 'dog'>]><a><object>&l;</object></a>",
+        "<a>" * 1000 + "</a>" * 1000,
+        "<?xml version='1.0' encoding='nonsense'?><a>\xe9</a>",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
+def test_xml_that_no_picture_is_described_by(tmp_path, xml, encoding):
+    path = tmp_path / "a.xml"
+    path.write_bytes(xml.encode(encoding))
+    with pytest.raises(ValueError, match="a.xml: .*no description of VOC 2007"):
+        voc2007._labels(path)

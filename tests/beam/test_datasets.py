@@ -130,7 +130,7 @@ def test_whole_videos_are_told_from_segments_by_the_option(tmp_path):
         ClipSpec(10.0, 20.0, (), ("Car", "Speech")),
         ClipSpec(30.0, 40.0, (), ("Car",)),
     )
-    assert inputs.joined_rows == 1
+    assert inputs.remarks.numbers["row_joined"] == 1
     assert [(r.path, r.reason) for r in inputs.rejections] == [("gone0000000", "bad_row")]
     assert "line 10: end 10 is not after start 20" in inputs.rejections[0].detail
 
@@ -311,12 +311,12 @@ def test_howto100m(tmp_path):
         ClipSpec(99.5, 104.5, (so,)),
     )
     one, two = Caption("one", 3.0, 9.0), Caption("two", 3.0, 9.0)
-    assert clips["Kdn6aYdWzaM.webm"] == (ClipSpec(3.0, 9.0, (one, two)),) and inputs.joined_rows == 1
+    assert clips["Kdn6aYdWzaM.webm"] == (ClipSpec(3.0, 9.0, (one, two)),) and inputs.remarks.numbers["row_joined"] == 1
     assert [(r.path, r.reason) for r in inputs.rejections] == [
         ("gone0000000", "missing_file"),
         ("nowords0000", "bad_row"),
     ]
-    assert inputs.counts.dropped == 3  # one backwards, two without words
+    assert inputs.remarks.numbers["caption_dropped"] == 3  # one backwards, two without words
     longer = _read(name, request, annotations=file, min_clip_seconds=8.0)[1]["a/-zEVJRZ8zQY.mp4"]
     assert longer[1][:2] == (5.0, 13.0)
     few = request.settings.__class__(max_captions=1)

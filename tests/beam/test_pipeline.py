@@ -14,8 +14,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from helpers import memory_files
 from helpers.videos import picture, write_video
-from mmv_tf.beam import job, source_files, spool, storage
+from mmv_tf.beam import job, spool, storage
 from mmv_tf.beam.decoding import decode_source
+from mmv_tf.beam.sources import source_files
 from mmv_tf.beam.specs import ClipSpec, Inputs, Settings, Source
 from mmv_tf.records import card as dataset_card
 from mmv_tf.records import schema

@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 from helpers.videos import numbers, write_video
-from mmv_tf.beam import preprocess
+from mmv_tf.beam import job, preprocess
+from mmv_tf.common import lock
 from mmv_tf.records import card as dataset_card
 from mmv_tf.records import schema
 from mmv_tf.records.naming import shard_name, shard_of
@@ -74,8 +75,12 @@ def test_folder_of_videos(videos, tmp_path, capsys):
     assert card.word_counts == {"pour": 2, "flip": 1, "it": 1}
     dead = [json.loads(line) for line in (tmp_path / "dead_letters.jsonl").read_text().splitlines()]
     assert [(line["path"], line["reason"], line["split"]) for line in dead] == [
-        (name, "not_a_video", "train") for name in ("empty.mp4", "playlist.mp4", "text.mp4")
+        ("empty.mp4", "not_a_video", "train"),
+        ("notes.txt", "ignored_file", "train"),
+        ("playlist.mp4", "not_a_video", "train"),
+        ("text.mp4", "not_a_video", "train"),
     ]
+    assert counters["remarks"] == {"ignored_file": 1}
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "dataset.json", "dead_letters.jsonl"])
     out = capsys.readouterr().out
     assert "read 9 = accepted 6 + rejected 3 (3 not_a_video)" in out and "1 files ignored" in out
@@ -242,3 +247,23 @@ def test_nothing_is_left_in_the_temporary_folder(videos, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"TMPDIR": str(folder)})
     assert done.stdout.splitlines()[-1] == f"[0, 0, 'failed'] {folder}", done.stderr
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["garbage\n", "[1]\n", '{"split": "train"}\n{"path": 1}\n', "[" * 100_000, "\udcff"])
+def test_damaged_dead_letters_end_a_run_before_its_work(videos, tmp_path, capsys, monkeypatch, text):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "dead_letters.jsonl").write_text(text, errors="surrogateescape")
+    monkeypatch.setattr(job.graph, "build", None)
+    assert preprocess.cli(["--videos", str(videos), "--output", str(out), "--split", "test"]) == 2
+    error = capsys.readouterr().err
+    assert "dead_letters.jsonl: " in error and "move " in error and error.count("\n") == 1
+    assert (out / "dead_letters.jsonl").read_text(errors="surrogateescape") == text
+
+
+def test_two_at_once_into_one_folder(videos, tmp_path, capsys):
+    with lock.folder(tmp_path / "out", "preprocess"):
+        assert preprocess.cli(["--videos", str(videos), "--output", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "in use by `mmv_tf preprocess`" in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()

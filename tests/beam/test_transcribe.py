@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from helpers.videos import write_video
-from mmv_tf.beam import captions, manifest, transcribe
+from mmv_tf.beam import transcribe
+from mmv_tf.beam.captions import cues
+from mmv_tf.beam.remarks import Remarks
+from mmv_tf.beam.sources import folder
 from mmv_tf.records.schema import Caption
 
 
@@ -42,7 +45,7 @@ def test_every_file_is_written_or_counted(videos, tmp_path):
         "sub/a.mkv.srt",
         "sub/a.mp4.srt",
     ]
-    found = captions.read(output / "sub" / "a.mp4.srt", captions.Counts())
+    found = cues.read(output / "sub" / "a.mp4.srt", Remarks())
     assert [caption.text for caption in found] == ["tone -> 3 s"]
     assert found[0].start == pytest.approx(1.2, abs=0.051) and found[0].end == pytest.approx(1.3, abs=0.051)
     failures = [json.loads(line) for line in (output / "failures.jsonl").read_text().splitlines()]
@@ -61,7 +64,7 @@ def test_every_file_is_written_or_counted(videos, tmp_path):
 def test_preprocess_finds_the_narrations(videos, tmp_path):
     output = tmp_path / "out"
     transcribe.transcribe(str(videos), str(output), hear_tones)
-    sources = {source.path: source.clips[0] for source in manifest.from_folder(videos, output).sources}
+    sources = {source.path: source.clips[0] for source in folder.from_folder(videos, output).sources}
     assert [caption.text for caption in sources["sub/a.mp4"].captions] == ["tone -> 3 s"]
     assert sources["sub/a.mkv"].captions == ()
 
@@ -94,7 +97,7 @@ def test_pieces_of_a_long_source_are_one_narration(tmp_path):
         assert transcribe.transcribe(tmp_path / "v", output, hear_tones, client=Pieces(fails)) == {"decode_error": 1}
     assert not (output / "long.mp4.srt").exists()
     assert transcribe.transcribe(tmp_path / "v", output, hear_tones, client=Pieces()) == {"written": 1}
-    times = [caption[1:] for caption in captions.read(output / "long.mp4.srt", captions.Counts())]
+    times = [caption[1:] for caption in cues.read(output / "long.mp4.srt", Remarks())]
     assert times == [(0.3, 0.6), (600.3, 600.6)]
 
 

@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from helpers import record_fixtures as fixtures
 from mmv_tf.inputs import contents, shards
+from mmv_tf.inputs.mixture import Source
+from mmv_tf.inputs.pipeline import InputPipeline
 
 
 def _identities(folder):
@@ -47,3 +49,48 @@ def test_a_shard_that_ends_too_early_is_another(tmp_path, clips):
     (path,) = map(str, (tmp_path / "a").glob("*-of-*"))
     os.truncate(path, tf.io.gfile.stat(path).length - 200)
     assert _identities(tmp_path / "a") != before
+
+
+def _contents(folder, name="mine"):
+    pipeline = InputPipeline(sources=[Source(str(folder / "*-of-*"), name=name)], modalities=("video",))
+    return pipeline.training_contents(2)
+
+
+def test_contents_of_sources_in_a_file(tmp_path, clips):
+    fixtures.write_shards(tmp_path / "a", [clips[:3], [], clips[3:]])
+    fixtures.write_shards(tmp_path / "b", [clips[1:2]])
+    sources = [Source(str(tmp_path / folder / "*-of-*")) for folder in "ab"]
+    found = InputPipeline(sources=sources, modalities=("video",)).training_contents(2)
+    assert [(one.source, one.shards, one.records) for one in found] == [
+        ("train", ("train-00000-of-00003", "train-00002-of-00003"), (3, 1)),
+        ("train_2", ("train-00000-of-00001",), (1,)),
+    ] or [one.source for one in found] == ["a", "b"]
+    assert [list(one.identities) for one in found] == [_identities(tmp_path / folder) for folder in "ab"]
+    assert contents.from_json(contents.to_json(found)) == found
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        contents.from_json('[{"source": "a"}]')
+
+
+def test_differences_are_said_with_both_contents(tmp_path, clips):
+    shards_of = {
+        "before": [clips[:2], clips[2:3], clips[3:]],
+        "gone": [clips[:2], clips[2:3]],
+        "new": [clips[:2], clips[2:3], clips[3:], clips[:1]],
+        "replaced": [clips[:2], clips[1:2], clips[3:]],
+        "swapped": [clips[2:3], clips[:2], clips[3:]],
+    }
+    for name, parts in shards_of.items():
+        folder = tmp_path / name
+        fixtures.write_shards(folder, parts, card=False)
+        for path in folder.iterdir():
+            path.rename(folder / f"{path.name[:11]}-of-9")
+    before = _contents(tmp_path / "before")
+    assert contents.difference(before, _contents(tmp_path / "before", "another")) is None
+    said = {name: contents.difference(before, _contents(tmp_path / name)) for name in shards_of}
+    assert said["before"] is None
+    assert said["gone"].startswith("source 'mine': train-00002-of-9 with 1 records is gone (1 of 3 shards)")
+    assert said["new"].startswith("source 'mine': train-00003-of-9 with 1 records is new (1 shards)")
+    was, now = (_identities(tmp_path / name)[1] for name in ("before", "replaced"))
+    assert said["replaced"] == f"source 'mine': train-00001-of-9 held 1 records ({was}) and holds 1 others ({now})"
+    assert said["swapped"].startswith("source 'mine': train-00000-of-9 held 2 records (")
+    assert contents.difference(before, before * 2) == "1 sources were read (mine), and now 2 (mine, mine)"

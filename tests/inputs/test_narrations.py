@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from helpers import record_fixtures as fixtures
-from mmv_tf.beam.captions import nearest
+from mmv_tf.beam.captions.nearest import nearest
 from mmv_tf.evaluation.windows import Windows
 from mmv_tf.inputs import labels
 from mmv_tf.inputs.clip import ClipMaker

@@ -84,7 +84,7 @@ def test_a_kept_index_that_does_not_fit_is_made_again(found, monkeypatch, tmp_pa
         kept.write_bytes(b"no array")
     else:
         numbers = np.load(kept)
-        numbers[-2:] = numbers[-2:][::-1].copy()
+        numbers[-4:-2] = numbers[-4:-2][::-1].copy()
         np.save(kept, numbers)
     monkeypatch.setattr(offsets, "_kept", _asked := _Counted(offsets._kept))
     again, known_now = index(found), offsets._scan(str(shard), os.path.getsize(shard), found.counts[0])
@@ -135,3 +135,14 @@ def test_a_record_is_read_alone(tmp_path, found):
     content[13] ^= 1  # in the content of record 0
     (tmp_path / "train-0").write_bytes(content)
     assert next(iter(record_stream(found, 0, start=place)))[0].numpy() == epoch[place]
+
+
+def test_more_records_than_fit_into_a_shard_are_refused_before_memory_is_taken(found):
+    with pytest.raises(ValueError, match=r"shard .*train-0: dataset.json says that it holds 2000000000 records, for"):
+        index(shards.Shards(found.files, (2_000_000_000, 3, 2)))
+
+
+def test_no_pipe_is_waited_for(found, tmp_path):
+    os.mkfifo(tmp_path / "train-9")
+    with pytest.raises(ValueError, match="train-9: not a regular file"):
+        shards.find(str(tmp_path / "train-*"))

@@ -228,9 +228,12 @@ def test_records_in_a_bucket(good):
 @pytest.mark.parametrize(
     "change, said",
     [
-        ({"label_map": ["saw"]}, "label_map is of the wrong type"),
-        ({"splits": {"train": {"shards": {"train-00000-of-00002": "3"}}}}, "splits/train/shards is of the wrong type"),
-        ({"splits": {"train": {"shards": {}, "counters": 3}}}, "splits/train is of the wrong type"),
+        ({"label_map": ["saw"]}, 'label_map: ["saw"] is no object'),
+        (
+            {"splits": {"train": {"shards": {"train-00000-of-00002": "3"}}}},
+            "splits/train/shards: \"3\" of 'train-00000-of-00002' is no count",
+        ),
+        ({"splits": {"train": {"shards": {}, "counters": 3}}}, "splits/train/counters: 3 is no object"),
         ({"splits": {}}, "lists no split: a run of preprocess has not ended"),
         ({"schema_version": 99}, "newer than"),
     ],
@@ -245,3 +248,29 @@ def test_a_card_that_makes_no_sense_is_one_line(good, capsys, change, said):
 def test_a_reading_process_that_is_killed_is_one_line():
     with pytest.raises(ValueError, match="was killed"):
         run(os._exit, [1, 1], 2, "test")
+
+
+def test_what_is_no_record_and_no_file_is_told_at_once(good):
+    """Neither an empty record in a set without checksums, nor labels without a map; and no pipe is waited for."""
+    name = shard_name("train", 0, NUMBER)
+    card = load(good)
+    card.splits["train"].settings.pop("sha256")
+    card.splits["train"].counters = {}
+    card.label_map = {}
+    card.splits["train"].shards[name] += 1
+    card.save(good)
+    with open(good / name, "ab") as file:
+        file.write(framed(b""))
+    found = problems(good)
+    assert sum("an empty record: no key, frames, sound or narration" in problem for problem in found) == 1
+    assert sum("is not in the label map of dataset.json" in problem for problem in found) >= 6
+    (good / name).unlink()
+    os.mkfifo(good / name)
+    assert f"{name}: cannot be opened (not a regular file)" in problems(good)
+
+
+def test_a_jpeg_of_thousands_of_scans_is_told(good):
+    record = make("video0.mp4:0-0.3")
+    scans = record.jpegs[0][:-2] + b"\xff\xda\x00\x02" * 3000 + b"\xff\xd9"
+    write(good, [dataclasses.replace(record, jpegs=(scans,) * 3)])
+    assert any("frame 0 is a JPEG of 3001 scans" in problem for problem in problems(good))

@@ -101,3 +101,11 @@ def test_align():
     aligned, missing = word_vectors.align(["", "New_York", "absent", "the"], WORDS, MATRIX)
     np.testing.assert_array_equal(aligned, [[0, 0], MATRIX[2], [0, 0], MATRIX[0]])
     assert missing == ["absent"]
+
+
+@pytest.mark.parametrize("header", ["1000000000000 300", "-5 300", "+5 -3", "0 7", "9" * 90 + " 1"])
+def test_a_header_that_cannot_be_is_no_vector_of_one_number(tmp_path, header):
+    path = tmp_path / "v.txt"
+    path.write_text(f"{header}\nx 1\n")
+    with pytest.raises(ValueError, match=r"v.txt: .* vectors of .* numbers; at most 10000000 of 4096 are read"):
+        word_vectors.read(path)

@@ -1,5 +1,7 @@
 """Hostile files, and a child that hangs or dies: each ends in a reason, and the next source is decoded all the same."""
 
+import contextlib
+import dataclasses
 import os
 import signal
 import time
@@ -236,3 +238,23 @@ def test_a_dead_child_is_told_within_seconds(client, tmp_path):
     with pytest.raises(Failure, match="SIGSEGV") as caught:
         list(answers)
     assert caught.value.reason is Reason.CRASH and time.monotonic() - began < 5
+
+
+def test_a_clip_of_too_many_bytes_and_pictures_of_too_long_a_side(tmp_path):
+    noise = np.random.default_rng(0)
+    path = write_video(
+        tmp_path / "a.mp4", seconds=4, fps=10, sound_codec=None,
+        draw=lambda n: noise.integers(0, 256, (48, 64, 3), np.uint8) if n >= 20 else np.zeros((48, 64, 3), np.uint8),
+    )  # fmt: skip
+    settings = dataclasses.replace(Settings(), max_clip_bytes=40_000)
+    with contextlib.closing(DecodeClient(settings)) as client:
+        answers = [header for header, _ in client.ask(str(path), [(0.0, 2.0), (2.0, 4.0), (0.0, 1.0)])]
+    assert [answer.get("reason") for answer in answers[1:]] == [None, None, "too_large"]
+    assert answers[-1]["detail"] == "0 MiB of pictures and sound or more, over 0 MiB: cut it shorter"
+    path = write_video(tmp_path / "b.mp4", seconds=1, size=(4096, 64), sound_codec=None)
+    with contextlib.closing(DecodeClient(Settings())) as client:
+        with pytest.raises(
+            Failure, match="a picture would be 4096x64 pixels, and its long side at most 2048"
+        ) as caught:
+            list(client.ask(str(path), [(0.0, None)]))
+    assert caught.value.reason is Reason.TOO_LARGE

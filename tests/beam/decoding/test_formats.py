@@ -1,6 +1,7 @@
 """What sources are like out there: fields, flips, odd sizes, joined recordings, tracks. Timing by value throughout."""
 
 import struct
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -275,3 +276,104 @@ def test_sound_that_cannot_be_decoded_costs_the_sound_alone(tmp_path):
     assert clip.sound_failed and clip.waveform is None and numbers(clip.jpegs) == shown(0, 20)
     (good,) = run(write_video(tmp_path / "b.mkv", seconds=2, sound_codec="flac"), [(0.0, None)])
     assert not good.sound_failed and good.waveform is not None
+
+
+def _tracks(path, *tracks):
+    """A file of streams: ("video", codec, size, level, pictures, disposition), ("audio", level, disposition)."""
+    with av.open(str(path), "w") as out:
+        streams = []
+        for kind, *rest in tracks:
+            if kind == "video":
+                stream = out.add_stream(rest[0], rate=10)
+                stream.width = stream.height = rest[1]
+                stream.pix_fmt = "yuvj420p" if rest[0] == "mjpeg" else "yuv420p"
+            else:
+                stream = out.add_stream("pcm_s16le", rate=16000, layout="mono")
+            stream.disposition = rest[-1]
+            streams.append(stream)
+        for (kind, *rest), stream in zip(tracks, streams, strict=True):
+            if kind == "video":
+                for n in range(rest[3]):
+                    frame = av.VideoFrame.from_ndarray(
+                        np.full((rest[1] * 3 // 2, rest[1]), rest[2], np.uint8), "yuv420p"
+                    )
+                    frame.pts, frame.time_base = n, Fraction(1, 10)
+                    out.mux(stream.encode(frame.reformat(format=stream.pix_fmt)))
+            else:
+                samples = (rest[0] * np.sin(np.arange(48000) / 5)).astype(np.int16)[None]
+                frame = av.AudioFrame.from_ndarray(samples, "s16", "mono")
+                frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode())
+    return path
+
+
+_NONE, _DEFAULT = av.stream.Disposition(0), av.stream.Disposition.default
+_COMMENT = av.stream.Disposition.comment
+
+
+@pytest.mark.parametrize(
+    ("tracks", "size", "loud"),
+    [
+        ([("video", "mjpeg", 32, 200, 1, _NONE), ("video", "libx264", 64, 90, 30, _DEFAULT)], 64, None),
+        ([("video", "mjpeg", 96, 200, 1, _DEFAULT), ("video", "libx264", 64, 90, 30, _DEFAULT)], 64, None),
+        ([("video", "libx264", 32, 90, 30, _NONE), ("video", "libx264", 64, 90, 30, _NONE)], 64, None),
+        ([("video", "libx264", 32, 90, 30, _DEFAULT), ("video", "libx264", 64, 90, 30, _NONE)], 32, None),
+        ([("video", "libx264", 64, 90, 30, _DEFAULT), ("audio", 0, _COMMENT), ("audio", 9000, _DEFAULT)], 64, True),
+        ([("video", "libx264", 64, 90, 30, _DEFAULT), ("audio", 9000, _NONE), ("audio", 0, _DEFAULT)], 64, False),
+        ([("video", "libx264", 64, 90, 30, _DEFAULT), ("audio", 0, _COMMENT), ("audio", 9000, _NONE)], 64, True),
+    ],
+)
+def test_the_streams_that_a_player_shows_are_taken_and_the_choice_is_told(tmp_path, tracks, size, loud):
+    path, remarks = _tracks(tmp_path / "a.mkv", *tracks), []
+    pieces, truncated = decode.plan(str(path), [(0.0, None)], Settings())
+    ((clip, error),) = decode.decode(str(path), pieces, Settings(), remarks)
+    assert error is None and truncated is None and clip.size == (size, size) and len(clip.jpegs) == 30
+    assert loud is None or (np.abs(clip.waveform).max() > 0.1) == loud
+    ((kind, detail, number),) = remarks
+    assert kind.value == "stream_chosen" and number == 1 and "is taken" in detail
+
+
+def test_tracks_of_subtitles_are_told(tmp_path):
+    path, remarks = tmp_path / "a.mkv", []
+    write_video(tmp_path / "b.mkv", seconds=1)
+    with av.open(str(tmp_path / "b.mkv")) as source, av.open(str(path), "w") as out:
+        copy = out.add_stream_from_template(source.streams.video[0])
+        words = out.add_stream("ass")
+        words.codec_context.time_base = Fraction(1, 1000)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                out.mux(packet)
+    list(decode.decode(str(path), [(0, 0.0, 1.0)], Settings(), remarks))
+    assert [(kind.value, number) for kind, _, number in remarks] == [("subtitles_ignored", 1)]
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv", "mov"])
+@pytest.mark.parametrize("pictures", ["few in the end", "few at first", "held", "even"])
+def test_the_end_of_a_variable_frame_rate_with_b_pictures(tmp_path, container, pictures):
+    steps = {
+        "few in the end": [0.04] * 100 + [3.0] * 12,
+        "few at first": [3.0] * 12 + [0.04] * 100,
+        "held": [0.04] * 50 + [20.0] + [0.04] * 50,
+        "even": [0.04] * 200,
+    }[pictures]
+    times = [round(sum(steps[:n]), 3) for n in range(len(steps))]
+    path = write_video(
+        tmp_path / f"a.{container}", times=times, sound_codec=None, codec_options={"bf": "3", "b_strategy": "0"}
+    )
+    pieces, truncated = decode.plan(str(path), [(0.0, None)], Settings(clip_seconds=1000.0))
+    assert truncated is None
+    # The last picture is held for as long as the file says: no longer than the longest of all.
+    assert times[-1] <= pieces[-1][2] <= times[-1] + max(steps[-20:]) + 0.11
+
+
+@pytest.mark.parametrize("container", ["mkv", "webm", "mp4", "mov"])
+def test_a_source_that_does_not_begin_at_0_is_whole(tmp_path, container):
+    codecs = {"codec": "libvpx", "sound_codec": "libopus"} if container == "webm" else {}
+    path = write_video(
+        tmp_path / f"a.{container}", seconds=6, times=[100 + n / 25 for n in range(150)], sound_from=100.0,
+        sound_until=106.0, options={"avoid_negative_ts": "disabled"}, **codecs,
+    )  # fmt: skip
+    pieces, truncated = decode.plan(str(path), [(0.0, None)], Settings())
+    assert truncated is None and pieces[0][1] == 0.0 and abs(pieces[-1][2] - 6.0) < 0.15

@@ -232,6 +232,7 @@ def test_pictures(export, module, tmp_path):
     assert _run(export, out, "--images", root, "--num_shards=1", "--signatures=image,video") == 0
     found = {line["path"]: line["reason"] for line in _dead(out)}
     assert found.pop("bomb.png") in ("too_large", "decode_error")
+    assert found.pop("notes.txt") == "ignored_file"
     assert found == {"empty.png": "decode_error", "out.jpg": "outside_root", "sub/broken.jpg": "decode_error"}
     rows = _rows(out, "image", "vat")
     assert [(row["key"], row["number"], row["start"], row["end"]) for row in rows] == [

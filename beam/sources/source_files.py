@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from apache_beam.io.filesystems import FileSystems
 
-from mmv_tf.beam import manifest
+from mmv_tf.beam.sources.paths import confine
 from mmv_tf.beam.storage import is_remote
 from mmv_tf.records.card import Reason
 
@@ -52,7 +52,7 @@ def locate(root, path, max_bytes):
 
 
 def _in_folder(root, path):
-    file, why = manifest.confine(root, path)
+    file, why = confine(root, path)
     if why:
         raise Refused(*why)
     try:
