@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import logging
 import os
 import platform
 
@@ -50,11 +49,9 @@ def preprocess(inputs, root, output, split, num_shards, settings, options):
     num_shards = num_shards or spooled.num_shards
     _add_labels(card, output, inputs.labels, spooled.labels)
     card.save(output, write_text)  # while shards are being replaced, the card does not promise any
-    # Beam warns of things that are not ours to mend (Google Cloud packages that are missing).
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
     in_process = (options.view_as(StandardOptions).runner or "DirectRunner") == "DirectRunner"
     with Cost(in_process) as cost, Progress(staging, spooled.num_sources):
-        with run_options.pipeline(options) as pipeline:
+        with run_options.pipeline(options, output) as pipeline:
             graph.build(pipeline, spooled.files, root, output, split, settings, card.label_map, num_shards)
     done = summarize(graph.read_reports(output, split, num_shards), inputs)
     card.splits[split] = dataset_card.Split(

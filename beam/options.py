@@ -3,25 +3,68 @@
 import argparse
 import contextlib
 import importlib
+import logging
+import os
+import re
 import tempfile
+
+from mmv_tf.common import command, orphans
+
+_CAUSE = re.compile(r"(?:[\w.]+\.)?(\w+(?:Error|Interrupt)): (.+)")
+_OF_FILES = frozenset(
+    "OSError PermissionError FileNotFoundError NotADirectoryError IsADirectoryError FileExistsError BeamIOError "
+    "ResourceExhaustedError PermissionDeniedError NotFoundError UnavailableError".split()
+)
 
 
 @contextlib.contextmanager
-def pipeline(options):
+def pipeline(options, output):
     """A beam.Pipeline, which runs when the block ends.
 
-    Beam leaves four empty folders of each run in the system's temporary folder: here they go with the run.
+    Beam leaves four empty folders of each run in the system's temporary folder: here they go with the run. Its worker
+    processes, if there are any, end with this one, however it ends.
+
+    Args:
+      output: where the run writes, for messages.
+    Raises:
+      OSError: a disk is full, a folder may not be written, ...: one line, where Beam has hundreds.
+      ValueError: what a step of ours says.
     """
     import apache_beam as beam
 
-    before = tempfile.tempdir
+    if not os.environ.get(command.TRACEBACK):
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # of an error it logs a page, and then raises it
+    before, environment = tempfile.tempdir, os.environ.get(orphans.PARENT)
+    os.environ[orphans.PARENT] = str(os.getpid())
     with tempfile.TemporaryDirectory(prefix="mmv_tf-", ignore_cleanup_errors=True) as folder:
         tempfile.tempdir = folder
         try:
             with beam.Pipeline(options=options) as built:
                 yield built
+        except Exception as error:
+            _explain(error, output)
+            raise
         finally:
             tempfile.tempdir = before
+            os.environ.pop(orphans.PARENT)
+            if environment is not None:
+                os.environ[orphans.PARENT] = environment
+
+
+def _explain(error, output):
+    """Raises what is behind an error of Beam, if it is no fault of the program: the last line of what it repeats."""
+    for line in reversed(str(error).splitlines()):
+        found = _CAUSE.match(line.strip())
+        if not found:
+            continue
+        kind, text = found[1], found[2].partition(" [while running")[0]
+        if kind == "ValueError":
+            raise ValueError(text) from error
+        if kind in _OF_FILES:
+            raise OSError(f"{output}: {text}; what is finished is kept: mend that, and run the same again") from error
+        return
+    if isinstance(error, OSError):
+        raise OSError(f"{output}: {error}; what is finished is kept: mend that, and run the same again") from error
 
 
 def parse(parser, flags):

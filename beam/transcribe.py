@@ -19,8 +19,9 @@ import sys
 from mmv_tf.beam.captions.speech import clean
 from mmv_tf.beam.decoding.client import DecodeClient, Failure
 from mmv_tf.beam.remarks import Remarks, shown
+from mmv_tf.beam.sources import source_files
 from mmv_tf.beam.sources.folder import has_captions, media_files
-from mmv_tf.beam.sources.paths import check_root, confine
+from mmv_tf.beam.sources.paths import check_root
 from mmv_tf.beam.specs import Settings
 from mmv_tf.common import command, files, lock
 from mmv_tf.records.card import Reason
@@ -141,17 +142,16 @@ def _one(videos, output, path, recognise, client):
         return "there"
     if has_captions(videos, path):
         return "narrated"
-    file, why = confine(videos, path)
-    if why:
-        raise Failure(*why)
-    if os.path.getsize(file) > SETTINGS.max_file_bytes:
-        raise Failure(Reason.TOO_LARGE, f"{os.path.getsize(file)} bytes, over {SETTINGS.max_file_bytes}")
     captions, heard = [], False
-    for start, waveform in _sound(client, file):
-        heard = True
-        for text, begin, end in recognise(waveform):
-            if words := clean(text, Remarks()):
-                captions.append(Caption(words, start + begin, start + max(begin, end)))
+    try:
+        with source_files.opened(videos, path, SETTINGS.max_file_bytes) as found:
+            for start, waveform in _sound(client, found.file):
+                heard = True
+                for text, begin, end in recognise(waveform):
+                    if words := clean(text, Remarks()):
+                        captions.append(Caption(words, start + begin, start + max(begin, end)))
+    except source_files.Refused as error:
+        raise Failure(error.reason, str(error)) from None
     if not heard:
         raise Failure(Reason.EMPTY_CLIP, "no sound in it")
     os.makedirs(os.path.dirname(target), exist_ok=True)

@@ -91,7 +91,7 @@ def _counted(args, parser, flags) -> list[str]:
     output = args.output if storage.is_remote(args.output) else os.path.abspath(args.output)
     paths = word_count.find(args.records, args.split)
     storage.make_folder(os.path.dirname(output))
-    with pipeline_options.pipeline(options) as pipeline:
+    with pipeline_options.pipeline(options, output) as pipeline:
         word_count.build(pipeline, paths, output, args.size, args.min_count)
     report = json.loads(storage.read_text(f"{output}.json"))
     if report["damaged"]:

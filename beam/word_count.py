@@ -8,6 +8,7 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 
 from mmv_tf.beam import storage
+from mmv_tf.common import orphans
 from mmv_tf.records import card, reader, vocabulary
 from mmv_tf.records.naming import parse_shard_name
 
@@ -18,6 +19,9 @@ _MOST_DAMAGED = 20  # that are told one by one
 
 class ReadNarrations(beam.DoFn):
     """Path of a shard -> ((kind, digest), text): its narrations; and what of it cannot be read."""
+
+    def setup(self):
+        orphans.exit_with_parent()
 
     def process(self, path):
         with FileSystems.open(path, compression_type="uncompressed") as file:

@@ -1,7 +1,6 @@
 """The captions in an .srt or .vtt file, however it is laid out."""
 
 import itertools
-import pathlib
 import re
 from typing import NamedTuple
 
@@ -34,18 +33,19 @@ class Cue(NamedTuple):
     texts: list[str]  # lines with something in them
 
 
-def read(path, remarks, shown=None):
+def read(file, remarks, name):
     """The captions of a file, in the order of their start.
 
     Args:
+      file: its path, or a descriptor of it, which is closed.
       remarks: a Remarks, in which all that is mended or dropped gets a line.
-      shown: name of the file in them.
+      name: of the file in them.
     Raises:
       OSError: it cannot be read.
     """
-    with pathlib.Path(path).open("rb") as file:
-        data = file.read(MAX_FILE_BYTES + 1)
-    with remarks.within(shown or pathlib.Path(path).name):
+    with open(file, "rb") as opened:
+        data = opened.read(MAX_FILE_BYTES + 1)
+    with remarks.within(name):
         if len(data) > MAX_FILE_BYTES:
             data = data[:MAX_FILE_BYTES]
             remarks.add(Remark.CAPTION_DROPPED, f"all that follows the first {MAX_FILE_BYTES} bytes of the file")

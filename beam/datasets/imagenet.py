@@ -55,16 +55,19 @@ def _labels(folder):
     return files.by_id({number: line for number, (_, line) in enumerate(files.lines(path))}, path)
 
 
-def images(file):
-    """Yields (name, bytes of the picture, labels) of each picture in a file, whose label.labels.txt lies beside it.
+def images(file, place):
+    """Yields (name, bytes of the picture, labels) of each picture in a file.
 
+    Args:
+      file: to read.
+      place: its path in the dataset, beside which label.labels.txt lies; for messages, too.
     Raises:
       ValueError: damaged, or a record is no picture with a label; names file and record.
     """
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 
-    labels, number = _labels(pathlib.Path(file).parent), 0
+    labels, number = _labels(pathlib.Path(place).parent), 0
     try:
         # Neither eager tensors nor datasets: those would take hold of a GPU in every worker.
         for number, record in enumerate(tf.compat.v1.io.tf_record_iterator(str(file))):
@@ -75,6 +78,6 @@ def images(file):
                 raise ValueError("no picture with a label")
             yield name[0].decode("utf-8", "replace") if name else str(number), data[0], tuple(labels[n] for n in ids)
     except (tf.errors.DataLossError, ValueError) as error:
-        raise ValueError(f"{file}: record {number}: {str(error)[:200]}") from None
+        raise ValueError(f"{place}: record {number}: {str(error)[:200]}") from None
     except DecodeError:
-        raise ValueError(f"{file}: record {number}: no tf.train.Example") from None
+        raise ValueError(f"{place}: record {number}: no tf.train.Example") from None

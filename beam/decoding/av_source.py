@@ -92,7 +92,11 @@ class AvSource:
         self._open()
 
     def _open(self):
-        if not stat.S_ISREG(os.stat(self._path).st_mode):
+        try:
+            is_file = stat.S_ISREG(os.stat(self._path).st_mode)
+        except OSError as error:
+            raise SourceError(Reason.MISSING_FILE, error.strerror) from None
+        if not is_file:
             raise SourceError(Reason.MISSING_FILE, "not a regular file")
         most_pixels = {"max_pixels": str(self.settings.max_pixels)}
         try:

@@ -12,6 +12,7 @@ import tempfile
 import time
 
 from mmv_tf.beam.decoding import worker as decode_worker
+from mmv_tf.common import orphans
 from mmv_tf.records.card import Reason
 
 _START_SECONDS = 60.0  # allowed for the imports of a fresh child, beside the time for its first answer
@@ -108,7 +109,9 @@ class DecodeClient:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             cwd="/",
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "MALLOC_ARENA_MAX": "2"},
+            env=os.environ
+            | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "MALLOC_ARENA_MAX": "2"}
+            | {orphans.PARENT: str(os.getpid())},
             start_new_session=True,  # Ctrl-C reaches the parent only, which ends the children in order
         )
 

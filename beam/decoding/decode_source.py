@@ -18,6 +18,7 @@ from mmv_tf.beam.decoding.image_worker import ImageClient
 from mmv_tf.beam.remarks import Remarks
 from mmv_tf.beam.sources import source_files
 from mmv_tf.beam.specs import ClipSpec, Rejection
+from mmv_tf.common import orphans
 from mmv_tf.records import schema, vocabulary
 from mmv_tf.records.card import Reason, Remark
 from mmv_tf.records.naming import clip_key, shard_of
@@ -47,6 +48,9 @@ class DecodeSource(beam.DoFn):
         self._label_map, self._num_shards = label_map, num_shards
         self._clients = {}
 
+    def setup(self):
+        orphans.exit_with_parent()
+
     def teardown(self):
         for client in self._clients.values():
             client.close()
@@ -64,11 +68,13 @@ class DecodeSource(beam.DoFn):
 
     def _staged(self, source):
         """The index of the staged file of a source: taken over from an earlier run, or made now."""
-        found, refused = None, None
         try:
-            found = source_files.locate(self._root, source.path, self._settings.max_file_bytes)
+            with source_files.opened(self._root, source.path, self._settings.max_file_bytes) as found:
+                return self._staged_as(source, found, None)
         except source_files.Refused as error:
-            refused = error
+            return self._staged_as(source, None, error)
+
+    def _staged_as(self, source, found, refused):
         wanted = {label for clip in source.clips for label in clip.labels}
         # Which labels a file of pictures has is not known before it is read.
         labels = sorted((label, n) for label, n in self._label_map.items() if label in wanted or source.kind == "tfds")
@@ -108,7 +114,7 @@ class DecodeSource(beam.DoFn):
         from mmv_tf.beam.datasets import imagenet
 
         try:
-            for name, data, labels in imagenet.images(path):
+            for name, data, labels in imagenet.images(path, FileSystems.join(self._root, source.path)):
                 with tempfile.NamedTemporaryFile() as picture:
                     picture.write(data)
                     picture.flush()

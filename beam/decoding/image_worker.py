@@ -46,8 +46,11 @@ def _answer(request, settings, out):
 
 def _decoded(path, settings):
     """[height, width, 3] uint8 BGR: see `picture.decode`."""
-    with open(path, "rb") as file:
-        data = file.read()
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise _Refused(Reason.MISSING_FILE, error.strerror) from None
     try:
         return picture.decode(data, settings.max_pixels)
     except picture.TooLarge as error:

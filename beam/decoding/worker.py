@@ -16,6 +16,8 @@ import signal
 import struct
 import sys
 
+from mmv_tf.common import orphans
+
 MAX_HEADER_BYTES = 64 << 20
 
 
@@ -91,6 +93,7 @@ def _answer(request, settings, out):
 
 def main(answer=_answer):
     """Answers requests by `answer(request, settings, out)` until standard input ends."""
+    orphans.exit_with_parent()
     # Answers go to a private copy of standard output: nothing that a library prints can get between them.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -5,7 +5,7 @@ import pathlib
 
 from mmv_tf.beam.captions import cues
 from mmv_tf.beam.captions.sidecars import OTHER_SUFFIXES, SUFFIXES, Sidecars
-from mmv_tf.beam.sources.paths import check_root, confine, rejection, unusable_name
+from mmv_tf.beam.sources.paths import Refused, check_root, confine, opened, rejection, unusable_name
 from mmv_tf.beam.specs import ClipSpec, Inputs, Source
 from mmv_tf.records.card import Reason, Remark
 
@@ -105,11 +105,10 @@ class _Place:
 
     def read(self, name, remarks):
         """The captions of a file, and why there are none, or None."""
-        file, why = confine(self._root, self.path(name))
-        if why:
-            return (), why[1]
         try:
-            found = tuple(cues.read(file, remarks, self.shown(name)))
+            found = tuple(cues.read(opened(self._root, self.path(name)), remarks, self.shown(name)))
+        except Refused as error:
+            return (), str(error)
         except OSError as error:
             return (), f"cannot be read: {error.strerror}"
         return found, None if found else "no caption in it"

@@ -1,6 +1,8 @@
 """Paths from outside: below which root they must stay, and rejections that name them."""
 
+import errno
 import os
+import stat
 
 from mmv_tf.beam.remarks import shown
 from mmv_tf.beam.specs import Rejection
@@ -22,6 +24,52 @@ def confine(root, path):
     if not os.path.isfile(real):
         return None, (Reason.MISSING_FILE, "no such file" if not os.path.exists(real) else "not a regular file")
     return real, None
+
+
+class Refused(Exception):
+    """A file cannot be used; `reason` is a Reason."""
+
+    def __init__(self, reason, detail):
+        super().__init__(detail)
+        self.reason = reason
+
+
+def opened(root, path):
+    """A descriptor of the file that `confine` means, of whoever calls: what was looked at is what is open.
+
+    Between a look at a name and its opening the file can be swapped for a link: here the look comes after.
+
+    Raises:
+      Refused: it leads out of the root, or is no regular file that can be read.
+    """
+    real, why = confine(root, path)
+    if why:
+        raise Refused(*why)
+    try:
+        # Without waiting, should it be a pipe by now; `real` has no links in it.
+        descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Refused(Reason.OUTSIDE_ROOT, "a link took the place of the file") from None
+        raise Refused(Reason.MISSING_FILE, error.strerror) from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Refused(Reason.MISSING_FILE, "not a regular file")
+        root, where = os.path.realpath(root), _place(descriptor)
+        if where is not None and os.path.commonpath([root, where]) != root:
+            raise Refused(Reason.OUTSIDE_ROOT, "the path leads out of the root")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _place(descriptor):
+    """Where an open file lies, as far as the system says (Linux)."""
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}").removesuffix(" (deleted)")
+    except OSError:
+        return None
 
 
 def check_root(option, root):

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from apache_beam.io.filesystems import FileSystems
 
-from mmv_tf.beam.sources.paths import confine
+from mmv_tf.beam.sources import paths
+from mmv_tf.beam.sources.paths import Refused
 from mmv_tf.beam.storage import is_remote
 from mmv_tf.records.card import Reason
 
@@ -23,16 +24,9 @@ class Found(NamedTuple):
     changed: float  # nanoseconds, or what the bucket says
 
 
-class Refused(Exception):
-    """The file cannot be used; `reason` is a Reason."""
-
-    def __init__(self, reason, detail):
-        super().__init__(detail)
-        self.reason = reason
-
-
-def locate(root, path, max_bytes):
-    """The file of a source.
+@contextlib.contextmanager
+def opened(root, path, max_bytes):
+    """Yields the Found of a source; one of this machine is open for as long as the context is.
 
     Args:
       root: folder, or URL of a file system that Beam knows.
@@ -45,21 +39,31 @@ def locate(root, path, max_bytes):
         path.encode("utf-8")
     except UnicodeEncodeError:
         raise Refused(Reason.BAD_ROW, "the name of the file is not valid UTF-8: rename it") from None
-    found = _in_bucket(root, path) if is_remote(root) else _in_folder(root, path)
-    if found.size > max_bytes:
-        raise Refused(Reason.TOO_LARGE, f"{found.size} bytes, over {max_bytes}")
-    return found
+    root = os.fspath(root)
+    with contextlib.ExitStack() as stack:
+        found = _in_bucket(root, path) if is_remote(root) else stack.enter_context(_in_folder(root, path))
+        if found.size > max_bytes:
+            raise Refused(Reason.TOO_LARGE, f"{found.size} bytes, over {max_bytes}")
+        yield found
 
 
+@contextlib.contextmanager
 def _in_folder(root, path):
-    file, why = confine(root, path)
-    if why:
-        raise Refused(*why)
+    descriptor = paths.opened(root, path)
     try:
-        status = os.stat(file)
-    except OSError as error:
-        raise Refused(Reason.MISSING_FILE, error.strerror) from None
-    return Found(file, status.st_size, status.st_mtime_ns)
+        status = os.fstat(descriptor)
+        found = Found(os.path.realpath(os.path.join(root, path)), status.st_size, status.st_mtime_ns)
+        open_here = f"/proc/{os.getpid()}/fd/{descriptor}"
+        if not os.path.exists(open_here):  # no Linux
+            yield found
+            return
+        # Whoever opens this name gets the file that is open here, whatever lies under its own name by then.
+        with tempfile.TemporaryDirectory(prefix="mmv_tf-") as folder:
+            name = os.path.join(folder, os.path.basename(path))  # of which the ending is a hint for decoders
+            os.symlink(open_here, name)
+            yield found._replace(file=name)
+    finally:
+        os.close(descriptor)
 
 
 def _in_bucket(root, path):

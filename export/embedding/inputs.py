@@ -12,8 +12,9 @@ from mmv_tf.beam.decoding.client import DecodeClient, Failure
 from mmv_tf.beam.decoding.image_worker import SUFFIXES
 from mmv_tf.beam.decoding.picture import HEIC
 from mmv_tf.beam.remarks import Remarks
+from mmv_tf.beam.sources import source_files
 from mmv_tf.beam.sources.folder import from_folder
-from mmv_tf.beam.sources.paths import confine, unusable_name
+from mmv_tf.beam.sources.paths import unusable_name
 from mmv_tf.beam.specs import Rejection, Settings
 from mmv_tf.records import schema
 from mmv_tf.records.card import Reason, Remark
@@ -115,12 +116,13 @@ class FileReader:
             yield from self._read_file(path)
 
     def _read_file(self, path):
-        file, why = confine(self._root, path)
-        if why is None and os.path.getsize(file) > self._settings.max_file_bytes:
-            why = (Reason.TOO_LARGE, f"{os.path.getsize(file)} bytes, over {self._settings.max_file_bytes}")
-        if why is not None:
-            yield rejected(path, "", *why)
-            return
+        try:
+            with source_files.opened(self._root, path, self._settings.max_file_bytes) as found:
+                yield from self._decode(path, found.file)
+        except source_files.Refused as error:
+            yield rejected(path, "", error.reason, str(error))
+
+    def _decode(self, path, file):
         pieces = {0: (0, 0.0, None)}
         try:
             for header, blobs in self._client.ask(file, [(0.0, None)]):

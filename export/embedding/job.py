@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import json
-import logging
 import time
 
 import apache_beam as beam
@@ -59,10 +58,9 @@ def run(job: Job, options) -> int:
     _remove(FileSystems.join(job.output, SUMMARY))
     storage.make_folder(staging)
     handlers = {name: embed_pipeline.ModuleHandler(job.module, name, job.batch_size) for name in job.signatures}
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
     began = time.monotonic()
     with Progress(staging, len(units)):
-        with run_options.pipeline(options) as pipeline:
+        with run_options.pipeline(options, job.output) as pipeline:
             embed_pipeline.build(
                 *(pipeline, units, reader, settings, handlers, job.dims, job.output, staging, job.num_shards),
                 *(checksum, job.module),

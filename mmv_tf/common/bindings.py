@@ -154,8 +154,19 @@ def _statements(gin_files, gin_params, search, delegate, rules) -> Iterator[conf
 
 
 def read_text(path: str) -> str:
-    """The text of a gin file, local or remote: UTF-8 whatever the locale says, without a byte-order mark."""
-    return files.read_text(path).removeprefix("\ufeff")
+    """The text of a gin file, local or remote: UTF-8 whatever the locale says, without a byte-order mark.
+
+    A file that it includes is looked for beside it first: the path of one that is there is put in.
+    """
+    folder = os.path.dirname(path)
+
+    def beside(include):
+        start, name, rest = include.groups()
+        found = os.path.join(folder, name)
+        return f"{start}{found!r}{rest}" if folder and os.path.isfile(found) else include[0]
+
+    text = files.read_text(path).removeprefix("\ufeff")
+    return re.sub(r"""^([ \t]*include[ \t]+)['"]([^'"\n]+)['"](.*)$""", beside, text, flags=re.MULTILINE)
 
 
 def _in_file(file: str, search, delegate, rules) -> Iterator[config_parser.BindingStatement]:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 import traceback
 
@@ -9,6 +10,13 @@ from mmv_tf.common import paths
 
 TRACEBACK = "MMV_TF_TRACEBACK"  # environment variable: show where an error was raised
 _STOPPED = 130  # exit status after Ctrl-C, as shells give it
+_LONGEST = 2000  # characters of the line
+_TOLD = (ValueError, SyntaxError, OSError, KeyError, FloatingPointError, ModuleNotFoundError)
+# Errors of tf.io.gfile, which are none of Python's: of files, and not of a graph.
+_OF_FILES = frozenset(
+    "PermissionDeniedError NotFoundError ResourceExhaustedError UnavailableError DataLossError".split()
+)
+_OF_DISKS = ("No space left on device", "Read-only file system", "Disk quota exceeded", "Input/output error")
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,6 +30,24 @@ class Parser(argparse.ArgumentParser):
 
     def _get_values(self, action, arg_strings):
         return super()._get_values(action, [paths.home(one) if one.startswith("~") else one for one in arg_strings])
+
+    def parse_known_args(self, args=None, namespace=None):
+        return super().parse_known_args(self._joined(sys.argv[1:] if args is None else list(args)), namespace)
+
+    def _joined(self, args):
+        """A value that begins with a dash, as one in 64 ids of YouTube does, joined to its option: --key=-0RWZT."""
+        joined = []
+        for argument in args:
+            option = self._option_string_actions.get(joined[-1]) if joined else None
+            is_value = argument.startswith("-") and argument.partition("=")[0] not in self._option_string_actions
+            takes_one = (
+                option is not None and option.nargs is None and not isinstance(option, argparse._SubParsersAction)
+            )
+            if is_value and takes_one and not re.fullmatch(r"--[a-z_]*(=.*)?", argument):
+                joined[-1] += f"={argument}"
+            else:
+                joined.append(argument)
+        return joined
 
     def error(self, message):
         self.exit(2, f"error: {' '.join(message.split())} (see {self.prog} --help)\n")
@@ -46,6 +72,13 @@ def parser(name: str, description: str, then: str, more: str = "", **options) ->
     )
 
 
+def _is_of_a_file(error) -> bool:
+    """Whether an error of TensorFlow is about a file or a disk. Without an import of TensorFlow."""
+    if not type(error).__module__.startswith("tensorflow."):
+        return False
+    return type(error).__name__ in _OF_FILES or any(what in str(error) for what in _OF_DISKS)
+
+
 def run(main, argv=None) -> int:
     """Runs `main(argv)`. What a person can mend ends in one line on stderr and status 2, and Ctrl-C in one and 130.
 
@@ -54,12 +87,14 @@ def run(main, argv=None) -> int:
     """
     try:
         return main(argv) or 0
-    except (ValueError, SyntaxError, OSError, KeyError, FloatingPointError, ModuleNotFoundError) as error:
+    except Exception as error:
+        if not isinstance(error, _TOLD) and not _is_of_a_file(error):
+            raise
         if os.environ.get(TRACEBACK):
             traceback.print_exc()
         message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
         message = message.partition("\n  In call to configurable")[0]  # which gin adds to what was said
-        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        print(f"error: {' '.join(message.split())[:_LONGEST]}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command again goes on, or begins anew where nothing is kept", file=sys.stderr)

@@ -32,7 +32,7 @@ def folder(path: str | os.PathLike, what: str) -> Iterator[None]:
     while not os.path.lexists(new[-1]):
         new.append(os.path.dirname(new[-1]))
     try:
-        os.makedirs(path, exist_ok=True)
+        _make(path)
         with _held(os.path.join(path, NAME), path, what):
             yield
     finally:
@@ -48,9 +48,16 @@ def beside(path: str | os.PathLike, what: str) -> Iterator[None]:
         yield
         return
     path = os.path.abspath(path)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    _make(os.path.dirname(path))
     with _held(os.path.join(os.path.dirname(path), f".{os.path.basename(path)}{NAME}"), path, what):
         yield
+
+
+def _make(path):
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be made ({error})") from None
 
 
 @contextlib.contextmanager
@@ -58,7 +65,10 @@ def _held(file, path, what):
     import fcntl
 
     while True:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        try:
+            descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise ValueError(f"{path}: cannot be written ({error})") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -295,6 +295,7 @@ def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
       ValueError: the file lacks something, or has another shape of it; names the file.
     """
     try:
-        checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
+        # Partial first: what an error leaves unread would be listed at exit, a warning each.
+        checkpoint.restore(path).expect_partial().assert_existing_objects_matched()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise ValueError(f"{path} does not fit the configured model: {error}") from error

@@ -121,13 +121,15 @@ def test_from_a_bucket_to_a_bucket(root, tmp_path, capsys):
 
 def test_a_copy_from_a_bucket_is_bounded_and_deleted():
     memory_files.FILES["mem://b/x.mp4"] = (b"12345", 1.0)
-    found = source_files.locate("mem://b", "./y/../x.mp4", 5)
-    with source_files.local(found, 5) as path:
+    with source_files.opened("mem://b", "./y/../x.mp4", 5) as found, source_files.local(found, 5) as path:
         assert open(path, "rb").read() == b"12345" and path.endswith(".mp4")
     with pytest.raises(FileNotFoundError):
         open(path)
-    with pytest.raises(source_files.Refused, match="5 bytes, over 4") as refused:
-        source_files.locate("mem://b", "x.mp4", 4)
+    with (
+        pytest.raises(source_files.Refused, match="5 bytes, over 4") as refused,
+        source_files.opened("mem://b", "x.mp4", 4),
+    ):
+        pass
     assert refused.value.reason == Reason.TOO_LARGE
     with pytest.raises(source_files.Refused, match="over 4 bytes"), source_files.local(found, 4):
         pass  # it has grown since it was found
@@ -138,8 +140,8 @@ def test_a_copy_from_a_bucket_is_bounded_and_deleted():
 )
 def test_no_path_leads_out_of_a_bucket(path):
     memory_files.FILES["mem://b/x"] = (b"", 1.0)
-    with pytest.raises(source_files.Refused) as refused:
-        source_files.locate("mem://b/a", path, 5)
+    with pytest.raises(source_files.Refused) as refused, source_files.opened("mem://b/a", path, 5):
+        pass
     assert refused.value.reason == Reason.OUTSIDE_ROOT
 
 
@@ -161,8 +163,8 @@ def test_labels_keep_the_order_of_the_dataset(root, tmp_path):
 
 
 def test_a_file_of_many_pictures(root, tmp_path, monkeypatch):
-    def images(file):
-        assert file == str(root / "a.mp4")
+    def images(file, place):
+        assert place == str(root / "a.mp4") and open(file, "rb").read() == (root / "a.mp4").read_bytes()
         yield "one", _jpeg(40), ("x",)
         yield "two", b"no picture", ("x",)
         yield "one", _jpeg(50), ("x",)

@@ -45,7 +45,7 @@ def test_every_file_is_written_or_counted(videos, tmp_path):
         "sub/a.mkv.srt",
         "sub/a.mp4.srt",
     ]
-    found = cues.read(output / "sub" / "a.mp4.srt", Remarks())
+    found = cues.read(output / "sub" / "a.mp4.srt", Remarks(), "x")
     assert [caption.text for caption in found] == ["tone -> 3 s"]
     assert found[0].start == pytest.approx(1.2, abs=0.051) and found[0].end == pytest.approx(1.3, abs=0.051)
     failures = [json.loads(line) for line in (output / "failures.jsonl").read_text().splitlines()]
@@ -97,7 +97,7 @@ def test_pieces_of_a_long_source_are_one_narration(tmp_path):
         assert transcribe.transcribe(tmp_path / "v", output, hear_tones, client=Pieces(fails)) == {"decode_error": 1}
     assert not (output / "long.mp4.srt").exists()
     assert transcribe.transcribe(tmp_path / "v", output, hear_tones, client=Pieces()) == {"written": 1}
-    times = [caption[1:] for caption in cues.read(output / "long.mp4.srt", Remarks())]
+    times = [caption[1:] for caption in cues.read(output / "long.mp4.srt", Remarks(), "x")]
     assert times == [(0.3, 0.6), (600.3, 600.6)]
 
 

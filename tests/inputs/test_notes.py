@@ -66,7 +66,7 @@ def test_a_setting_without_effect_is_named(patterns):
 
 
 def test_what_object_stores_are_asked_for(monkeypatch):
-    index = offsets.Index(("gs://bucket/train-0",), None, range(1000), ("",), (), (), 3_900_000_000)
+    index = offsets.Index(("gs://bucket/train-0",), None, range(1000), ("",), (), (), 3_900_000_000, ("",))
     monkeypatch.delenv("GCS_READ_CACHE_BLOCK_SIZE_MB", raising=False)
     (line,) = notes._remote(index, 3.9e6)
     assert "3.9 MB; its file system reads 64 MB each time" in line and "4 would be enough" in line

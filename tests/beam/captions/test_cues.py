@@ -61,7 +61,10 @@ def _texts(text, **numbers):
 def test_srt(tmp_path):
     path, remarks = tmp_path / "a.srt", Remarks()
     path.write_text(SRT.replace("\n", "\r\n"), "utf-8")
-    assert cues.read(path, remarks) == [Caption("Pour the batter", 1.5, 3.0), Caption("now flip it", 62.0, 64.25)]
+    assert cues.read(path, remarks, "a.srt") == [
+        Caption("Pour the batter", 1.5, 3.0),
+        Caption("now flip it", 62.0, 64.25),
+    ]
     assert remarks.numbers == {"caption_dropped": 2}
     assert [(line.path, line.detail) for line in remarks.lines] == [
         ("a.srt", "line 11: it ends at 8 s, before it begins"),
@@ -170,7 +173,7 @@ def test_what_is_not_valid_text_is_named(tmp_path):
     path, remarks = tmp_path / "a.srt", Remarks()
     times = "1\n00:00:00,000 --> 00:00:01,000\n"
     path.write_bytes((times + "über ").encode() + b"\xff\xfe" + " äöü ".encode() + b"\xe2\x80\xae" + b"x" * 2_000_000)
-    (caption,) = cues.read(path, remarks)
+    (caption,) = cues.read(path, remarks, "a.srt")
     assert caption.text.startswith("über \ufffd\ufffd äöü ") and len(caption.text) == MAX_CHARACTERS
     assert [line.detail.partition(":")[0] for line in remarks.lines] == ["line 2"] * 2
     assert remarks.numbers == {"caption_mended": 3}  # two characters, and the length
@@ -182,7 +185,7 @@ def test_a_file_that_is_too_long_is_cut(tmp_path, monkeypatch):
     monkeypatch.setattr(cues, "MAX_CAPTIONS", 1)
     path, remarks = tmp_path / "a.srt", Remarks()
     path.write_text("00:00:00,000 --> 00:00:01,000\nx\n\n" * 10)  # 33 bytes each
-    assert len(cues.read(path, remarks)) == 1
+    assert len(cues.read(path, remarks, "a.srt")) == 1
     assert remarks.numbers == {"caption_dropped": 2}  # one over the number, and the rest of the file
 
 
