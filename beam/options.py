@@ -6,15 +6,42 @@ import importlib
 import logging
 import os
 import re
+import sys
 import tempfile
 
 from mmv_tf.common import command, orphans
 
-_CAUSE = re.compile(r"(?:[\w.]+\.)?(\w+(?:Error|Interrupt)): (.+)")
+# The last of 'RuntimeError: OSError: [Errno 28] ...'
+_CAUSE = re.compile(r"(?:[\w.]*(?:Error|Exception): )*?(?:[\w.]+\.)?(\w+Error): (?![\w.]*(?:Error|Exception): )(.+)")
 _OF_FILES = frozenset(
     "OSError PermissionError FileNotFoundError NotADirectoryError IsADirectoryError FileExistsError BeamIOError "
     "ResourceExhaustedError PermissionDeniedError NotFoundError UnavailableError".split()
 )
+
+
+class _WithoutTracebacks:
+    """Standard error without the pages that Beam prints about an error, besides raising it."""
+
+    def __init__(self, stream):
+        self._stream, self._dropped = stream, False
+
+    def write(self, text):
+        is_line_end = self._dropped and text == "\n"  # print() writes it apart
+        self._dropped = text.startswith("Traceback (most recent call last)")
+        return len(text) if self._dropped or is_line_end else self._stream.write(text)
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+
+def begin_worker():
+    """For the setup of a DoFn: a worker process of its own ends with the one that began the run, and prints no page."""
+    is_process = os.environ.get(orphans.PARENT, str(os.getpid())) != str(os.getpid())
+    if is_process:
+        orphans.exit_with_parent()
+        if not os.environ.get(command.TRACEBACK) and not isinstance(sys.stderr, _WithoutTracebacks):
+            sys.stderr = _WithoutTracebacks(sys.stderr)
+            logging.getLogger().setLevel(logging.CRITICAL)
 
 
 @contextlib.contextmanager
@@ -32,8 +59,11 @@ def pipeline(options, output):
     """
     import apache_beam as beam
 
+    stderr = sys.stderr
     if not os.environ.get(command.TRACEBACK):
-        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # of an error it logs a page, and then raises it
+        # Of an error it logs a page and prints another, and then raises it.
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+        sys.stderr = _WithoutTracebacks(stderr)
     before, environment = tempfile.tempdir, os.environ.get(orphans.PARENT)
     os.environ[orphans.PARENT] = str(os.getpid())
     with tempfile.TemporaryDirectory(prefix="mmv_tf-", ignore_cleanup_errors=True) as folder:
@@ -45,7 +75,7 @@ def pipeline(options, output):
             _explain(error, output)
             raise
         finally:
-            tempfile.tempdir = before
+            sys.stderr, tempfile.tempdir = stderr, before
             os.environ.pop(orphans.PARENT)
             if environment is not None:
                 os.environ[orphans.PARENT] = environment
@@ -72,7 +102,7 @@ def parse(parser, flags):
 
     Without a runner and without a number of workers, Beam's DirectRunner uses a thread a core.
     """
-    from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+    from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions, WorkerOptions
 
     runner = PipelineOptions(flags).view_as(StandardOptions).runner or "DirectRunner"
     if "." in runner:  # a class by its full name: the options of its own are known when its module is imported
@@ -94,4 +124,7 @@ def parse(parser, flags):
             direct.direct_num_workers = 0  # as many as there are cores
         if not any(flag.startswith("--direct_running_mode") for flag in flags):
             direct.direct_running_mode = "multi_threading"
+        if direct.direct_running_mode == "multi_processing" and not os.environ.get(command.TRACEBACK):
+            # Its worker processes write a page of what they do at their start.
+            options.view_as(WorkerOptions).default_sdk_harness_log_level = "CRITICAL"
     return options

@@ -1,4 +1,4 @@
-"""What was mended or left out beside the clips, with the name and line of each."""
+"""Remarks: all that was mended or left out beside the clips, with the name and line of each."""
 
 import collections
 import contextlib

@@ -7,8 +7,8 @@ import os
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 
+from mmv_tf.beam import options as run_options
 from mmv_tf.beam import storage
-from mmv_tf.common import orphans
 from mmv_tf.records import card, reader, vocabulary
 from mmv_tf.records.naming import parse_shard_name
 
@@ -21,7 +21,7 @@ class ReadNarrations(beam.DoFn):
     """Path of a shard -> ((kind, digest), text): its narrations; and what of it cannot be read."""
 
     def setup(self):
-        orphans.exit_with_parent()
+        run_options.begin_worker()
 
     def process(self, path):
         with FileSystems.open(path, compression_type="uncompressed") as file:

@@ -84,7 +84,7 @@ RAW_INPUTS = {
         lambda waveform: tf.cast(waveform, tf.float32) * (1 / 32768) if waveform.dtype == tf.int16 else waveform,
         (lambda waveform: _has_axes(waveform, "audio", "[B,S]"), _not_too_loud),
     ),
-    "text": RawInput(tf.TensorSpec([None], tf.string, "text")),
+    "text": RawInput(tf.TensorSpec([None], tf.string, "text"), checks=(lambda texts: _has_axes(texts, "text", "[B]"),)),
 }
 
 

@@ -1,4 +1,4 @@
-"""Which files of captions belong to which video, and which of several is taken.
+"""The files of captions that belong to a video, and the one of several that is taken.
 
 To x.mp4 belong x.srt, x.mp4.srt, x.en.vtt, x.en-orig.srt, x.pt-BR.sdh.srt, whatever the case of the suffix and the
 form of the letters (names from a Mac are decomposed). Of several, those without a language come first, then English,

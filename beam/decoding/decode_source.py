@@ -11,6 +11,7 @@ import numpy as np
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
+from mmv_tf.beam import options as run_options
 from mmv_tf.beam import spool, storage
 from mmv_tf.beam.captions.nearest import CaptionIndex
 from mmv_tf.beam.decoding.client import DecodeClient, Failure
@@ -18,7 +19,6 @@ from mmv_tf.beam.decoding.image_worker import ImageClient
 from mmv_tf.beam.remarks import Remarks
 from mmv_tf.beam.sources import source_files
 from mmv_tf.beam.specs import ClipSpec, Rejection
-from mmv_tf.common import orphans
 from mmv_tf.records import schema, vocabulary
 from mmv_tf.records.card import Reason, Remark
 from mmv_tf.records.naming import clip_key, shard_of
@@ -49,7 +49,7 @@ class DecodeSource(beam.DoFn):
         self._clients = {}
 
     def setup(self):
-        orphans.exit_with_parent()
+        run_options.begin_worker()
 
     def teardown(self):
         for client in self._clients.values():

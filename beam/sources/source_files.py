@@ -6,11 +6,8 @@ import posixpath
 import tempfile
 from typing import NamedTuple
 
-from apache_beam.io.filesystems import FileSystems
-
 from mmv_tf.beam.sources import paths
 from mmv_tf.beam.sources.paths import Refused
-from mmv_tf.beam.storage import is_remote
 from mmv_tf.records.card import Reason
 
 _CHUNK = 1 << 20
@@ -22,6 +19,10 @@ class Found(NamedTuple):
     file: str
     size: int  # bytes
     changed: float  # nanoseconds, or what the bucket says
+
+
+def _is_remote(path):
+    return "://" in path
 
 
 @contextlib.contextmanager
@@ -41,7 +42,7 @@ def opened(root, path, max_bytes):
         raise Refused(Reason.BAD_ROW, "the name of the file is not valid UTF-8: rename it") from None
     root = os.fspath(root)
     with contextlib.ExitStack() as stack:
-        found = _in_bucket(root, path) if is_remote(root) else stack.enter_context(_in_folder(root, path))
+        found = _in_bucket(root, path) if _is_remote(root) else stack.enter_context(_in_folder(root, path))
         if found.size > max_bytes:
             raise Refused(Reason.TOO_LARGE, f"{found.size} bytes, over {max_bytes}")
         yield found
@@ -67,10 +68,12 @@ def _in_folder(root, path):
 
 
 def _in_bucket(root, path):
+    from apache_beam.io.filesystems import FileSystems
+
     if "\0" in path:
         raise Refused(Reason.BAD_ROW, "NUL in the path")
     inside = posixpath.normpath(path)
-    if inside.split("/")[0] in ("..", "", ".") or is_remote(path):
+    if inside.split("/")[0] in ("..", "", ".") or _is_remote(path):
         raise Refused(Reason.OUTSIDE_ROOT, "the path leads out of the root")
     file = FileSystems.join(root, inside)
     # Not FileSystems.match, to which * ? [ in a name would be a pattern.
@@ -88,9 +91,11 @@ def local(found, max_bytes):
     Raises:
       Refused: it cannot be read, or has more bytes than it said.
     """
-    if not is_remote(found.file):
+    if not _is_remote(found.file):
         yield found.file
         return
+    from apache_beam.io.filesystems import FileSystems
+
     # The suffix is a hint for the decoder.
     suffix = posixpath.splitext(found.file)[1]
     with tempfile.NamedTemporaryFile(suffix=suffix if suffix[1:].isalnum() else "") as copy:

@@ -24,8 +24,8 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
 
+from mmv_tf.beam import options as run_options
 from mmv_tf.beam import storage
-from mmv_tf.common import orphans
 from mmv_tf.common.batches import filled
 from mmv_tf.export.embedding import parquet_file
 from mmv_tf.records.naming import shard_name, shard_of
@@ -116,7 +116,7 @@ class ReadInputs(beam.DoFn):
         self._staging, self._cutter = staging, None
 
     def setup(self):
-        orphans.exit_with_parent()
+        run_options.begin_worker()
         from mmv_tf.export.embedding.clip_cutter import ClipCutter
 
         self._cutter = ClipCutter(self._settings, self._modalities)

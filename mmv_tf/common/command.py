@@ -1,15 +1,19 @@
 """The frame of all commands: how they explain themselves, and the one way in which they end."""
 
 import argparse
+import contextlib
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
 
 from mmv_tf.common import paths
 
 TRACEBACK = "MMV_TF_TRACEBACK"  # environment variable: show where an error was raised
 _STOPPED = 130  # exit status after Ctrl-C, as shells give it
+_TERMINATED = 143  # and after SIGTERM
 _LONGEST = 2000  # characters of the line
 _TOLD = (ValueError, SyntaxError, OSError, KeyError, FloatingPointError, ModuleNotFoundError)
 # Errors of tf.io.gfile, which are none of Python's: of files, and not of a graph.
@@ -72,6 +76,25 @@ def parser(name: str, description: str, then: str, more: str = "", **options) ->
     )
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which would end the process without a chance to remove what is temporary."""
+
+
+@contextlib.contextmanager
+def _terminated_as_stopped():
+    def stop(number, frame):
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # where signals do not come
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _is_of_a_file(error) -> bool:
     """Whether an error of TensorFlow is about a file or a disk. Without an import of TensorFlow."""
     if not type(error).__module__.startswith("tensorflow."):
@@ -86,7 +109,8 @@ def run(main, argv=None) -> int:
       the exit status: that of `main`, where None is 0. With MMV_TF_TRACEBACK=1 the traceback comes before the line.
     """
     try:
-        return main(argv) or 0
+        with _terminated_as_stopped():
+            return main(argv) or 0
     except Exception as error:
         if not isinstance(error, _TOLD) and not _is_of_a_file(error):
             raise
@@ -96,6 +120,6 @@ def run(main, argv=None) -> int:
         message = message.partition("\n  In call to configurable")[0]  # which gin adds to what was said
         print(f"error: {' '.join(message.split())[:_LONGEST]}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("stopped; the same command again goes on, or begins anew where nothing is kept", file=sys.stderr)
-        return _STOPPED
+        return _TERMINATED if isinstance(stop, _Terminated) else _STOPPED

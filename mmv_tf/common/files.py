@@ -23,6 +23,12 @@ def whole_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     try:
         yield partial
         os.replace(partial, path)
+    except OSError as error:
+        if error.filename is not None and os.fspath(error.filename) == os.fspath(
+            partial
+        ):  # which says nothing to a person
+            raise type(error)(error.errno, error.strerror, os.fspath(path)) from None
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

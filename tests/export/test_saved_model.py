@@ -125,6 +125,12 @@ def test_the_export_holds_its_configuration_words_and_card(exported):
     assert (extra / "tf_serving_warmup_requests").stat().st_size > 0
 
 
+@pytest.mark.parametrize("texts", [[["a", "b"]], "a"])
+def test_texts_of_another_rank_are_told(exported, texts):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"text takes a tensor \[B\] .* has the shape"):
+        tiny_export.module().signatures["text"](tf.constant(texts))
+
+
 def test_an_export_never_overwrites(exported):
     with pytest.raises(FileExistsError, match="is there already"):
         saved_model.save(exported.loaded, str(exported.module), "anywhere")
