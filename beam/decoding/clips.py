@@ -171,7 +171,9 @@ class _StreamEnd:
             self._duration = (packet.duration or 0) * self._tick
 
     def seconds(self):
-        return self.last + (self.last - self._before if self._is_reordered else self._duration)
+        # A single wrong time looks like another order, and is far from the one before.
+        step = min(self.last - self._before, self._duration or 1.0) if self._is_reordered else self._duration
+        return self.last + step
 
 
 class _Picture:
