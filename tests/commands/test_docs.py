@@ -87,9 +87,9 @@ def _commands(path: pathlib.Path):
             continue
         if PLACEHOLDER.search(name) or name in ("", "--help", "--version"):
             continue
-        if name == "inspect":
+        if name in ("inspect", "search"):
             look = next((word for word in arguments if not word.startswith("-")), "")
-            name = f"inspect {look}".strip()
+            name = f"{name} {look}".strip()
         yield name, arguments
 
 
@@ -111,6 +111,7 @@ def flags(*arguments):
     return sorted(set(re.findall(r"^  (?:-\\w, )?(--[\\w-]+)", options, re.M)))
 found = {name: flags(name) for name in mmv_tf.COMMANDS}
 found |= {f"inspect {look}": flags("inspect", look) for look in ("verify", "show")}
+found |= {f"search {what}": flags("search", what) for what in ("index", "serve", "query")}
 from apache_beam.options.pipeline_options import PipelineOptions
 parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
 for options in PipelineOptions.__subclasses__():

@@ -124,6 +124,7 @@ def values_of_records(say, tmp_path, monkeypatch):
     frames = [{"number": say(), "time": say(), "jpeg": b"1", "problem": ""}, {"number": say(), "problem": say()}]
     sound = {"missing": "", "wave": say(), "spectrogram": b"1", "axis": [say()], "wav": b"1"}
     clip = {"name": say(), "facts": [say()], "frames": frames, "narrations": [(say(), say(), True)], "labels": [say()]}
+    clip["more_narrations"] = say()
     return document.render(
         "records.html",
         title=say(),
@@ -133,9 +134,16 @@ def values_of_records(say, tmp_path, monkeypatch):
         num_damaged=say(),
         damaged=[say()],
         cards=[{"title": say(), "chart": say(), "note": say()}],
+        remarks=[(say(), [say()])],
+        dead_letters=say(),
         num_clips=say(),
         clips=[clip | {"sound": sound}, clip | {"sound": {"missing": say()}}],
     )
+
+
+def api(say, tmp_path, monkeypatch):
+    """The list of what the page of the search can be asked."""
+    return document.render("api.html", title=say(), methods=[(say(), say(), say())])
 
 
 def macros(say, tmp_path, monkeypatch):
@@ -208,6 +216,7 @@ PAGES = {
     report: "mmv_tf/pages/templates/report.html",
     records: "mmv_tf/pages/templates/records.html",
     values_of_records: "mmv_tf/pages/templates/clip.html",
+    api: "mmv_tf/pages/templates/api.html",
     macros: "mmv_tf/pages/templates/macros.html",
     demo: "demo/templates/page.html",
     miniature: "benchmarks/miniature/templates/page.html",

@@ -1,0 +1,182 @@
+"""Search over one's own videos: `mmv_tf search index | serve | query`."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import sys
+import time
+
+from mmv_tf.common import command, paths
+
+_EXAMPLES = """
+examples:
+  mmv_tf search index my_videos/ --module exported/fac --index my.index     # again: only what is new, changed or gone
+  mmv_tf search serve --index my.index                                      # prints the address of the page
+  mmv_tf search query --index my.index --text "a dog barks"
+  mmv_tf search query --index my.index --sound bark.wav --in both --json
+  mmv_tf search query --index my.index --video clip.mp4@12-15 --cut found/
+"""
+_THEN = "mmv_tf evaluate --module exported/fac --gin_file=gin/evals/esc50.gin --output results/esc50.json"
+
+
+def _parser():
+    parser = command.parser("search", main.__doc__, _THEN, _EXAMPLES)
+    commands = parser.add_subparsers(dest="what", required=True)
+    index = commands.add_parser("index", help="make an index of a folder, or bring it up to date")
+    index.add_argument("folder", nargs="?", help="folder with videos and sounds, searched recursively")
+    index.add_argument("--videos", help="the same")
+    index.add_argument(
+        "--module", type=paths.argument, help="folder of an export; may be left out for an index that is there"
+    )
+    index.add_argument("--watch", action="store_true", help="go on, and take up what changes, until Ctrl-C")
+    serve = commands.add_parser("serve", help="the page")
+    serve.add_argument("--port", type=int, default=8765, help="default: %(default)s; 0 for any that is free")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on; another than 127.0.0.1 needs --token")
+    serve.add_argument("--token", help="that a browser must give, where --host is not this machine alone")
+    query = commands.add_parser("query", help="ask on the command line")
+    query.add_argument("--text", default="", help="words, by meaning and as words")
+    query.add_argument("--image", help="file of a picture")
+    query.add_argument("--sound", metavar="FILE[@A-B]", help="file with sound, and of it the seconds from A to B")
+    query.add_argument("--video", metavar="FILE[@A-B]", help="file of a video")
+    query.add_argument("--like", type=int, metavar="ID", help="moments like this one")
+    query.add_argument("--unlike", type=int, metavar="ID", help="and not like this one")
+    query.add_argument("--in", dest="within", choices=("video", "audio", "both"), default="both")
+    query.add_argument("--folder", default="", help="only files below this folder")
+    query.add_argument("--name", default="", help="only files with this in their path")
+    query.add_argument("--k", type=int, default=20, help="moments (default: %(default)s)")
+    query.add_argument("--per_file", type=int, default=3, help="most moments of a file (default: %(default)s)")
+    query.add_argument("--json", action="store_true", help="print JSON")
+    query.add_argument("--cut", metavar="FOLDER", help="write each moment as an .mp4 into this folder")
+    for one in (index, serve, query):
+        one.add_argument("--index", type=paths.argument, required=True, help="folder of the index")
+        one.add_argument("--allow_file_operations", action="store_true", help="as of mmv_tf embed")
+    for one in (serve, query):
+        one.add_argument("--module", type=paths.argument, help="where the module lies now, if it was moved")
+    return parser
+
+
+def main(argv=None):
+    """Finds moments in a folder of videos by text, sound, picture or clip."""
+    args = _parser().parse_args(argv)
+    return {"index": _index, "serve": _serve, "query": _query}[args.what](args)
+
+
+def _index(args):
+    if bool(args.folder) == bool(args.videos):
+        raise ValueError("give the folder with videos once: mmv_tf search index FOLDER --module MODULE --index INDEX")
+    root = os.path.abspath(paths.home(args.folder or args.videos))
+    from mmv_tf.common import lock
+    from mmv_tf.searching import indexing
+    from mmv_tf.searching.embedder import Embedder
+    from mmv_tf.searching.store import DATABASE, Store
+
+    if not os.path.isdir(root):
+        raise ValueError(f"{root}: not a folder")
+    with lock.folder(args.index, "search index"):
+        module = args.module
+        if module is None:
+            if not os.path.isfile(os.path.join(args.index, DATABASE)):
+                raise ValueError("--module: the folder of an export, such as mmv_tf export makes, for a new index")
+            module = Store(args.index).settings["module_folder"]
+        embedder = Embedder(module, args.allow_file_operations)
+        queries = [name for name in ("text", "image", "video", "audio") if name in embedder.signatures]
+        if "image" not in queries and "video" in queries:
+            queries.append("image")
+        settings = {"module": embedder.checksum, "root": root, "seconds": embedder.seconds}
+        more = {"module_folder": embedder.folder, "queries": queries, "targets": list(embedder.targets)}
+        store = Store(args.index, settings, more)
+        while True:
+            report = indexing.update(store, embedder, root, progress=not args.watch)
+            if not args.watch or any(report[:4]):
+                files, windows = store.rows(
+                    "SELECT (SELECT COUNT(*) FROM files WHERE reason = ''), COUNT(*) FROM windows"
+                )[0]
+                print(f"{args.index}: {files} files, {windows} moments to search; {report}", flush=True)
+                for path, reason in store.rows(
+                    "SELECT path, reason FROM files WHERE reason != '' ORDER BY path LIMIT 20"
+                ):
+                    print(f"  cannot be read: {path}: {reason}")
+            if not args.watch:
+                return 0 if files else 1
+            time.sleep(1.0)
+
+
+def _span(text):
+    """(path, (start, end)) of FILE[@A-B]."""
+    path, at, span = text.rpartition("@")
+    start, dash, end = span.partition("-")
+    if not at or not dash:
+        return text, (0.0, None)
+    try:
+        return path, (float(start), float(end))
+    except ValueError:
+        return text, (0.0, None)
+
+
+def _query(args):
+    from mmv_tf.searching.index import Filter, Index
+
+    if args.k < 1 or args.per_file < 1:
+        raise ValueError("--k and --per_file must be at least 1")
+    asked, span = {}, (0.0, None)
+    for kind in ("image", "sound", "video"):
+        if value := getattr(args, kind):
+            path, span_of = (value, span) if kind == "image" or os.path.isfile(paths.home(value)) else _span(value)
+            path = paths.home(path)
+            if not os.path.isfile(path):
+                raise ValueError(f"--{kind} {path}: no such file")
+            asked[kind], span = path, span_of
+    index = Index.open(args.index, args.module, args.allow_file_operations)
+    found = index.query(
+        args.text, **asked, span=span, like=args.like, unlike=args.unlike, within=args.within, k=args.k,
+        per_file=args.per_file, only=Filter(folder=args.folder, name=args.name),
+    )  # fmt: skip
+    cuts = _cut(index, found.hits, args.cut) if args.cut else [None] * len(found.hits)
+    if args.json:
+        rows = [
+            dataclasses.asdict(hit) | ({"cut": cut} if cut else {}) for hit, cut in zip(found.hits, cuts, strict=True)
+        ]
+        about = {"total": found.total, "exact": found.is_exact, "stands_out": found.stands_out, "notes": found.notes}
+        print(json.dumps({"results": rows, **about}, indent=1, ensure_ascii=False))
+        return 0
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for hit in found.hits:
+        place = "" if hit.percentile is None else f"  above {hit.percentile:g} %"
+        also = f"  also in {', '.join(hit.also_in)}" if hit.also_in else ""
+        print(f"{hit.file}  {hit.start:g}-{hit.end:g} s{place}  by {', '.join(hit.matched)}{also}")
+    return 0 if found.hits else 1
+
+
+def _cut(index, hits, folder):
+    """Writes each moment as FOLDER/01-NAME-START.mp4; returns the paths."""
+    from mmv_tf.common import files
+    from mmv_tf.searching.clips import Clips
+
+    os.makedirs(folder, exist_ok=True)
+    clips, cuts = Clips(index.store.settings["root"]), []
+    try:
+        for number, hit in enumerate(hits, 1):
+            name = f"{number:02d}-{pathlib.PurePosixPath(hit.file).stem[:80]}-{hit.start:g}.mp4"
+            cuts.append(os.path.join(folder, name))
+            files.write_bytes(cuts[-1], clips.preview(hit.file, hit.start, hit.end, height=720))
+    finally:
+        clips.close()
+    return cuts
+
+
+def _serve(args):
+    try:
+        from mmv_tf.searching import server
+    except ModuleNotFoundError as error:
+        raise ValueError(f"mmv_tf search serve needs {error.name}: pip install 'mmv_tf[search]'") from None
+    return server.serve(args.index, args.host, args.port, args.token, args.module, args.allow_file_operations)
+
+
+def cli(argv=None) -> int:
+    return command.run(main, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli())

@@ -1,0 +1,309 @@
+"""Files and queries to vectors, by an exported module: decoded in child processes, cut as the embedding job cuts."""
+
+import functools
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from mmv_tf.beam.decoding.client import DecodeClient, Failure
+from mmv_tf.beam.decoding.image_worker import ImageClient
+from mmv_tf.beam.specs import Settings
+from mmv_tf.export import module_files
+from mmv_tf.export.embedding import inputs as embedding_inputs
+from mmv_tf.export.embedding.clip_cutter import ClipCutter, ClipSettings
+from mmv_tf.export.embedding.pipeline import ModuleHandler
+from mmv_tf.records import schema
+from mmv_tf.records.card import Reason
+
+TARGETS = ("video", "audio")  # what a window of a file has
+BATCH = 8
+_PIECE_SECONDS = 30.0  # decoded at once
+
+
+class Piece(NamedTuple):
+    """A window that was decoded: seconds from the start of the source, frames as JPEGs, float32 sound."""
+
+    start: float
+    end: float
+    jpegs: list[bytes]
+    size: tuple[int, int]
+    waveform: np.ndarray | None
+
+
+class Embedder:
+    """A module, loaded when first asked for.
+
+    Args:
+      folder: of the export.
+      allow_file_operations: see module_files.check_operations.
+    Raises:
+      ValueError: no module, none of its signatures is of use here, or it can read and write files.
+    """
+
+    def __init__(self, folder: str, allow_file_operations: bool = False):
+        module_files.check_operations(folder, allow_file_operations)
+        self.folder, self.signatures = os.path.abspath(folder), module_files.signatures(folder)
+        self.targets = tuple(name for name in TARGETS if name in self.signatures)
+        if not self.targets:
+            raise ValueError(f"{folder}: has neither a video nor an audio signature: no video can be searched by it")
+        self.checksum = module_files.checksum(folder)
+        _parse_config(folder)
+        self.clips = ClipSettings.from_gin(has_audio="audio" in self.signatures)
+        self.pairs = _trained_pairs()
+
+    @property
+    def seconds(self) -> float:
+        """Length of a window."""
+        return self.clips.seconds
+
+    def spaces(self, modality: str) -> tuple[str, ...]:
+        """The spaces of a modality, not its representation before the heads."""
+        found = self.signatures[modality].spaces if modality in self.signatures else ()
+        return tuple(space for space in found if space != "before_head")
+
+    def common_space(self, query: str, target: str) -> str | None:
+        """The space in which two modalities are compared: of those that both have, the one with the most numbers."""
+        mine, theirs = (self.spaces("video" if one == "image" and one not in self.signatures else one)
+                        for one in (query, target))  # fmt: skip
+        common = [space for space in mine if space in theirs]
+        sizes = self.signatures[target].spaces
+        return max(common, key=lambda space: (sizes[space] or 0, space), default=None)
+
+    def was_trained(self, query: str, target: str) -> bool | None:
+        """Whether the two modalities were compared in training; None where the module does not say."""
+        if self.pairs is None:
+            return None
+        pair = {"video" if one == "image" else one for one in (query, target)}
+        return len(pair) == 1 or frozenset(pair) in self.pairs
+
+    @functools.cached_property
+    def decoding(self) -> Settings:
+        return Settings(
+            frame_rate=self.clips.frame_rate,
+            short_side=self.clips.min_side,
+            sample_rate=self.clips.audio.sample_rate if self.clips.audio else Settings.sample_rate,
+            jpeg_quality=90,
+            clip_seconds=_PIECE_SECONDS,
+        )
+
+    @functools.cached_property
+    def cutter(self) -> ClipCutter:
+        return ClipCutter(self.clips, [name for name in (*self.targets, "image") if name in self.signatures])
+
+    def _handler(self, modality):
+        handler = ModuleHandler(self.folder, modality, BATCH)
+        return handler, handler.load_model()  # which is loaded once a process
+
+    def load(self):
+        """Loads the module and the cutter, so that the first question need not wait."""
+        for modality in self.signatures:
+            if modality in (*self.targets, "text"):
+                self._handler(modality)
+        return self.cutter
+
+    def vectors(self, modality: str, values: list) -> list[dict]:
+        """{space: float32 [d]} of each input of a signature; {} for one that the module refuses or makes NaN of."""
+        if not values:
+            return []
+        handler, model = self._handler(modality)
+        found = []
+        for begin in range(0, len(values), BATCH):
+            for outputs in handler.run_inference(values[begin : begin + BATCH], model):
+                if isinstance(outputs, str):
+                    found.append({})
+                    continue
+                spaces = {space: outputs[space] for space in self.spaces(modality)}
+                found.append(spaces if all(np.isfinite(vector).all() for vector in spaces.values()) else {})
+        return found
+
+    def embed(self, pieces: list[Piece]) -> list[dict]:
+        """{(modality, space): float32 [d]} of each window."""
+        found = [{} for _ in pieces]
+        for modality in self.targets:
+            values, places = [], []
+            for place, piece in enumerate(pieces):
+                for item in self.cutter.cut(self._record(piece)):
+                    if item.modality == modality:
+                        values.append(item.value)
+                        places.append(place)
+                        break
+            for place, spaces in zip(places, self.vectors(modality, values), strict=True):
+                found[place] |= {(modality, space): vector for space, vector in spaces.items()}
+        return found
+
+    def _record(self, piece):
+        settings = self.decoding
+        return schema.encode(
+            schema.Record(
+                key="window",
+                video_path="window",
+                start=0.0,
+                end=piece.end - piece.start,
+                jpegs=tuple(piece.jpegs),
+                frame_rate=settings.frame_rate,
+                height=piece.size[0],
+                width=piece.size[1],
+                waveform=piece.waveform,
+                sample_rate=settings.sample_rate,
+            )
+        )
+
+    def windows(self, client: DecodeClient, file: str, span=(0.0, None)) -> Iterator[Piece]:
+        """The windows of a file, half overlapping, in the order of time; the last one ends where the source does.
+
+        Raises:
+          Failure: nothing of it can be decoded.
+        """
+        cut = _Cutting(self.clips.num_frames, self.decoding)
+        plan, failure = {}, None
+        for header, blobs in client.ask(file, [span]):
+            if "plan" in header:
+                plan = {number: piece[1] for number, piece in enumerate(header["plan"])}
+            elif "reason" in header:
+                failure = Failure(Reason(header["reason"]), header["detail"])
+                yield from cut.end()
+            else:
+                yield from cut.add(plan[header["piece"]], header, blobs)
+        yield from cut.end()
+        if failure and not cut.number:
+            raise failure
+
+    def of_text(self, text: str) -> dict:
+        """{space: vector} of a sentence. ValueError: the module has no text, or knows no word of it."""
+        if "text" not in self.signatures:
+            raise ValueError("this module has no text: search by picture, sound or clip")
+        (spaces,) = self.vectors("text", [text.encode()])
+        if not spaces or not any(np.any(vector) for vector in spaces.values()):
+            raise ValueError("no word of this text is in the vocabulary of the module")
+        return spaces
+
+    def of_file(self, kind: str, path: str, span=(0.0, None)) -> dict[str, dict]:
+        """{modality: {space: vector}} of a picture, sound or video: of its windows the mean.
+
+        Raises:
+          ValueError: it cannot be decoded, or has nothing that the module takes; says why.
+        """
+        if kind == "image":
+            return self._of_picture(path)
+        client = DecodeClient(self.decoding)
+        try:
+            pieces = [piece for piece, _ in zip(self.windows(client, path, span), range(64), strict=False)]
+        except Failure as failure:
+            raise ValueError(f"cannot be decoded: {failure}") from None
+        finally:
+            client.close()
+        if kind == "sound":
+            pieces = [piece._replace(jpegs=[]) for piece in pieces]
+        found = {}
+        for vectors in self.embed(pieces):
+            for (modality, space), vector in vectors.items():
+                unit = vector / max(float(np.linalg.norm(vector)), 1e-12)
+                found.setdefault(modality, {})[space] = found.get(modality, {}).get(space, 0) + unit
+        if not found:
+            raise ValueError(f"nothing in it that the module takes ({', '.join(self.targets)})")
+        return found
+
+    def _of_picture(self, path):
+        if "image" not in self.signatures and "video" not in self.signatures:
+            raise ValueError("this module has no pictures: search by sound or text")
+        reader = embedding_inputs.FileReader(os.path.dirname(path), self.decoding, ImageClient, has_times=False)
+        reader.open()
+        try:
+            (read,) = reader.read((os.path.basename(path),))
+        finally:
+            reader.close()
+        if read.rejection:
+            raise ValueError(f"cannot be decoded: {read.rejection.detail}")
+        modality = "image" if "image" in self.signatures else "video"
+        for item in self.cutter.cut(read.serialized):
+            if item.modality == modality:
+                (spaces,) = self.vectors(modality, [item.value])
+                if spaces:
+                    return {"image": spaces}
+        raise ValueError("no picture that the module takes")
+
+    def of_upload(self, kind: str, content: bytes, suffix: str, span=(0.0, None)) -> dict[str, dict]:
+        """`of_file` of bytes, which lie in a temporary file for as long as they are decoded."""
+        with tempfile.TemporaryDirectory(prefix="mmv_tf-") as folder:
+            path = pathlib.Path(folder, f"query{suffix if suffix[1:].isalnum() and len(suffix) < 8 else ''}")
+            path.write_bytes(content)
+            return self.of_file(kind, str(path), span)
+
+
+class _Cutting:
+    """Windows of `length` frames, each half a window after the one before, out of pieces that come one by one."""
+
+    def __init__(self, length, settings):
+        self._length, self._hop, self._rate = length, max(1, length // 2), settings.frame_rate
+        self._sample_rate = settings.sample_rate
+        self.number = 0  # of windows so far
+        self._reset()
+
+    def _reset(self):
+        self._start, self._ticks, self._done = None, 0, 0  # of what is held; how much of it a window has shown
+        self._jpegs, self._sound, self._size = [], np.zeros(0, np.float32), (0, 0)
+
+    def add(self, start, header, blobs):
+        frames, size = header["frames"], (header["height"], header["width"])
+        waveform = np.frombuffer(blobs[frames], "<f4") if len(blobs) > frames else None
+        ticks = frames or round((header["end"] - start) * self._rate)
+        samples = round(ticks / self._rate * self._sample_rate)
+        kind = bool(frames), waveform is not None, size
+        fits = self._start is not None and kind == self._kind
+        if not fits or abs(self._start + self._ticks / self._rate - start) > 0.5 / self._rate:
+            yield from self.end()
+            self._start, self._kind, self._size = start, kind, size
+        self._jpegs += blobs[:frames]
+        sound = np.zeros(samples, np.float32)
+        if waveform is not None:
+            sound[: len(waveform)] = waveform[:samples]
+        self._sound = np.concatenate([self._sound, sound])
+        self._ticks += ticks
+        while self._ticks >= self._length:
+            yield self._window(0, self._length)
+            self._done = self._length - self._hop
+            self._drop(self._hop)
+
+    def _drop(self, ticks):
+        self._jpegs = self._jpegs[ticks:]
+        self._sound = self._sound[round(ticks / self._rate * self._sample_rate) :]
+        self._start, self._ticks = self._start + ticks / self._rate, self._ticks - ticks
+
+    def end(self):
+        """The rest: at the end of a source, and before a gap."""
+        if self._start is not None and self._ticks > self._done:
+            yield self._window(0, self._ticks)
+        self._reset()
+
+    def _window(self, begin, end):
+        self.number += 1
+        sound = None
+        if self._kind[1]:
+            sound = self._sound[: round((end - begin) / self._rate * self._sample_rate)]
+        start = round(self._start, 6)
+        return Piece(start, round(start + (end - begin) / self._rate, 6), self._jpegs[begin:end], self._size, sound)
+
+
+def _parse_config(folder):
+    """The configuration that lies in the module; where there is none, the sizes and rates of the paper's networks."""
+    try:
+        module_files.parse_config(folder)
+    except ValueError as error:
+        from mmv_tf.common import config
+
+        print(f"{error}: the clips of the published networks are taken, 32 frames at 10 Hz", flush=True)
+        config.parse()
+
+
+def _trained_pairs():
+    """The pairs of modalities that the configuration of the module trains, as sets; None if it does not say."""
+    try:
+        from mmv_tf.model.graph import Graph
+
+        return {frozenset((pair.first, pair.second)) for pair in Graph().pairs}
+    except (ValueError, TypeError):
+        return None

@@ -1,0 +1,417 @@
+"""The index as programs use it: Index.open(FOLDER).query(text="a dog barks", k=10)."""
+
+import dataclasses
+import functools
+import os
+import re
+import threading
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from mmv_tf.searching import moments
+from mmv_tf.searching.engine import Engine
+from mmv_tf.searching.moments import Candidate
+from mmv_tf.searching.store import Store, words_of
+
+PER_FILE = 3  # moments of one file, unless more are asked for
+_CANDIDATES = 1000  # windows of a way of searching that become moments
+_NEARLY_EQUAL = 0.995  # cosine of two windows of different files from which on they are one
+_WEIGHT_OF_TEXT = 0.5  # where a text and a picture are asked for together
+
+_SHOWN = {"video": "picture", "audio": "sound"}  # how a person calls what is searched
+
+Target = Literal["video", "audio", "both"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Hit:
+    """A moment. `score` is a cosine (None where only words were found), `percentile` its place among all windows."""
+
+    id: int  # of the window
+    file: str
+    start: float
+    end: float
+    score: float | None
+    percentile: float | None
+    matched: tuple[str, ...]  # 'picture', 'sound', 'words'
+    file_id: int
+    kind: str
+    plays: bool
+    words: str = ""  # that were found
+    also_in: tuple[str, ...] = ()  # files with nearly the same moment
+
+
+class Results(NamedTuple):
+    """What a query found. `notes` says what a person should know of it: pairs that were not trained, words that are not
+    known, nothing that stands out."""
+
+    hits: list[Hit]
+    total: int  # moments that there are to page through
+    is_exact: bool
+    stands_out: bool
+    notes: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Filter:
+    """What a hit must be: below a folder, with a text in its path, changed between times, so long, of a kind."""
+
+    folder: str = ""
+    name: str = ""
+    after: float | None = None  # seconds since 1970
+    before: float | None = None
+    min_seconds: float | None = None
+    max_seconds: float | None = None
+    kind: str = ""  # 'video' or 'sound'
+
+    def __bool__(self):
+        return self != Filter()
+
+
+class Index:
+    """An opened index; see `open`. May be used by several threads."""
+
+    def __init__(self, store: Store, embedder=None):
+        self.store, self._embedder = store, embedder
+        self._lock, self._generation = threading.RLock(), None
+
+    @classmethod
+    def open(cls, folder: str, module: str | None = None, allow_file_operations: bool = False) -> "Index":
+        """Opens an index; its module is loaded when first asked.
+
+        Args:
+          module: where the module lies now, if not where it was when the index was made.
+        Raises:
+          ValueError: no index, or another module than it was made with.
+        """
+        index = cls(Store(folder))
+        if module:
+            index.store.settings["module_folder"] = os.path.abspath(module)
+        index._allow = allow_file_operations
+        return index
+
+    _allow = False
+
+    @functools.cached_property
+    def embedder(self):
+        from mmv_tf.searching.embedder import Embedder
+
+        if self._embedder is not None:
+            return self._embedder
+        folder = self.store.settings["module_folder"]
+        if not os.path.isdir(folder):
+            raise ValueError(f"{folder}: the module of this index is gone; say with --module where it is")
+        embedder = Embedder(folder, self._allow)
+        if embedder.checksum != self.store.settings["module"]:
+            raise ValueError(f"{folder}: is not the module that this index was made with; index again")
+        return embedder
+
+    @property
+    def modalities(self) -> list[str]:
+        """What can be asked with."""
+        return self.store.settings["queries"]
+
+    def close(self):
+        self.store.close()
+
+    def _now(self):
+        """The engines and windows of the newest generation."""
+        with self._lock:
+            generation = self.store.generation
+            if generation != self._generation:
+                try:
+                    self._read()
+                except ValueError:  # segments were written anew in this moment
+                    self._read()
+                self._generation = generation
+            return self._engines, self._windows
+
+    def _read(self):
+        rows = self.store.rows("SELECT id, file, start, end, is_dark, is_silent FROM windows ORDER BY id")
+        table = np.array(rows, np.float64).reshape(-1, 6)
+        self._windows = _Windows(table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), *table[:, 2:].T)
+        by_key = {}
+        for key, ids, vectors in self.store.segments():
+            by_key.setdefault(key, []).append((ids, vectors))
+        self._engines = {}
+        for key, parts in by_key.items():
+            ids = np.concatenate([one for one, _ in parts])
+            place = np.searchsorted(self._windows.ids, ids)
+            place = np.minimum(place, max(0, len(self._windows.ids) - 1))
+            is_live = self._windows.ids[place] == ids if len(self._windows.ids) else np.zeros(len(ids), bool)
+            engine = Engine([vectors for _, vectors in parts], self.store.first_stage(key))
+            self._engines[key] = engine, place, is_live
+
+    def query(
+        self,
+        text: str = "",
+        *,
+        image: str | bytes | None = None,
+        sound: str | bytes | None = None,
+        video: str | bytes | None = None,
+        span: tuple = (0.0, None),
+        like: int | None = None,
+        unlike: int | None = None,
+        vectors: dict | None = None,
+        within: Target = "both",
+        k: int = 20,
+        offset: int = 0,
+        per_file: int = PER_FILE,
+        only: Filter = Filter(),
+    ) -> Results:
+        """The moments that are nearest to a question.
+
+        Args:
+          text: words; searched for by meaning, if the module has text, and as words in narrations and names.
+          image, sound, video: path of a file.
+          span: of a sound or video, seconds.
+          like: id of a window, whose likes are wanted; unlike: of one whose likes are not.
+          vectors: {modality: {space: vector}} of a question that was embedded before.
+          within: which of picture and sound is searched.
+          k, offset: how many moments, and after how many.
+          per_file: most moments of one file.
+          only: what a hit must be.
+        Raises:
+          ValueError: nothing is asked, or it cannot be embedded; says why.
+        """
+        engines, windows = self._now()
+        asked, notes = dict(vectors or {}), []
+        words = " ".join(re.findall(r"\w+", text))
+        if text and "text" in self.modalities:
+            try:
+                asked["text"] = self.embedder.of_text(text)
+            except ValueError as error:
+                notes.append(str(error))
+        elif text:
+            notes.append("this module has no text: only words in narrations and names of files are searched")
+        for kind, path in (("image", image), ("sound", sound), ("video", video)):
+            if path is not None:
+                asked |= self.embedder.of_file(kind, os.path.abspath(os.fspath(path)), span)
+        if like is not None:
+            asked |= {name: spaces for name, spaces in self._of_window(like).items() if within in (name, "both")}
+        if not asked and not words:
+            raise ValueError("nothing is asked: give a text, a picture, a sound, a video or a moment")
+        allowed = self._allowed(only, windows) if only else None
+        ways, names, scores, spread, is_exact, outstanding = [], [], [], [], True, False
+        targets = [target for target in ("video", "audio") if within in (target, "both")]
+        for target, space, vector in self._comparisons(asked, targets, notes):
+            if unlike is not None:
+                other = self._of_window(unlike).get(target, {}).get(space)
+                vector = vector - _WEIGHT_OF_TEXT * _unit(other) if other is not None else vector
+            engine, place, is_live = engines.get((target, space), (None, None, None))
+            if engine is None or not engine.number:
+                continue
+            mask = is_live if allowed is None else is_live & allowed[place]
+            if like is not None:
+                mask = mask & (windows.ids[place] != like)
+            found = engine.search(vector, _CANDIDATES, mask)
+            poor = windows.is_dark if target == "video" else windows.is_silent
+            is_poor = poor[place[found.rows]] > 0
+            order = np.argsort(is_poor, kind="stable")  # black pictures and silence match everything
+            rows, values = found.rows[order], found.scores[order]
+            live_scores = found.all_scores[is_live]
+            live_scores = live_scores[:: max(1, len(live_scores) // 10_000)]
+            ranking = [windows.candidate(place[row], value) for row, value in zip(rows, values, strict=True)]
+            ways.append(list(moments.distinct(ranking, max(per_file, 1))))
+            names.append(_SHOWN[target])
+            scores.append({one.window: one.score for one in ranking})
+            spread.append(live_scores)
+            is_exact &= found.is_exact
+            outstanding |= bool(len(values)) and moments.stands_out(float(values[0]), live_scores)
+        said = {}
+        if words and like is None:
+            found = self._words(words, windows, allowed)
+            said = {one.window: text for one, text in found}
+            if found:
+                ways.append(list(moments.distinct([one for one, _ in found], max(per_file, 1))))
+                names.append("words")
+                scores.append({})
+                spread.append(np.zeros(0))
+        ranked = moments.fused(ways)
+        ranked = list(_few_of_a_file(ranked, per_file))
+        stands_out = outstanding or bool(said)
+        if ranked and not stands_out:
+            notes.append("nothing stands out: these are the nearest, and may have nothing to do with it")
+        chosen = [
+            self._hit(one, found_by, names, scores, spread, said) for one, found_by in ranked[offset : offset + 2 * k]
+        ]
+        hits = self._folded([hit for hit in chosen if hit], engines, windows)[:k]
+        return Results(hits, len(ranked), is_exact, stands_out, notes)
+
+    def _comparisons(self, asked, targets, notes):
+        """[(target, space, vector)] that a question is compared by.
+
+        Where both picture and sound may be searched, and but one was compared with it in training, it is that one.
+        """
+        found = [(target, *self._vector(asked, target)) for target in targets if self._vector(asked, target)]
+        trained = [one for one in found if not one[-1]]
+        for target, _, _, untrained in found:
+            if untrained and trained:
+                notes.append(f"{_SHOWN[target]} is left out: {untrained} was never compared with it in training")
+            elif untrained:
+                notes.append(f"{untrained} was never compared with {_SHOWN[target]} in training: expect little")
+        return [(target, space, vector) for target, space, vector, _ in trained or found]
+
+    def _vector(self, asked, target):
+        """(space, vector, a modality that was never compared with the target or '') of a question, or None.
+
+        The mean where several modalities were asked.
+        """
+        usable = {}
+        for name, spaces in asked.items():
+            space = self.embedder.common_space(name, target)
+            if space is not None and space in spaces:
+                usable[name] = space
+        if not usable:
+            return None
+        # All in the one space that most of them have; of a picture and a text that is the text's.
+        space = min(usable.values(), key=lambda one: sum(one not in asked[name] for name in usable))
+        mine = [name for name in usable if space in asked[name]]
+        untrained = [name for name in mine if self.embedder.was_trained(name, target) is False]
+        weights = {name: _WEIGHT_OF_TEXT if name == "text" and len(mine) > 1 else 1.0 for name in mine}
+        vector = sum(weights[name] * _unit(asked[name][space]) for name in mine)
+        return space, vector, untrained[0] if len(untrained) == len(mine) else ""
+
+    def _of_window(self, number):
+        """{modality: {space: vector}} of a window of the index. ValueError: there is none of this number."""
+        engines, windows = self._now()
+        found = {}
+        for (modality, space), (engine, place, is_live) in engines.items():
+            rows = np.flatnonzero((windows.ids[place] == number) & is_live) if len(place) else []
+            if len(rows):
+                found.setdefault(modality, {})[space] = engine.rows(rows[-1:])[0]
+        if not found:
+            raise ValueError(f"there is no moment {number} in the index (any more)")
+        return found
+
+    def _allowed(self, only, windows):
+        clauses, values = [], []
+        if only.folder:
+            clauses.append("path LIKE ? ESCAPE '\\'")
+            values.append(_like(only.folder.rstrip("/") + "/") + "%")
+        if only.name:
+            clauses.append("path LIKE ? ESCAPE '\\'")
+            values.append(f"%{_like(only.name)}%")
+        for value, clause in (
+            (only.after, "changed >= ? * 1e9"),
+            (only.before, "changed < ? * 1e9"),
+            (only.min_seconds, "seconds >= ?"),
+            (only.max_seconds, "seconds <= ?"),
+            (only.kind or None, "kind = ?"),
+        ):
+            if value is not None:
+                clauses.append(clause)
+                values.append(value)
+        rows = self.store.rows(f"SELECT id FROM files WHERE {' AND '.join(clauses)}", *values)
+        return np.isin(windows.files, np.array([number for (number,) in rows], np.int64))
+
+    def _words(self, words, windows, allowed):
+        """[(Candidate, the words as they stand there)] of narrations and names of files that hold all of them."""
+        terms, found = sorted(words_of(words)), []
+        rows = self.store.rows(
+            "SELECT n.file, n.start, n.text FROM narrations n JOIN words w ON w.narration = n.id "
+            f"WHERE w.word IN ({', '.join('?' * len(terms))}) GROUP BY n.id HAVING COUNT(*) = ? "
+            "ORDER BY LENGTH(n.text), n.id LIMIT 200",
+            *terms,
+            len(terms),
+        )
+        for file, start, text in rows:
+            if (one := windows.at(file, start or 0.0, allowed)) is not None:
+                found.append((windows.candidate(one, 0.0), text))
+        like = [f"%{_like(word)}%" for word in words.split()]
+        clause = " AND ".join(["path LIKE ? ESCAPE '\\'"] * len(like))
+        for file, path in self.store.rows(f"SELECT id, path FROM files WHERE {clause} ORDER BY path LIMIT 50", *like):
+            if (one := windows.at(file, 0.0, allowed)) is not None:
+                found.append((windows.candidate(one, 0.0), path))
+        return found
+
+    def _hit(self, one, found_by, names, scores, spread, said):
+        rows = self.store.rows(
+            "SELECT f.path, f.id, f.kind, f.plays FROM windows w JOIN files f ON f.id = w.file WHERE w.id = ?",
+            one.window,
+        )
+        if not rows:  # gone since
+            return None
+        path, file_id, kind, plays = rows[0]
+        score = percentile = None
+        for way in found_by:
+            value = scores[way].get(one.window)
+            if value is not None and (score is None or value > score):
+                score, percentile = float(value), moments.percentile(value, spread[way])
+        return Hit(
+            one.window, path, one.start, one.end, None if score is None else min(1.0, round(score, 4)), percentile,
+            tuple(names[way] for way in found_by), file_id, kind, bool(plays), said.get(one.window, "")[:300],
+        )  # fmt: skip
+
+    def _folded(self, hits, engines, windows):
+        """Hits of different files that are nearly the same window are one, with the names of the others."""
+        key = next((key for key in engines if key[0] == "video"), None) or next(iter(engines), None)
+        if key is None or len(hits) < 2:
+            return hits
+        engine, place, _ = engines[key]
+        row_of = {int(windows.ids[window]): row for row, window in enumerate(place)} if len(place) < 200_000 else {}
+        kept, kept_vectors = [], []
+        for hit in hits:
+            row = row_of.get(hit.id)
+            vector = None if row is None else engine.rows([row])[0]
+            twin = next(
+                (
+                    number
+                    for number, other in enumerate(kept_vectors)
+                    if vector is not None and other is not None and kept[number].file != hit.file
+                    and float(vector @ other) > _NEARLY_EQUAL
+                ),
+                None,
+            )  # fmt: skip
+            if twin is None:
+                kept.append(hit)
+                kept_vectors.append(vector)
+            elif hit.file not in kept[twin].also_in:
+                kept[twin] = dataclasses.replace(kept[twin], also_in=(*kept[twin].also_in, hit.file))
+        return kept
+
+
+class _Windows(NamedTuple):
+    """The live windows, in the order of their ids: arrays of one length."""
+
+    ids: np.ndarray
+    files: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    is_dark: np.ndarray
+    is_silent: np.ndarray
+
+    def candidate(self, place, score) -> Candidate:
+        return Candidate(
+            int(self.ids[place]),
+            int(self.files[place]),
+            float(self.starts[place]),
+            float(self.ends[place]),
+            float(score),
+        )
+
+    def at(self, file, seconds, allowed) -> int | None:
+        """The place of the window of a file whose middle is nearest to a time."""
+        places = np.flatnonzero(self.files == file)
+        if not len(places) or allowed is not None and not allowed[places[0]]:
+            return None
+        middles = (self.starts[places] + self.ends[places]) / 2
+        return int(places[np.argmin(np.abs(middles - seconds))])
+
+
+def _few_of_a_file(ranked, per_file):
+    counts = {}
+    for one, found_by in ranked:
+        counts[one.file] = counts.get(one.file, 0) + 1
+        if counts[one.file] <= per_file:
+            yield one, found_by
+
+
+def _unit(vector):
+    vector = np.asarray(vector, np.float32)
+    return vector / max(float(np.linalg.norm(vector)), 1e-12)
+
+
+def _like(text):
+    return re.sub(r"([%_\\])", r"\\\1", text)

@@ -1,0 +1,322 @@
+"""The folder of an index: files, windows and words in SQLite, vectors in segments beside it.
+
+SQLite is the only truth. A segment is written whole before the transaction that names it, and never changed after: a
+process that is killed leaves at most a segment that nobody names, which the next writer deletes. What is gone is a row
+that is deleted; its vector stays until the segments are written anew.
+
+Words are a table of ours and not FTS5: where TensorFlow is imported first, Python's sqlite3 finds the SQLite that is
+inside of it, which has no FTS5.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import re
+import sqlite3
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mmv_tf.common import files
+
+VERSION = 1
+DATABASE, SEGMENTS = "index.sqlite", "segments"
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE files (
+    id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, changed INTEGER NOT NULL,
+    content TEXT NOT NULL, seconds REAL NOT NULL, reason TEXT NOT NULL, plays INTEGER NOT NULL, kind TEXT NOT NULL
+);
+CREATE INDEX of_content ON files (content);
+CREATE TABLE windows (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, file INTEGER NOT NULL REFERENCES files (id) ON DELETE CASCADE,
+    start REAL NOT NULL, end REAL NOT NULL, is_dark INTEGER NOT NULL, is_silent INTEGER NOT NULL, picture BLOB NOT NULL
+);
+CREATE INDEX of_file ON windows (file, start);
+CREATE TABLE narrations (
+    id INTEGER PRIMARY KEY, file INTEGER NOT NULL REFERENCES files (id) ON DELETE CASCADE,
+    start REAL, end REAL, text TEXT NOT NULL
+);
+CREATE INDEX narrations_of_file ON narrations (file);
+CREATE TABLE words (
+    word TEXT NOT NULL, narration INTEGER NOT NULL REFERENCES narrations (id) ON DELETE CASCADE,
+    PRIMARY KEY (word, narration)
+) WITHOUT ROWID;
+CREATE INDEX words_of_narration ON words (narration);
+CREATE TABLE segments (
+    name TEXT PRIMARY KEY, modality TEXT NOT NULL, space TEXT NOT NULL, rows INTEGER NOT NULL
+);
+"""
+
+
+class Window(NamedTuple):
+    """A window of a file that is about to be stored; `vectors` are {(modality, space): float32 [d]}."""
+
+    start: float
+    end: float
+    is_dark: bool
+    is_silent: bool
+    picture: bytes  # JPEG: frames side by side, or a spectrogram
+    vectors: dict
+
+
+class File(NamedTuple):
+    """A file that is about to be stored. `reason` is '' unless it could not be read."""
+
+    path: str
+    size: int
+    changed: int  # nanoseconds
+    content: str  # identity of what it holds
+    seconds: float
+    reason: str
+    plays: bool  # in a browser, as it is
+    kind: str  # 'video' or 'sound'
+    windows: Sequence[Window] = ()
+    narrations: Sequence[tuple] = ()  # (start, end, text)
+
+
+class Store:
+    """An opened index.
+
+    Args:
+      folder: of the index.
+      settings: what it is made with, for a new one; an existing one must have the same ...
+      more: ... and what may change from one time to the next.
+    Raises:
+      ValueError: there is no index, it is damaged, or it was made with other settings; says what to do.
+    """
+
+    def __init__(self, folder: str, settings: dict | None = None, more: dict | None = None):
+        self.folder, self._lock = pathlib.Path(folder), threading.RLock()
+        path = self.folder / DATABASE
+        if settings is None and not path.is_file():
+            raise ValueError(
+                f"{folder}: no index; make one with mmv_tf search index VIDEOS --module MODULE --index {folder}"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / SEGMENTS).mkdir(exist_ok=True)
+        try:
+            # The page answers in several threads; each uses the connection under SQLite's own lock.
+            self.database = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+            self.database.execute("PRAGMA journal_mode = WAL")
+            self.database.execute("PRAGMA synchronous = FULL")
+            self.database.execute("PRAGMA foreign_keys = ON")
+            if not self.database.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+                if settings is None:
+                    raise ValueError(f"{folder}: no index in it")
+                with self.transaction():
+                    for statement in _statements(_SCHEMA):
+                        self.database.execute(statement)
+                    self._set("version", VERSION)
+                    self._set("settings", settings | (more or {}))
+                    self._set("generation", 0)
+        except sqlite3.DatabaseError as error:
+            raise ValueError(f"{path}: damaged, or no index ({error}); delete the folder and index again") from None
+        if self.get("version") != VERSION:
+            raise ValueError(f"{folder}: of another version of mmv_tf; delete the folder and index again")
+        self.settings = self.get("settings")
+        if settings is not None:
+            for name, value in settings.items():
+                if self.settings.get(name) != value:
+                    before = self.settings.get(name)
+                    raise ValueError(
+                        f"{folder}: was made with {name} {before!r}, not {value!r}: take another --index, or delete it"
+                    )
+            self.settings |= more or {}
+            with self.transaction():
+                self._set("settings", self.settings)
+
+    def close(self):
+        self.database.close()
+
+    @contextlib.contextmanager
+    def transaction(self):
+        """All or nothing; and a new generation, by which readers see that something has changed."""
+        with self._lock:
+            self.database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self.database.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'generation'")
+                self.database.execute("COMMIT")
+            except BaseException:
+                self.database.execute("ROLLBACK")
+                raise
+
+    def get(self, name):
+        rows = self.rows("SELECT value FROM meta WHERE name = ?", name)
+        return json.loads(rows[0][0]) if rows else None
+
+    def _set(self, name, value):
+        self.database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, json.dumps(value)))
+
+    def rows(self, statement, *values) -> list[tuple]:
+        with self._lock:
+            return self.database.execute(statement, values).fetchall()
+
+    @property
+    def generation(self) -> int:
+        return self.get("generation")
+
+    def put(self, batch: Sequence[File], gone: Sequence[str] = ()) -> None:
+        """Stores files, each in place of what was there under its path, and removes others: all or nothing."""
+        first = self.rows("SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'windows'")[0][0] + 1
+        vectors, number = {}, first
+        for file in batch:
+            for window in file.windows:
+                for key, vector in window.vectors.items():
+                    vectors.setdefault(key, ([], []))[0].append(number)
+                    vectors[key][1].append(vector)
+                number += 1
+        written = [self._write(key, np.array(ids, np.int64), np.stack(rows)) for key, (ids, rows) in vectors.items()]
+        with self.transaction():
+            for path in [*gone, *(file.path for file in batch)]:
+                self.database.execute("DELETE FROM files WHERE path = ?", (path,))
+            number = first
+            for file in batch:
+                values = (*file[:6], int(file.plays), file.kind)
+                columns = "path, size, changed, content, seconds, reason, plays, kind"
+                cursor = self.database.execute(f"INSERT INTO files ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+                of_file = cursor.lastrowid
+                for window in file.windows:
+                    self.database.execute(
+                        "INSERT INTO windows VALUES (?, ?, ?, ?, ?, ?, ?)",
+                        (number, of_file, window.start, window.end, window.is_dark, window.is_silent, window.picture),
+                    )
+                    number += 1
+                for narration in file.narrations:
+                    statement = "INSERT INTO narrations (file, start, end, text) VALUES (?, ?, ?, ?)"
+                    said = self.database.execute(statement, (of_file, *narration)).lastrowid
+                    self.database.executemany(
+                        "INSERT INTO words VALUES (?, ?)", [(word, said) for word in words_of(narration[2])]
+                    )
+            self.database.executemany("INSERT INTO segments VALUES (?, ?, ?, ?)", written)
+
+    def move(self, before: str, after: str, changed: int) -> None:
+        """Gives a file another path."""
+        with self.transaction():
+            self.database.execute("DELETE FROM files WHERE path = ?", (after,))
+            self.database.execute("UPDATE files SET path = ?, changed = ? WHERE path = ?", (after, changed, before))
+
+    def _write(self, key, ids, vectors):
+        """Writes a segment: ids int64 [n] and unit vectors float16 [n, d]. Returns its row of the table."""
+        name = f"{uuid.uuid4().hex}"
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit = (vectors / np.maximum(norms, 1e-12)).astype(np.float16)
+        with files.whole_file(self.folder / SEGMENTS / f"{name}.ids.npy") as partial, open(partial, "wb") as file:
+            np.save(file, ids)
+            _to_disk(file)
+        with files.whole_file(self.folder / SEGMENTS / f"{name}.npy") as partial, open(partial, "wb") as file:
+            np.save(file, unit)
+            _to_disk(file)
+        return name, *key, len(ids)
+
+    def first_stage(self, key) -> "FirstStage":
+        """What an Engine keeps of the segments of a modality and space, in their order."""
+        statement = "SELECT name FROM segments WHERE modality = ? AND space = ? AND rows > 0 ORDER BY rowid"
+        return FirstStage(self.folder / SEGMENTS, key, [name for (name,) in self.rows(statement, *key)])
+
+    def segments(self) -> Iterator[tuple[tuple[str, str], np.ndarray, np.ndarray]]:
+        """((modality, space), ids int64 [n], unit vectors float16 [n, d], mapped from the disk) of each segment."""
+        for name, modality, space, rows in self.rows("SELECT name, modality, space, rows FROM segments ORDER BY rowid"):
+            path = self.folder / SEGMENTS / name
+            try:
+                ids, vectors = np.load(f"{path}.ids.npy"), np.load(f"{path}.npy", mmap_mode="r")
+            except (OSError, ValueError) as error:
+                raise ValueError(f"{path}: a segment is gone or damaged ({error}); index again") from None
+            if len(ids) != rows or len(vectors) != rows:
+                raise ValueError(f"{path}: a segment of {len(vectors)} rows that should have {rows}; index again")
+            yield (modality, space), ids, vectors
+
+    def tidy(self) -> None:
+        """Writes many small or half empty segments as one, and deletes those that nobody names."""
+        live = np.array([number for (number,) in self.rows("SELECT id FROM windows ORDER BY id")], np.int64)
+        by_key = {}
+        for key, ids, vectors in self.segments():
+            by_key.setdefault(key, []).append((ids, vectors))
+        for key, parts in by_key.items():
+            ids = np.concatenate([one for one, _ in parts])
+            kept = np.isin(ids, live)
+            if len(parts) <= 16 and kept.mean() >= 0.5:
+                continue
+            vectors = np.concatenate([one for _, one in parts])
+            row = self._write(key, ids[kept], vectors[kept].astype(np.float32)) if kept.any() else None
+            with self.transaction():
+                self.database.execute("DELETE FROM segments WHERE modality = ? AND space = ?", key)
+                if row:
+                    self.database.execute("INSERT INTO segments VALUES (?, ?, ?, ?)", row)
+        named = {name for (name,) in self.rows("SELECT name FROM segments")}
+        for path in (self.folder / SEGMENTS).iterdir():
+            if path.name.partition(".")[0] not in named and not path.name.startswith("basis-"):
+                path.unlink(missing_ok=True)
+
+
+class FirstStage:
+    """Files beside the segments of one modality and space: rows of the first stage of a search, and their basis.
+
+    They are made of the segments, and made again where they do not fit or cannot be written.
+    """
+
+    def __init__(self, folder: pathlib.Path, key: tuple[str, str], names: Sequence[str]):
+        self._folder, self._names, self._basis_path = folder, names, folder / f"basis-{'.'.join(key)}.npy"
+        self._mark = ""
+
+    def basis(self, dim: int):
+        """float32 [dim, n], or None."""
+        basis = _loaded(self._basis_path)
+        if basis is None or basis.ndim != 2 or len(basis) != dim or basis.dtype != np.float32:
+            return None
+        self._mark = hashlib.sha256(basis.tobytes()).hexdigest()[:16]
+        return basis
+
+    def keep_basis(self, basis: np.ndarray) -> None:
+        self._mark = hashlib.sha256(basis.tobytes()).hexdigest()[:16]
+        self._keep(self._basis_path, basis)
+
+    def rows(self, number: int, count: int):
+        """float32 [count, n] of a segment, or None."""
+        rows = _loaded(self._path(number))
+        return rows if rows is not None and rows.ndim == 2 and len(rows) == count else None
+
+    def keep_rows(self, number: int, rows: np.ndarray) -> None:
+        self._keep(self._path(number), rows)
+
+    def _path(self, number):
+        return self._folder / f"{self._names[number]}.first-{self._mark}.npy"
+
+    def _keep(self, path, array):
+        with contextlib.suppress(OSError):  # a folder that only others may write: then it is made each time
+            with files.whole_file(path) as partial, open(partial, "wb") as file:
+                np.save(file, array)
+
+
+def _loaded(path):
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+
+
+def words_of(text: str) -> set[str]:
+    """The words of a text as they are looked for."""
+    return set(re.findall(r"\w+", text.casefold()))
+
+
+def _to_disk(file):
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _statements(script):
+    """The statements of a script: those of triggers hold semicolons."""
+    statement = ""
+    for line in script.splitlines():
+        statement += line + "\n"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

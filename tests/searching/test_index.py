@@ -1,0 +1,155 @@
+import json
+import os
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from helpers import tiny_export
+from helpers.videos import write_video
+from mmv_tf import search
+from mmv_tf.searching import indexing, playing
+from mmv_tf.searching.index import Filter, Index
+from mmv_tf.searching.store import Store
+
+from .conftest import settings  # noqa: TID252
+
+
+def _files(found):
+    return [hit.file for hit in found.hits]
+
+
+def test_windows_overlap_by_half_and_reach_the_end(made, embedder):
+    assert made.report == indexing.Report(new=4, changed=0, moved=0, gone=0, same=0, unreadable=1)
+    rows = made.index.store.rows("SELECT start, end FROM windows JOIN files f ON f.id = file WHERE path = 'a.mp4'")
+    length = embedder.seconds
+    starts = [start for start, _ in rows]
+    np.testing.assert_allclose(np.diff(starts), length / 2, atol=0.11)
+    assert starts[0] == 0 and abs(rows[-1][1] - 4.0) < 0.15 and all(end - start <= length + 1e-6 for start, end in rows)
+    reasons = made.index.store.rows("SELECT path, reason FROM files WHERE reason != ''")
+    assert [path for path, _ in reasons] == ["broken.mp4"] and reasons[0][1].startswith("not_a_video: ")
+    kinds = dict(made.index.store.rows("SELECT path, kind FROM files"))
+    assert kinds["sound.wav"] == "sound" and kinds["a.mp4"] == "video"
+
+
+def test_a_moment_finds_itself_by_its_own_file(made):
+    found = made.index.query(video=made.videos / "a.mp4", span=(0.0, made.index.embedder.seconds), within="video", k=3)
+    assert _files(found)[0] == "a.mp4" and found.hits[0].score > 0.999
+    assert found.hits[0].matched == ("picture",) and found.is_exact and found.hits[0].percentile > 80
+    found = made.index.query(sound=made.videos / "sound.wav", within="audio", per_file=9)
+    assert "sound.wav" in _files(found) and {way for hit in found.hits for way in hit.matched} == {"sound"}
+
+
+def test_moments_of_a_file_are_distinct_and_few(made):
+    for per_file in (1, 2):
+        found = made.index.query(video=made.videos / "a.mp4", per_file=per_file, k=50)
+        for file in set(_files(found)):
+            spans = sorted((hit.start, hit.end) for hit in found.hits if hit.file == file)
+            assert len(spans) <= per_file
+            assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
+
+
+def test_words_are_found_as_words(made):
+    found = made.index.query("batter", within="video")
+    (hit,) = [hit for hit in found.hits if "words" in hit.matched]
+    assert hit.file == "a.mp4" and hit.words == "Pour the batter" and hit.start <= 2.0 <= hit.end
+    assert [hit.file for hit in made.index.query("SOUND wav").hits if "words" in hit.matched] == ["sound.wav"]
+
+
+def test_pictures_likes_and_unlikes(made, tmp_path):
+    path = tmp_path / "x.png"
+    cv2.imwrite(str(path), np.full((48, 64, 3), 40, np.uint8))
+    assert {"picture"} == {way for hit in made.index.query(image=path, within="video").hits for way in hit.matched}
+    first = made.index.query(video=made.videos / "a.mp4", within="video").hits[0]
+    like = made.index.query(like=first.id, within="video")
+    assert first.id not in [hit.id for hit in like.hits] and like.hits
+    far = like_all(made, first)[-1]
+    both = made.index.query(like=first.id, unlike=far.id, within="video", per_file=99, k=99)
+    before, after = (next(hit.score for hit in hits if hit.id == far.id) for hits in (like_all(made, first), both.hits))
+    assert after < before
+    with pytest.raises(ValueError, match="there is no moment 99999"):
+        made.index.query(like=99999)
+
+
+def like_all(made, first):
+    return made.index.query(like=first.id, within="video", per_file=99, k=99).hits
+
+
+def test_filters_pages_and_nothing_asked(made):
+    video = made.videos / "a.mp4"
+    assert set(_files(made.index.query(video=video, only=Filter(folder="sub")))) == {
+        "sub/<img src=x onerror=alert(1)>.mkv"
+    }
+    assert set(_files(made.index.query(video=video, only=Filter(name="und")))) == {"sound.wav"}
+    assert set(_files(made.index.query(video=video, only=Filter(name="%")))) == set()
+    assert set(_files(made.index.query(video=video, only=Filter(kind="sound")))) == {"sound.wav"}
+    whole = made.index.query(video=video, k=4)
+    pages = [made.index.query(video=video, k=2, offset=offset).hits for offset in (0, 2)]
+    assert [hit.id for page in pages for hit in page] == [hit.id for hit in whole.hits]
+    with pytest.raises(ValueError, match="nothing is asked"):
+        made.index.query("...")
+
+
+def test_an_index_follows_its_folder(made, embedder, tmp_path):
+    videos, folder = shutil.copytree(made.videos, tmp_path / "v"), tmp_path / "i"
+    store = Store(str(folder), *settings(embedder, videos))
+
+    def update():
+        return indexing.update(store, embedder, str(videos), progress=False)
+
+    os.unlink(videos / "broken.mp4")
+    assert update()[:5] == (3, 0, 0, 0, 0)
+    index = Index(store, embedder)
+    before = index.query(video=videos / "a.mp4", within="video").hits[0]
+    assert update()[:5] == (0, 0, 0, 0, 3)
+    os.rename(videos / "a.mp4", videos / "sub/renamed.mp4")
+    os.unlink(videos / "sound.wav")
+    assert update()[:5] == (0, 0, 1, 1, 1)
+    after = index.query(video=videos / "sub/renamed.mp4", within="video").hits[0]
+    assert (after.id, after.file) == (before.id, "sub/renamed.mp4")  # the vectors went with it
+    assert "sound.wav" not in _files(index.query("sound", k=50, per_file=99))
+    write_video(videos / "sub/renamed.mp4", seconds=2, sound_codec=None)
+    assert update()[:5] == (0, 1, 0, 0, 1)
+    hits = index.query("renamed", within="both").hits
+    assert {hit.matched for hit in hits if hit.file == "sub/renamed.mp4"} <= {
+        ("picture",),
+        ("picture", "words"),
+        ("words",),
+    }
+
+
+def test_what_a_browser_plays(made, tmp_path):
+    files = {
+        "h264.mp4": ({}, True),
+        "h264.mkv": ({"sound_codec": None}, True),
+        "mpeg4.mp4": ({"codec": "mpeg4"}, False),
+        "flac.mkv": ({"sound_codec": "flac"}, False),
+        "vp8.webm": ({"codec": "libvpx", "sound_codec": "libopus"}, True),
+        "yuv444.mp4": ({"pix_fmt": "yuv444p"}, False),
+    }
+    for name, (options, plays) in files.items():
+        path = write_video(tmp_path / name, seconds=1, **options)
+        expected = plays and not name.startswith("h264.mkv")
+        assert playing.looked_at(str(path)) == ("video", expected), name
+    assert playing.looked_at(str(made.videos / "sound.wav")) == ("sound", True)
+    assert playing.looked_at(str(made.videos / "broken.mp4")) == ("video", False)
+
+
+def test_the_command(made, capsys, tmp_path, monkeypatch):
+    arguments = ["query", "--index", str(made.folder), "--text", "batter", "--in", "video"]
+    assert search.cli([*arguments, "--json", "--cut", str(tmp_path / "cuts")]) == 0
+    (first, *_) = json.loads(capsys.readouterr().out)["results"]
+    assert set(first) >= {"file", "start", "end", "score", "percentile", "matched", "cut"}
+    assert playing.looked_at(first["cut"]) == ("video", True)
+    assert search.cli(["query", "--index", str(tmp_path / "none"), "--text", "x"]) == 2
+    assert "no index; make one with mmv_tf search index" in capsys.readouterr().err
+    assert search.cli(["query", "--index", str(made.folder), "--sound", "nowhere.wav@1-2"]) == 2
+    assert "--sound nowhere.wav: no such file" in capsys.readouterr().err
+    other = shutil.copytree(tiny_export.export().module, tmp_path / "other")
+    with open(other / "saved_model.pb", "ab") as file:
+        file.write(b"\x22\x00")
+    monkeypatch.setattr(search, "_index", search._index)
+    arguments = ["index", str(made.videos), "--module", str(other), "--index", str(made.folder)]
+    assert search.cli(arguments) == 2
+    assert "was made with module" in capsys.readouterr().err
