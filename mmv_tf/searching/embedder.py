@@ -94,6 +94,10 @@ class Embedder:
     def cutter(self) -> ClipCutter:
         return ClipCutter(self.clips, [name for name in (*self.targets, "image") if name in self.signatures])
 
+    @functools.cached_property
+    def window_cutter(self) -> ClipCutter:
+        return ClipCutter(self.clips, self.targets)
+
     def _handler(self, modality):
         handler = ModuleHandler(self.folder, modality, BATCH)
         return handler, handler.load_model()  # which is loaded once a process
@@ -103,7 +107,7 @@ class Embedder:
         for modality in self.signatures:
             if modality in (*self.targets, "text"):
                 self._handler(modality)
-        return self.cutter
+        return self.cutter, self.window_cutter
 
     def vectors(self, modality: str, values: list) -> list[dict]:
         """{space: float32 [d]} of each input of a signature; {} for one that the module refuses or makes NaN of."""
@@ -120,17 +124,19 @@ class Embedder:
                 found.append(spaces if all(np.isfinite(vector).all() for vector in spaces.values()) else {})
         return found
 
-    def embed(self, pieces: list[Piece]) -> list[dict]:
-        """{(modality, space): float32 [d]} of each window."""
-        found = [{} for _ in pieces]
+    def inputs(self, piece: Piece) -> dict[str, np.ndarray]:
+        """{modality: what its signature takes} of a window."""
+        found = {}
+        for item in self.window_cutter.cut(self._record(piece)):
+            found.setdefault(item.modality, item.value)
+        return found
+
+    def embed(self, inputs: list[dict]) -> list[dict]:
+        """{(modality, space): float32 [d]} of the inputs of each window."""
+        found = [{} for _ in inputs]
         for modality in self.targets:
-            values, places = [], []
-            for place, piece in enumerate(pieces):
-                for item in self.cutter.cut(self._record(piece)):
-                    if item.modality == modality:
-                        values.append(item.value)
-                        places.append(place)
-                        break
+            places = [place for place, one in enumerate(inputs) if modality in one]
+            values = [inputs[place][modality] for place in places]
             for place, spaces in zip(places, self.vectors(modality, values), strict=True):
                 found[place] |= {(modality, space): vector for space, vector in spaces.items()}
         return found
@@ -199,7 +205,7 @@ class Embedder:
         if kind == "sound":
             pieces = [piece._replace(jpegs=[]) for piece in pieces]
         found = {}
-        for vectors in self.embed(pieces):
+        for vectors in self.embed([self.inputs(piece) for piece in pieces]):
             for (modality, space), vector in vectors.items():
                 unit = vector / max(float(np.linalg.norm(vector)), 1e-12)
                 found.setdefault(modality, {})[space] = found.get(modality, {}).get(space, 0) + unit

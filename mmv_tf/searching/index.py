@@ -128,9 +128,8 @@ class Index:
             return self._engines, self._windows
 
     def _read(self):
-        rows = self.store.rows("SELECT id, file, start, end, is_dark, is_silent FROM windows ORDER BY id")
-        table = np.array(rows, np.float64).reshape(-1, 6)
-        self._windows = _Windows(table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), *table[:, 2:].T)
+        files, table = self.store.spans()
+        self._windows = _Windows(table[:, 0].astype(np.int64), files, *table[:, 1:].T)
         by_key = {}
         for key, ids, vectors in self.store.segments():
             by_key.setdefault(key, []).append((ids, vectors))

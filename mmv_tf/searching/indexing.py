@@ -1,9 +1,11 @@
 """An index made, and made anew where the files have changed: only what is new, changed, moved or gone costs work."""
 
-import concurrent.futures
+import contextlib
 import hashlib
 import os
+import queue
 import sys
+import threading
 import time
 from typing import NamedTuple
 
@@ -22,6 +24,7 @@ from mmv_tf.searching.store import File, Store, Window
 _SAMPLE = 1 << 20  # bytes at the beginning, middle and end by which a file is known again
 _DARK, _FLAT, _SILENT = 16, 6, 1e-3  # grey level and its spread; root mean square
 _FILES_AT_ONCE = 8  # in a transaction
+_PRODUCERS, _CHUNKS = 2, 3  # files that are decoded side by side, and lists of BATCH windows that wait of each
 _WIDTH, _FRAMES = 160, 5  # of the strip that shows a window
 
 
@@ -108,48 +111,110 @@ def _embed(store, embedder, root, files, found, progress):
     from tqdm import tqdm
 
     unreadable, batch, kept = 0, [], time.monotonic()
-    client = DecodeClient(embedder.decoding)
-    # The next file is decoded while the network is at work on this one: both take a core or more.
-    with (
-        concurrent.futures.ThreadPoolExecutor(1) as ahead,
-        tqdm(total=len(files), unit="file", file=sys.stderr, mininterval=1.0, disable=not progress) as bar,
-    ):
-        try:
-            waiting = [ahead.submit(_decoded, embedder, client, root, path) for path, _ in files[:2]]
-            for number, (path, content) in enumerate(files):
-                pieces, kind, plays, why = waiting.pop(0).result()
-                if number + 2 < len(files):
-                    waiting.append(ahead.submit(_decoded, embedder, client, root, files[number + 2][0]))
-                windows = []
-                for begin in range(0, len(pieces), BATCH):
-                    some = pieces[begin : begin + BATCH]
-                    windows += [_window(*one) for one in zip(some, embedder.embed(some), strict=True)]
-                unreadable += bool(why)
-                seconds = pieces[-1].end if pieces else 0.0
-                narrations = [] if why else _narrations(root, path)
-                batch.append(File(path, *found[path], content or "", seconds, why, plays, kind, windows, narrations))
-                bar.update()
-                if len(batch) == _FILES_AT_ONCE or time.monotonic() - kept > 5.0:
-                    store.put(batch)
-                    batch, kept = [], time.monotonic()
-        finally:
-            if batch:
+    # Decoding and cutting go on beside the network: a file for each of the producers, in turn.
+    producers = [_Producer(embedder, root, [path for path, _ in files[n::_PRODUCERS]]) for n in range(_PRODUCERS)]
+    bar = tqdm(total=len(files), unit="file", file=sys.stderr, mininterval=1.0, disable=not progress)
+    try:
+        for number, (path, content) in enumerate(files):
+            windows = []
+            for some in producers[number % _PRODUCERS].windows():
+                vectors = embedder.embed([inputs for _, inputs in some])
+                windows += [window._replace(vectors=one) for (window, _), one in zip(some, vectors, strict=True)]
+            kind, plays, why = producers[number % _PRODUCERS].outcome
+            unreadable += bool(why)
+            seconds = windows[-1].end if windows else 0.0
+            narrations = [] if why else _narrations(root, path)
+            batch.append(File(path, *found[path], content or "", seconds, why, plays, kind, windows, narrations))
+            bar.update()
+            if len(batch) == _FILES_AT_ONCE or time.monotonic() - kept > 5.0:
                 store.put(batch)
-            client.close()
+                batch, kept = [], time.monotonic()
+    finally:
+        bar.close()
+        for producer in producers:
+            producer.stop()
+        if batch:
+            store.put(batch)
     return unreadable
 
 
+class _Producer(threading.Thread):
+    """Decodes files, one after the other, and cuts them into what the networks take; a few windows are held at a time.
+
+    However long a file is: of an hour of it the inputs would be gigabytes.
+    """
+
+    def __init__(self, embedder, root, files):
+        super().__init__(daemon=True)
+        self._embedder, self._root, self._files = embedder, root, files
+        self._ready, self._stopping = queue.Queue(_CHUNKS), threading.Event()
+        self.outcome = None  # of the file whose windows came: (kind, whether browsers play it, why not readable or '')
+        self.start()
+
+    def run(self):
+        client = DecodeClient(self._embedder.decoding)
+        try:
+            for path in self._files:
+                for one in _decoded(self._embedder, client, self._root, path):
+                    self._put(one)
+        except _Stopped:
+            return
+        except BaseException as error:  # a fault of ours: for whoever waits
+            with contextlib.suppress(_Stopped):
+                self._put(error)
+        finally:
+            client.close()
+
+    def _put(self, one):
+        while not self._stopping.is_set():
+            try:
+                self._ready.put(one, timeout=0.5)
+                return
+            except queue.Full:
+                continue
+        raise _Stopped
+
+    def windows(self):
+        """Yields lists of (Window, inputs) of the next file; after that `outcome` is that of the file."""
+        while True:
+            one = self._ready.get()
+            if isinstance(one, BaseException):
+                raise one
+            if isinstance(one, tuple):
+                self.outcome = one
+                return
+            yield one
+
+    def stop(self):
+        self._stopping.set()
+        self.join(10)
+
+
+class _Stopped(Exception):
+    """Nobody waits for what comes."""
+
+
 def _decoded(embedder, client, root, path):
-    """(list of Piece, kind, whether a browser plays it, why it cannot be read or '')."""
+    """Yields lists of (Window, inputs of the networks), at last (kind, whether browsers play it, why not or '')."""
+    kind, plays = "video", False
     try:
         with source_files.opened(root, path, embedder.decoding.max_file_bytes) as found:
             kind, plays = playing.looked_at(found.file)
-            return list(embedder.windows(client, found.file)), kind, plays, ""
+            some = []
+            for piece in embedder.windows(client, found.file):
+                some.append((_window(piece), embedder.inputs(piece)))
+                if len(some) == BATCH:
+                    yield some
+                    some = []
+            if some:
+                yield some
+        yield kind, plays, ""
     except (source_files.Refused, Failure) as error:
-        return [], "video", False, f"{error.reason.value}: {error}"
+        yield kind, False, f"{error.reason.value}: {error}"
 
 
-def _window(piece, vectors):
+def _window(piece):
+    """A Window without its vectors."""
     dark = False
     if piece.jpegs:
         picture, dark = _strip(piece.jpegs)
@@ -159,7 +224,7 @@ def _window(piece, vectors):
         piece.waveform is None
         or float(np.sqrt(np.mean(np.square(piece.waveform)) if len(piece.waveform) else 0)) < _SILENT
     )
-    return Window(piece.start, piece.end, dark, silent, picture, vectors)
+    return Window(piece.start, piece.end, dark, silent, picture, {})
 
 
 def _strip(jpegs):
@@ -172,9 +237,10 @@ def _strip(jpegs):
     for number in np.linspace(0, len(jpegs) - 1, _FRAMES).round().astype(int):
         image = cv2.imdecode(np.frombuffer(jpegs[number], np.uint8), cv2.IMREAD_COLOR)
         height = max(1, round(image.shape[0] * _WIDTH / image.shape[1]))
-        frames.append(cv2.resize(image, (_WIDTH, min(height, 3 * _WIDTH)), interpolation=cv2.INTER_AREA)[..., ::-1])
-    level, spread = max(frame.mean() for frame in frames), max(frame.std() for frame in frames)
-    return pictures.encoded(np.concatenate(frames, axis=1), 75), bool(level < _DARK or spread < _FLAT)
+        frames.append(cv2.resize(image, (_WIDTH, min(height, 3 * _WIDTH)), interpolation=cv2.INTER_AREA))
+    strip = np.concatenate(frames, axis=1)
+    mean, spread = cv2.meanStdDev(cv2.cvtColor(strip, cv2.COLOR_BGR2GRAY))
+    return pictures.encoded(strip[..., ::-1], 75), bool(mean[0, 0] < _DARK or spread[0, 0] < _FLAT)
 
 
 def _spectrogram(piece):

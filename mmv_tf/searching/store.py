@@ -31,7 +31,8 @@ _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE files (
     id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, changed INTEGER NOT NULL,
-    content TEXT NOT NULL, seconds REAL NOT NULL, reason TEXT NOT NULL, plays INTEGER NOT NULL, kind TEXT NOT NULL
+    content TEXT NOT NULL, seconds REAL NOT NULL, reason TEXT NOT NULL, plays INTEGER NOT NULL, kind TEXT NOT NULL,
+    spans BLOB NOT NULL  -- float64 [windows, 5], so that a million of them are read at once: see Store.spans
 );
 CREATE INDEX of_content ON files (content);
 CREATE TABLE windows (
@@ -156,8 +157,12 @@ class Store:
         self.database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, json.dumps(value)))
 
     def rows(self, statement, *values) -> list[tuple]:
-        with self._lock:
-            return self.database.execute(statement, values).fetchall()
+        try:
+            with self._lock:
+                return self.database.execute(statement, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            path = self.folder / DATABASE
+            raise ValueError(f"{path}: damaged ({error}); delete the folder and index again") from None
 
     @property
     def generation(self) -> int:
@@ -179,9 +184,11 @@ class Store:
                 self.database.execute("DELETE FROM files WHERE path = ?", (path,))
             number = first
             for file in batch:
-                values = (*file[:6], int(file.plays), file.kind)
-                columns = "path, size, changed, content, seconds, reason, plays, kind"
-                cursor = self.database.execute(f"INSERT INTO files ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+                spans = [(number + n, *window[:4]) for n, window in enumerate(file.windows)]
+                values = (*file[:6], int(file.plays), file.kind, np.array(spans, np.float64).tobytes())
+                columns = "path, size, changed, content, seconds, reason, plays, kind, spans"
+                marks = ", ".join("?" * len(values))
+                cursor = self.database.execute(f"INSERT INTO files ({columns}) VALUES ({marks})", values)
                 of_file = cursor.lastrowid
                 for window in file.windows:
                     self.database.execute(
@@ -215,6 +222,16 @@ class Store:
             np.save(file, unit)
             _to_disk(file)
         return name, *key, len(ids)
+
+    def spans(self) -> tuple[np.ndarray, np.ndarray]:
+        """(ids of files int64 [n], float64 [n, 5]: id, start, end, is dark, is silent) of all windows, by their ids."""
+        rows = self.rows("SELECT id, spans FROM files")
+        table = np.frombuffer(b"".join(spans for _, spans in rows), np.float64).reshape(-1, 5)
+        files_of = np.repeat(
+            np.array([number for number, _ in rows], np.int64), [len(spans) // 40 for _, spans in rows]
+        )
+        order = np.argsort(table[:, 0], kind="stable")
+        return files_of[order], table[order]
 
     def first_stage(self, key) -> "FirstStage":
         """What an Engine keeps of the segments of a modality and space, in their order."""
