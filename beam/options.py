@@ -76,7 +76,7 @@ def pipeline(options, output):
             raise
         finally:
             sys.stderr, tempfile.tempdir = stderr, before
-            os.environ.pop(orphans.PARENT)
+            os.environ.pop(orphans.PARENT, None)
             if environment is not None:
                 os.environ[orphans.PARENT] = environment
 

@@ -1,6 +1,8 @@
 """Files of word vectors: word2vec (text and binary), GloVe (text) and .npy; bounded, and never executed."""
 
+import hashlib
 import os
+import pathlib
 import re
 import tokenize
 from collections.abc import Collection, Sequence
@@ -8,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmv_tf.common.files import whole_file
+from mmv_tf.common.files import whole_file, write_text
 
+_WORDS_OF = ".words"  # beside a matrix: a digest of the words that its rows are of
 _MAX_DIM = 4096
 _MAX_WORDS = 10_000_000
 _MAX_WORD_BYTES = 1024  # of one word; GoogleNews has phrases of up to about 100
@@ -130,7 +133,31 @@ def write_matrix(vocabulary: Sequence[str], path, words_path, output) -> Written
         raise ValueError(f"{path}: none of the {len(names)} words of the vocabulary is in it.")
     with whole_file(output) as partial, open(partial, "wb") as file:
         np.save(file, aligned)
+    write_text(f"{os.fspath(output)}{_WORDS_OF}", f"{_digest(vocabulary)}\n")
     return Written(aligned.shape, len(names) - len(missing))
+
+
+def check_words(path, vocabulary: Sequence[str]) -> None:
+    """Checks that a matrix of `write_matrix` was made for a vocabulary: its rows are in the order of the words.
+
+    Of a matrix from elsewhere nothing is known, and nothing is said.
+
+    Raises:
+      ValueError: it was made for other words, or for these in another order.
+    """
+    note = pathlib.Path(f"{os.fspath(path)}{_WORDS_OF}")
+    if not note.is_file():
+        return
+    made_for, now = note.read_text("utf-8").strip(), _digest(vocabulary)
+    if made_for != now:
+        raise ValueError(
+            f"{path}: its rows are those of another vocabulary, or of this one in another order (words "
+            f"{made_for[:12]}, and now {now[:12]}): make both by one `mmv_tf vocabulary --vectors ... --embeddings`"
+        )
+
+
+def _digest(vocabulary):
+    return hashlib.sha256("\n".join(word.lower() for word in vocabulary).encode()).hexdigest()
 
 
 def variants(word: str) -> list[str]:

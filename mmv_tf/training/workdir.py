@@ -25,6 +25,7 @@ from mmv_tf.inputs import contents
 from mmv_tf.inputs.pipeline import InputPipeline
 from mmv_tf.model.mmv import MMV
 from mmv_tf.records import vocabulary as vocabularies
+from mmv_tf.records import word_vectors
 from mmv_tf.training import checkpoint_files, optimizer_state
 
 CONFIG = "config.gin"
@@ -167,13 +168,17 @@ def check_fit(model: MMV, pipeline: InputPipeline) -> None:
     """Checks that the pipeline makes what the model takes.
 
     Raises:
-      ValueError: names the setting: a modality that is not read, or word ids beyond the word vectors.
+      ValueError: names the setting: a modality that is not read, word ids beyond the word vectors, or word vectors that
+        were made for other words.
     """
     missing = sorted(set(model.graph.modalities) - set(pipeline.modalities))
     if missing:
         raise ValueError(
             f"The graph uses {missing[0]!r}, and InputPipeline.modalities = {pipeline.modalities} lacks it."
         )
+    vectors = getattr(model.backbones.get("text"), "vectors", "")
+    if vectors and pipeline.text is not None:
+        word_vectors.check_words(paths.home(vectors), pipeline.text.words)
     rows = getattr(model.backbones.get("text"), "vocabulary_size", None)
     if rows is not None and pipeline.text.num_ids > rows:
         raise ValueError(

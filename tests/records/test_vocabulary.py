@@ -46,6 +46,10 @@ def test_training_takes_the_vectors(tmp_path, vectors):
     """As `python -m mmv_tf.beam.vocabulary` says: three bindings."""
     words, output = ("cat", "unheard", "dog", "747"), tmp_path / "embeddings.npy"
     written = word_vectors.write_matrix(words, vectors, None, output)
+    word_vectors.check_words(output, words)
+    word_vectors.check_words(vectors, words[::-1])  # from elsewhere: nothing is known of it
+    with pytest.raises(ValueError, match="its rows are those of another vocabulary, or of this one in another order"):
+        word_vectors.check_words(output, words[::-1])
     assert written == ((5, 3), 3)
     with gin.unlock_config():
         gin.parse_config(

@@ -12,7 +12,7 @@ from mmv_tf.backbones.text_network import TextNetwork
 from mmv_tf.inputs.text import Tokenizer
 from mmv_tf.model.graph import Graph
 from mmv_tf.model.mmv import MMV
-from mmv_tf.records import vocabulary
+from mmv_tf.records import vocabulary, word_vectors
 from mmv_tf.training import workdir as workdirs
 
 WORDS = ("red", "green", "ball", "box")
@@ -50,6 +50,23 @@ def test_a_run_goes_on_with_its_own_words(source):
     workdirs.check_words(str(folder), _pipeline(WORDS))
     workdirs.check_words(str(folder), types.SimpleNamespace(text=None))
     workdirs.check_words(str(folder / "nothing here"), _pipeline(WORDS))
+
+
+def test_word_vectors_of_a_vocabulary_in_another_order_are_refused(tmp_path):
+    (tmp_path / "all.txt").write_text("red 1 2\ngreen 3 4\nball 5 6\nbox 7 8\n")
+    word_vectors.write_matrix(WORDS, tmp_path / "all.txt", None, tmp_path / "v.npy")
+    network = types.SimpleNamespace(vectors=str(tmp_path / "v.npy"), vocabulary_size=5)
+    model = types.SimpleNamespace(graph=types.SimpleNamespace(modalities=("text",)), backbones={"text": network})
+
+    def pipeline(words):
+        text = types.SimpleNamespace(words=words, num_ids=len(words) + 1)
+        return types.SimpleNamespace(modalities=("text",), text=text)
+
+    workdirs.check_fit(model, pipeline(WORDS))
+    with pytest.raises(
+        ValueError, match=r"v.npy: its rows are those of another vocabulary, .* \(words \w{12}, and now"
+    ):
+        workdirs.check_fit(model, pipeline(WORDS[::-1]))
 
 
 @pytest.mark.parametrize(
