@@ -1,3 +1,4 @@
+import fcntl
 import json
 import multiprocessing
 import os
@@ -61,6 +62,20 @@ def test_of_a_path_that_is_not_there_yet(tmp_path):
         with pytest.raises(ValueError, match="exported/fac: in use"), lock.beside(tmp_path / "exported/fac", "export"):
             pass
     assert os.listdir(tmp_path / "exported") == []
+
+
+def test_a_file_that_its_holder_deletes_meanwhile_is_no_lock(tmp_path, monkeypatch):
+    real, calls = fcntl.flock, []
+
+    def flock(descriptor, how):
+        if not calls:  # the holder before us ends between our opening and our locking
+            os.unlink(tmp_path / ".lock")
+        calls.append(how)
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with lock.folder(tmp_path, "train"):
+        assert len(calls) == 2 and (tmp_path / ".lock").exists()
 
 
 def test_no_link_is_followed_and_a_bucket_has_none(tmp_path):

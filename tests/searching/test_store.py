@@ -1,5 +1,6 @@
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 
@@ -84,6 +85,15 @@ def test_many_segments_become_one(tmp_path):
     np.testing.assert_allclose(vectors.astype(np.float32), rows.astype(np.float32), atol=1e-3)
     store.tidy()
     assert len(os.listdir(tmp_path / "segments")) == 2
+
+
+def test_a_batch_that_fails_leaves_all_as_it_was(tmp_path):
+    store = Store(str(tmp_path), SETTINGS)
+    store.put([_file("a")])
+    bad = _file("a", 1)._replace(narrations=[(0.0, 1.0, "good"), (0.0, 1.0, None)])
+    with pytest.raises(sqlite3.IntegrityError):
+        store.put([_file("b"), bad], ["a"])
+    assert store.rows("SELECT path FROM files") == [("a",)] and _ids(store) == ({1, 2, 3},) * 2
 
 
 def test_what_does_not_fit_or_is_damaged_is_one_line(tmp_path):

@@ -138,6 +138,7 @@ def test_what_looks_like_times_begins_a_caption_that_is_dropped(times):
         ),  # fmt: skip
         ("1\n00:00:01,0 --> 00:00:03,0\npour\n\n2\n", ["pour"]),  # a file that breaks off
         ("0\n00:00:01,0 --> 00:00:03,0 pour the milk\n\n", ["pour the milk"]),
+        ("1\n00:00:01,0 --> 00:00:03,0\nNOTE the milk\nSTYLE\n\nNOTE of the cook\nall\n", ["NOTE the milk STYLE"]),
         ("1\n00:00:01,0 --> 00:00:03,0\ngo --> there\n\n2\n00:00:04,0 --> 00:00:06,0\nbeat", ["go --> there", "beat"]),
     ],
 )
