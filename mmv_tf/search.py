@@ -29,6 +29,7 @@ def _parser():
     index.add_argument(
         "--module", type=paths.argument, help="folder of an export; may be left out for an index that is there"
     )
+    index.add_argument("--embeddings", type=paths.argument, help="take what mmv_tf embed --videos wrote here")
     index.add_argument("--watch", action="store_true", help="go on, and take up what changes, until Ctrl-C")
     serve = commands.add_parser("serve", help="the page")
     serve.add_argument("--port", type=int, default=8765, help="default: %(default)s; 0 for any that is free")
@@ -86,6 +87,16 @@ def _index(args):
         settings = {"module": embedder.checksum, "root": root, "seconds": embedder.seconds}
         more = {"module_folder": embedder.folder, "queries": queries, "targets": list(embedder.targets)}
         store = Store(args.index, settings, more)
+        if args.embeddings:
+            if args.watch:
+                raise ValueError("--embeddings and --watch: vectors are taken once")
+            from mmv_tf.searching import taken
+
+            files, lost = taken.take(store, embedder.checksum, embedder.targets, args.embeddings, root)
+            print(
+                f"{args.index}: the vectors of {files} files are taken; {lost} files are not below {root}", flush=True
+            )
+            return 0 if files else 1
         while True:
             report = indexing.update(store, embedder, root, progress=not args.watch)
             if not args.watch or any(report[:4]):

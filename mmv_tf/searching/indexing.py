@@ -63,7 +63,7 @@ def update(store: Store, embedder: Embedder, root: str, progress: bool = True) -
     moved = changed = 0
     left = []
     for path in fresh:
-        content = _content(folders_root, path)
+        content = content_of(folders_root, path)
         if content is not None and content in by_content:
             before = by_content.pop(content)
             store.move(before, path, found[path][1])
@@ -92,7 +92,7 @@ def _found(root):
     return found
 
 
-def _content(root, path):
+def content_of(root, path):
     """An identity of what a file holds; None if it cannot be read."""
     try:
         descriptor = paths.opened(root, path)
@@ -123,7 +123,7 @@ def _embed(store, embedder, root, files, found, progress):
             kind, plays, why = producers[number % _PRODUCERS].outcome
             unreadable += bool(why)
             seconds = windows[-1].end if windows else 0.0
-            narrations = [] if why else _narrations(root, path)
+            narrations = [] if why else narrations_of(root, path)
             batch.append(File(path, *found[path], content or "", seconds, why, plays, kind, windows, narrations))
             bar.update()
             if len(batch) == _FILES_AT_ONCE or time.monotonic() - kept > 5.0:
@@ -250,7 +250,7 @@ def _spectrogram(piece):
     return pictures.spectrogram(piece.waveform, rate, _WIDTH, 90)
 
 
-def _narrations(root, path):
+def narrations_of(root, path):
     """(start, end, text) of the captions beside a file."""
     folder, name = os.path.split(path)
     try:

@@ -17,6 +17,7 @@ import time
 from typing import Annotated, Literal
 
 import fastapi
+import numpy as np
 import uvicorn
 from fastapi import Body, Header, Query
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
@@ -26,7 +27,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from mmv_tf import __version__
 from mmv_tf.beam.sources import source_files
 from mmv_tf.beam.specs import Settings
-from mmv_tf.pages import document
+from mmv_tf.pages import document, pictures
 from mmv_tf.searching.clips import Clips
 from mmv_tf.searching.index import Filter, Index
 from mmv_tf.searching.store import Store
@@ -42,6 +43,10 @@ _POLICY = (
 _TYPES = {"mp4": "video/mp4", "m4v": "video/mp4", "mov": "video/mp4", "webm": "video/webm", "mkv": "video/webm",
           "ogv": "video/ogg", "mp3": "audio/mpeg", "m4a": "audio/mp4", "wav": "audio/wav", "flac": "audio/flac",
           "ogg": "audio/ogg", "oga": "audio/ogg", "opus": "audio/ogg"}  # fmt: skip
+
+
+# Of windows that were embedded elsewhere: a grey pixel.
+_NO_PICTURE = pictures.encoded(np.full((1, 1, 3), 96, np.uint8), 75)
 
 
 class _Uploads:
@@ -258,7 +263,8 @@ def app(index: Index, hosts=("127.0.0.1", "localhost"), token: str | None = None
         rows = store.rows("SELECT picture FROM windows WHERE id = ?", number)
         if not rows:
             raise fastapi.HTTPException(404, "there is no such moment (any more)")
-        return Response(rows[0][0], media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+        content = rows[0][0] or _NO_PICTURE
+        return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
     @made.get("/api/file/{number}")
     def file(number: Number):

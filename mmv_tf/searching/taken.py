@@ -1,0 +1,91 @@
+"""An index of vectors that `mmv_tf embed` made, on this machine or on a cluster: nothing is embedded again."""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+
+from mmv_tf.beam.sources import paths, source_files
+from mmv_tf.beam.specs import Settings
+from mmv_tf.records.naming import parse_shard_name
+from mmv_tf.searching import indexing, playing
+from mmv_tf.searching.store import File, Store, Window
+
+SUMMARY = "embeddings.json"
+
+
+def take(store: Store, checksum: str, targets, directory: str, root: str) -> tuple[int, int]:
+    """Stores the windows of a folder that `mmv_tf embed --videos` wrote, in place of what is known of their files.
+
+    Its shards are by key, so that those of one number hold all that is of a file: held in memory is one of each.
+
+    Args:
+      checksum: of the module of the index.
+      targets: modalities that are searched.
+      directory: of the embeddings.
+      root: where the files lie.
+    Returns:
+      (files that were taken, files that are not below the root and were left out).
+    Raises:
+      ValueError: no embeddings of videos, or of another module; names the folder.
+    """
+    path = pathlib.Path(directory, SUMMARY)
+    try:
+        summary = json.loads(path.read_text("utf-8"))
+        made_with, names, source = summary["module"]["sha256"], sorted(summary["files"]), summary["source"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: no summary of `mmv_tf embed` ({error})") from None
+    if "videos" not in source:
+        raise ValueError(f"{path}: embeddings of {', '.join(source)}, and not of videos: their windows have no files")
+    if made_with != checksum:
+        raise ValueError(f"{path}: embeddings of the module {made_with[:12]}, and the index is of {checksum[:12]}")
+    shards = {}
+    for name in names:
+        parts = parse_shard_name(name.removesuffix(".parquet"))
+        if parts is None or os.path.basename(name) != name:
+            raise ValueError(f"{path}: {name[:80]!r} is no name of a file of embeddings")
+        shards.setdefault(parts.index, []).append(name)
+    taken = lost = 0
+    for _, of_shard in sorted(shards.items()):
+        files, missing = _files(pathlib.Path(directory), of_shard, targets, root)
+        for begin in range(0, len(files), 64):
+            store.put(files[begin : begin + 64])
+        taken, lost = taken + len(files), lost + missing
+    store.tidy()
+    return taken, lost
+
+
+def _files(directory, names, targets, root):
+    """(list of File, number of keys without a file) of the tables of one shard."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    by_key = {}
+    for name in names:
+        try:
+            table = pq.read_table(directory / name)
+            columns = {column: table[column].to_pylist() for column in ("key", "modality", "space", "start", "end")}
+            vectors = np.stack(table["vector"].to_numpy(zero_copy_only=False)) if len(table) else []
+        except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+            raise ValueError(
+                f"{directory / name}: no table of embeddings ({' '.join(str(error).split())[:200]})"
+            ) from None
+        for row, (key, modality, space, start, end) in enumerate(zip(*columns.values(), strict=True)):
+            if modality in targets and space != "before_head" and start is not None and end is not None:
+                windows = by_key.setdefault(key, {})
+                windows.setdefault((float(start), float(end)), {})[modality, space] = vectors[row]
+    files, missing = [], 0
+    for key, windows in sorted(by_key.items()):
+        try:
+            with source_files.opened(root, key, Settings.max_file_bytes) as found:
+                kind, plays = playing.looked_at(found.file)
+                mark = found.size, found.changed
+        except paths.Refused:
+            missing += 1
+            continue
+        rows = [Window(start, end, False, False, b"", of_span) for (start, end), of_span in sorted(windows.items())]
+        content = indexing.content_of(root, key) or ""
+        narrations = indexing.narrations_of(root, key)
+        files.append(File(key, *mark, content, rows[-1].end, "", plays, kind, rows, narrations))
+    return files, missing
