@@ -16,6 +16,7 @@ from mmv_tf.searching.store import Store, words_of
 
 PER_FILE = 3  # moments of one file, unless more are asked for
 _CANDIDATES = 1000  # windows of a way of searching that become moments
+_FOLDED = 300  # moments that are compared with each other
 _NEARLY_EQUAL = 0.995  # cosine of two windows of different files from which on they are one
 _WEIGHT_OF_TEXT = 0.5  # where a text and a picture are asked for together
 
@@ -232,11 +233,11 @@ class Index:
         stands_out = outstanding or bool(said)
         if ranked and not stands_out:
             notes.append("nothing stands out: these are the nearest, and may have nothing to do with it")
-        chosen = [
-            self._hit(one, found_by, names, scores, spread, said) for one, found_by in ranked[offset : offset + 2 * k]
+        folded = self._folded(ranked, engines, windows)
+        hits = [
+            self._hit(one, ways, names, scores, spread, said, also) for one, ways, also in folded[offset : offset + k]
         ]
-        hits = self._folded([hit for hit in chosen if hit], engines, windows)[:k]
-        return Results(hits, len(ranked), is_exact, stands_out, notes)
+        return Results([hit for hit in hits if hit], len(folded), is_exact, stands_out, notes)
 
     def _comparisons(self, asked, targets, notes):
         """[(target, space, vector)] that a question is compared by.
@@ -325,7 +326,7 @@ class Index:
                 found.append((windows.candidate(one, 0.0), path))
         return found
 
-    def _hit(self, one, found_by, names, scores, spread, said):
+    def _hit(self, one, found_by, names, scores, spread, said, also):
         rows = self.store.rows(
             "SELECT f.path, f.id, f.kind, f.plays FROM windows w JOIN files f ON f.id = w.file WHERE w.id = ?",
             one.window,
@@ -341,34 +342,30 @@ class Index:
         return Hit(
             one.window, path, one.start, one.end, None if score is None else min(1.0, round(score, 4)), percentile,
             tuple(names[way] for way in found_by), file_id, kind, bool(plays), said.get(one.window, "")[:300],
+            tuple(name for n in also for (name,) in self.store.rows("SELECT path FROM files WHERE id = ?", n)),
         )  # fmt: skip
 
-    def _folded(self, hits, engines, windows):
-        """Hits of different files that are nearly the same window are one, with the names of the others."""
+    def _folded(self, ranked, engines, windows):
+        """[(Candidate, ways, files with nearly the same window)]: of nearly equal ones in different files the first."""
         key = next((key for key in engines if key[0] == "video"), None) or next(iter(engines), None)
-        if key is None or len(hits) < 2:
-            return hits
-        engine, place, _ = engines[key]
-        row_of = {int(windows.ids[window]): row for row, window in enumerate(place)} if len(place) < 200_000 else {}
-        kept, kept_vectors = [], []
-        for hit in hits:
-            row = row_of.get(hit.id)
-            vector = None if row is None else engine.rows([row])[0]
-            twin = next(
-                (
-                    number
-                    for number, other in enumerate(kept_vectors)
-                    if vector is not None and other is not None and kept[number].file != hit.file
-                    and float(vector @ other) > _NEARLY_EQUAL
-                ),
-                None,
-            )  # fmt: skip
-            if twin is None:
-                kept.append(hit)
-                kept_vectors.append(vector)
-            elif hit.file not in kept[twin].also_in:
-                kept[twin] = dataclasses.replace(kept[twin], also_in=(*kept[twin].also_in, hit.file))
-        return kept
+        looked_at = ranked[:_FOLDED]
+        if key is None or len(looked_at) < 2:
+            return [(one, ways, []) for one, ways in ranked]
+        engine, place, is_live = engines[key]
+        row_of = np.full(len(windows.ids), -1, np.int64)
+        row_of[place[is_live]] = np.flatnonzero(is_live)
+        rows = row_of[np.searchsorted(windows.ids, [one.window for one, _ in looked_at])]
+        vectors = engine.rows(np.maximum(rows, 0)) * (rows >= 0)[:, None]
+        kept, numbers = [], []
+        for number, (one, ways) in enumerate(looked_at):
+            likeness = vectors[numbers] @ vectors[number] if numbers else np.zeros(0)
+            twins = [n for n in np.flatnonzero(likeness > _NEARLY_EQUAL) if kept[n][0].file != one.file]
+            if not twins:
+                kept.append((one, ways, []))
+                numbers.append(number)
+            elif one.file not in kept[twins[0]][2]:
+                kept[twins[0]][2].append(one.file)
+        return kept + [(one, ways, []) for one, ways in ranked[_FOLDED:]]
 
 
 class _Windows(NamedTuple):

@@ -212,10 +212,16 @@ def app(index: Index, hosts=("127.0.0.1", "localhost"), token: str | None = None
         folder: Annotated[str, Query(max_length=1000)] = "",
         name: Annotated[str, Query(max_length=200)] = "",
         kind: Literal["", "video", "sound"] = "",
+        after: Annotated[float | None, Query(ge=-1e11, le=1e11, allow_inf_nan=False)] = None,
+        before: Annotated[float | None, Query(ge=-1e11, le=1e11, allow_inf_nan=False)] = None,
+        min_seconds: Annotated[float | None, Query(ge=0, le=1e7, allow_inf_nan=False)] = None,
+        max_seconds: Annotated[float | None, Query(ge=0, le=1e7, allow_inf_nan=False)] = None,
         form: Literal["json", "csv", "edl"] = "json",
     ):
-        """The moments nearest to a question."""
-        found = asked(text, upload, like, unlike, within, k, offset, per_file, Filter(folder, name, kind=kind))
+        """The moments nearest to a question; only of files below a folder, with a text in their path, of a kind, so
+        long, changed between two times (seconds since 1970)."""
+        only = Filter(folder, name, after, before, min_seconds, max_seconds, kind)
+        found = asked(text, upload, like, unlike, within, k, offset, per_file, only)
         if form == "json":
             about = {
                 "total": found.total,

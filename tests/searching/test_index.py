@@ -153,3 +153,10 @@ def test_the_command(made, capsys, tmp_path, monkeypatch):
     arguments = ["index", str(made.videos), "--module", str(other), "--index", str(made.folder)]
     assert search.cli(arguments) == 2
     assert "was made with module" in capsys.readouterr().err
+
+
+def test_nearly_the_same_window_of_another_file_is_folded(made):
+    found = made.index.query(video=made.videos / "a.mp4", within="video", per_file=1)
+    (hit,) = found.hits  # the other film has the same grey pictures
+    names = {hit.file, *hit.also_in}
+    assert names == {"a.mp4", "sub/<img src=x onerror=alert(1)>.mkv"} and len(hit.also_in) == 1

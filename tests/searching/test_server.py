@@ -56,6 +56,16 @@ def test_a_question_and_its_lists(client):
     assert re.search(r"^001  AX       V     C        00:00:0\d:\d\d 00:00:0\d:\d\d 00:00:00:00 00:00:0", edl, re.M)
 
 
+def test_filters(client, made):
+    def files(**only):
+        found = client.get("/api/search", params={"like": _numbers(made)["a.mp4"], "per_file": 99, **only}).json()
+        return {hit["file"] for hit in found["results"]}
+
+    assert files(folder="sub") == {"sub/<img src=x onerror=alert(1)>.mkv"} and files(kind="sound") == {"sound.wav"}
+    assert files(min_seconds=3.5) == {"a.mp4"} and "a.mp4" not in files(max_seconds=3.5)
+    assert files(before=1) == set() and files(after=1) == files()
+
+
 def test_files_pictures_previews_and_timelines(client, made):
     numbers = _numbers(made)
     playable, other = numbers["a.mp4"], next(n for path, n in numbers.items() if path.endswith(".mkv"))
