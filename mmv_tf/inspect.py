@@ -7,6 +7,7 @@ import time
 from mmv_tf import __version__
 from mmv_tf.common import command
 
+_MOST_PRINTED = 10_000  # problems; a dataset.json can name as many shards as it likes
 _EXAMPLES = """
 examples:
   mmv_tf inspect verify records/                       # exit status 0, or 1 and a line for each thing that is wrong
@@ -57,8 +58,10 @@ def _verify(args) -> int:
             file=sys.stderr,
         )
     found = verify(folder, args.decode, args.processes)
-    for problem in found.problems:
+    for problem in found.problems[:_MOST_PRINTED]:
         print(problem)
+    if (more := len(found.problems) - _MOST_PRINTED) > 0:
+        print(f"and {more} more problems")
     records, size = (sum(getattr(shard, name) for shard in found.shards) for name in ("records", "bytes"))
     what = f"{records} records in {len(found.shards)} shards, {size / 1e6:.1f} MB, {time.monotonic() - began:.1f} s"
     print(f"{args.records}: {what}: " + (f"{len(found.problems)} PROBLEMS" if found.problems else "everything holds"))

@@ -97,7 +97,7 @@ def _shares(has) -> list[list[str]]:
 
 
 def _cards(folder, total, split, known) -> list[dict]:
-    cards = [_card("Duration", charts.columns(_durations(total.seconds), "durations", "seconds"))]
+    cards = [_card("Duration", charts.columns(_in_columns(total.seconds), "durations", "seconds"))]
     if total.sizes:
         sizes = [(f"{w} x {h}", n) for (w, h), n in total.sizes.most_common(_MOST_BARS)]
         cards.append(_card("Resolution", charts.rows(sizes, "resolutions"), _rest(total.sizes)))
@@ -125,18 +125,18 @@ def _rest(counter):
     return f"{len(counter):,} different ones; the {_MOST_BARS} most frequent are shown." if more > 0 else ""
 
 
-def _durations(seconds):
-    """At most about 30 columns of equal width."""
-    low, high = min(seconds, default=0), max(seconds, default=0)
+def _in_columns(counter, low=None):
+    """Of {whole number: how often} at most about 30 columns of equal width, however far apart the numbers are."""
+    low, high = min(counter, default=0) if low is None else low, max(counter, default=0)
     step = max(1, -(-(high - low + 1) // 30))
-    return [
-        (f"{begin}", sum(seconds[second] for second in range(begin, begin + step)))
-        for begin in range(low, high + 1, step)
-    ]
+    sums = collections.Counter()
+    for number, count in counter.items():
+        sums[(number - low) // step] += count
+    return [(f"{low + step * column}", sums[column]) for column in range((high - low) // step + 1)]
 
 
 def _words(total, known):
-    candidates = [(f"{number}", total.narrations[number]) for number in range(max(total.narrations) + 1)]
+    candidates = _in_columns(total.narrations, 0)
     cards = [_card("Narrations of a clip", charts.columns(candidates, "narrations of a clip", "candidates"))]
     without = {word: number for word, number in total.words.items() if word not in vocabulary.STOP_WORDS}
     most = sorted(without.items(), key=lambda entry: (-entry[1], entry[0]))[:_MOST_BARS]

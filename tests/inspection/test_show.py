@@ -9,7 +9,7 @@ import pytest
 
 from helpers import record_fixtures
 from mmv_tf import inspect
-from mmv_tf.inspection import statistics
+from mmv_tf.inspection import show, statistics
 from mmv_tf.pages import jpeg
 from mmv_tf.pages.charts import columns, rows
 from mmv_tf.records import schema
@@ -139,3 +139,20 @@ def test_bars_are_as_long_as_their_values():
     tall = [float(height) for height in re.findall(r'height="([\d.]+)" fill', columns([("1", 4), ("2", 1)], "n", "s"))]
     assert tall[0] == pytest.approx(4 * tall[1], rel=0.01)
     Checker(rows([], "nothing") + columns([], "nothing", "s"))
+
+
+def test_a_clip_of_very_many_narrations_makes_no_large_page(tmp_path):
+    (tmp_path / "records").mkdir()
+    many = record_fixtures.record("many", captions=tuple(f"w{n}" for n in range(30_000)))
+    record_fixtures.write_shards(tmp_path / "records", [[many, record_fixtures.record("few", captions=("a",))]])
+    assert inspect.cli(["show", str(tmp_path / "records"), "--output", str(tmp_path / "p.html"), "--processes=1"]) == 0
+    page = (tmp_path / "p.html").read_text("utf-8")
+    assert len(page) < 1_000_000 and "and 29900 more narrations" in page
+
+
+def test_columns_are_few_and_lose_nothing():
+    counter = collections.Counter({0: 3, 7: 2, 1_000_000: 1})
+    made = show._in_columns(counter)
+    assert len(made) == 30 and made[0] == ("0", 5) and made[-1][1] == 1 and sum(number for _, number in made) == 6
+    assert show._in_columns(collections.Counter({2: 4, 4: 1}), 0) == [("0", 0), ("1", 0), ("2", 4), ("3", 0), ("4", 1)]
+    assert show._in_columns(collections.Counter()) == [("0", 0)]
