@@ -20,7 +20,7 @@ from mmv_tf.beam.captions.speech import clean
 from mmv_tf.beam.decoding.client import DecodeClient, Failure
 from mmv_tf.beam.remarks import Remarks, shown
 from mmv_tf.beam.sources import source_files
-from mmv_tf.beam.sources.folder import has_captions, media_files
+from mmv_tf.beam.sources.folder import Captioned, media_files
 from mmv_tf.beam.sources.paths import check_root
 from mmv_tf.beam.specs import Settings
 from mmv_tf.common import command, files, lock
@@ -120,12 +120,12 @@ def transcribe(videos, output, recognise, settings=SETTINGS, client=None):
     if not paths:
         raise ValueError(f"--videos {videos}: no video or sound file in it")
     os.makedirs(output, exist_ok=True)
-    counts, failures = collections.Counter(), []
+    counts, failures, captioned = collections.Counter(), [], Captioned(videos)
     client = client or DecodeClient(settings)
     try:
         for path in tqdm(paths, unit="file", file=sys.stderr, mininterval=1.0):
             try:
-                counts[_one(videos, output, path, recognise, client)] += 1
+                counts[_one(videos, output, path, recognise, client, captioned)] += 1
             except Failure as failure:
                 counts[failure.reason.value] += 1
                 failures.append({"path": shown(path), "reason": failure.reason.value, "detail": str(failure)})
@@ -136,11 +136,11 @@ def transcribe(videos, output, recognise, settings=SETTINGS, client=None):
     return counts
 
 
-def _one(videos, output, path, recognise, client):
+def _one(videos, output, path, recognise, client, captioned):
     target = os.path.join(output, f"{path}.srt")
     if os.path.exists(target):
         return "there"
-    if has_captions(videos, path):
+    if captioned.has(path):
         return "narrated"
     captions, heard = [], False
     try:

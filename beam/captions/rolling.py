@@ -9,6 +9,7 @@ What was said is what a cue adds. Files whose cues repeat now and then (a chorus
 from typing import NamedTuple
 
 _NO_PAUSE = 0.1  # seconds between two cues of which the second shows the screen of the first
+_SCREEN = 8  # lines at most that stay on a screen
 _SHARE = 0.5  # of the cues without a pause before them that repeat, in a file that rolls
 
 
@@ -68,7 +69,7 @@ def _line_ends(lines):
 
 def _repeated(before, after):
     """How many words of a cue are those of the last lines of the cue before, as many lines as possible."""
-    words = [word for line in after for word in line]
+    before, words = before[-_SCREEN:], [word for line in after for word in line]
     for first in range(len(before)):
         rest = [word for line in before[first:] for word in line]
         if words[: len(rest)] == rest:

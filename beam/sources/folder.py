@@ -138,11 +138,27 @@ def _captions(places, video, languages, remarks):
     return found
 
 
-def has_captions(root, path):
-    """Whether files of captions lie beside a video."""
-    folder, name = os.path.split(path)
-    candidates, _ = Sidecars(_names(os.path.join(root, folder)), [name]).of(name)
-    return any(confine(root, os.path.join(folder, sidecar.name))[0] for sidecar in candidates)
+class Captioned:
+    """The files of captions beside the videos of a folder, asked for one by one.
+
+    The names of one folder are held at a time: videos are asked for folder by folder.
+    """
+
+    def __init__(self, root):
+        self._root, self._folder, self._sidecars = root, None, None
+
+    def beside(self, path) -> list[str]:
+        """Paths, relative to the root, of the files of captions of a video, the best first."""
+        folder, name = os.path.split(path)
+        if folder != self._folder:
+            names = _names(os.path.join(self._root, folder))
+            videos = [one for one in names if _suffix(one) in MEDIA_SUFFIXES]
+            self._folder, self._sidecars = folder, Sidecars(names, videos)
+        return [os.path.join(folder, sidecar.name) for sidecar in self._sidecars.of(name)[0]]
+
+    def has(self, path) -> bool:
+        """Whether there are any, of which no link leads out of the root."""
+        return any(confine(self._root, one)[0] for one in self.beside(path))
 
 
 def _names(folder):

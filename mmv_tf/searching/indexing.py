@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 
 from mmv_tf.beam.captions import cues
-from mmv_tf.beam.captions.sidecars import Sidecars
 from mmv_tf.beam.decoding.client import DecodeClient, Failure
 from mmv_tf.beam.remarks import Remarks
 from mmv_tf.beam.sources import folder as folders
@@ -110,7 +109,7 @@ def content_of(root, path):
 def _embed(store, embedder, root, files, found, progress):
     from tqdm import tqdm
 
-    unreadable, batch, kept = 0, [], time.monotonic()
+    unreadable, batch, kept, captioned = 0, [], time.monotonic(), folders.Captioned(root)
     # Decoding and cutting go on beside the network: a file for each of the producers, in turn.
     producers = [_Producer(embedder, root, [path for path, _ in files[n::_PRODUCERS]]) for n in range(_PRODUCERS)]
     bar = tqdm(total=len(files), unit="file", file=sys.stderr, mininterval=1.0, disable=not progress)
@@ -123,7 +122,7 @@ def _embed(store, embedder, root, files, found, progress):
             kind, plays, why = producers[number % _PRODUCERS].outcome
             unreadable += bool(why)
             seconds = windows[-1].end if windows else 0.0
-            narrations = [] if why else narrations_of(root, path)
+            narrations = [] if why else narrations_of(captioned, root, path)
             batch.append(File(path, *found[path], content or "", seconds, why, plays, kind, windows, narrations))
             bar.update()
             if len(batch) == _FILES_AT_ONCE or time.monotonic() - kept > 5.0:
@@ -250,15 +249,13 @@ def _spectrogram(piece):
     return pictures.spectrogram(piece.waveform, rate, _WIDTH, 90)
 
 
-def narrations_of(root, path):
+def narrations_of(captioned: folders.Captioned, root: str, path: str) -> list[tuple]:
     """(start, end, text) of the captions beside a file."""
-    folder, name = os.path.split(path)
-    try:
-        candidates, _ = Sidecars(sorted(os.listdir(os.path.join(root, folder))), [name]).of(name)
-        for sidecar in candidates:
-            captions = cues.read(paths.opened(root, os.path.join(folder, sidecar.name)), Remarks(), sidecar.name)
-            if captions:
-                return [(caption.start, caption.end, caption.text) for caption in captions]
-    except (OSError, paths.Refused):
-        return []
+    for one in captioned.beside(path):
+        try:
+            captions = cues.read(paths.opened(root, one), Remarks(), one)
+        except (OSError, paths.Refused):
+            continue
+        if captions:
+            return [(caption.start, caption.end, caption.text) for caption in captions]
     return []

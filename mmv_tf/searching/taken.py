@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from mmv_tf.beam.sources import paths, source_files
+from mmv_tf.beam.sources import folder, paths, source_files
 from mmv_tf.beam.specs import Settings
 from mmv_tf.records.naming import parse_shard_name
 from mmv_tf.searching import indexing, playing
@@ -75,7 +75,7 @@ def _files(directory, names, targets, root):
             if modality in targets and space != "before_head" and start is not None and end is not None:
                 windows = by_key.setdefault(key, {})
                 windows.setdefault((float(start), float(end)), {})[modality, space] = vectors[row]
-    files, missing = [], 0
+    files, missing, captioned = [], 0, folder.Captioned(root)
     for key, windows in sorted(by_key.items()):
         try:
             with source_files.opened(root, key, Settings.max_file_bytes) as found:
@@ -86,6 +86,6 @@ def _files(directory, names, targets, root):
             continue
         rows = [Window(start, end, False, False, b"", of_span) for (start, end), of_span in sorted(windows.items())]
         content = indexing.content_of(root, key) or ""
-        narrations = indexing.narrations_of(root, key)
+        narrations = indexing.narrations_of(captioned, root, key)
         files.append(File(key, *mark, content, rows[-1].end, "", plays, kind, rows, narrations))
     return files, missing

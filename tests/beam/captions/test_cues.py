@@ -197,3 +197,5 @@ def test_hostile_texts_take_no_time(text):
     text *= 10**6 // len(text)
     cues.parse(f"1\n00:00:00,000 --> 00:00:01,000\n{text}\n", Remarks())  # minutes, if it were quadratic
     cues.parse(f"{text} --> {text}", Remarks())
+    lines = "a b\n" * 100_000
+    cues.parse(f"1\n00:00:00,000 --> 00:00:01,000\n{lines}2\n00:00:01,000 --> 00:00:02,000\n{lines}", Remarks())
