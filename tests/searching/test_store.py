@@ -128,7 +128,7 @@ while True:
 def test_a_killed_writer_leaves_a_whole_index(tmp_path):
     Store(str(tmp_path), SETTINGS)
     random = np.random.default_rng(0)
-    for _ in range(5):
+    for _ in range(3):
         arguments = [sys.executable, "-c", _WRITER, str(tmp_path), os.path.dirname(__file__)]
         writer = subprocess.Popen(arguments, stdout=subprocess.PIPE)
         writer.stdout.readline()
