@@ -33,39 +33,43 @@ SIZE = 5000
 
 
 class _Model:
-    """What Checkpoints wants of a model, and of an optimiser: variables, all equal to the step."""
+    """What Checkpoints wants of a model."""
 
-    def __init__(self, tf):
-        self.value = tf.Variable(tf.zeros([SIZE]))
-        self.variables = [self]
+    def __init__(self, weights):
+        self._weights = weights
 
     def named_variables(self):
-        return {"weights": self}
+        return {"weights": self._weights}
 
 
 class _Run:
+    """Weights and the momentum of an optimiser, all equal to the step."""
+
     def __init__(self, folder):
+        import keras
         import tensorflow as tf
 
         from mmv_tf.training.checkpointing import Checkpoints
 
-        self.model, self.optimizer = _Model(tf), _Model(tf)
+        weights, optimizer = keras.Variable([0.0] * SIZE, name="weights"), keras.optimizers.SGD(momentum=0.9)
+        optimizer.build([weights])
+        self.values = [weights, *optimizer.momentums]
         self.step = tf.Variable(0, dtype=tf.int64)
         options = {"every": 1, "keep": 2, "keep_every": 4, "strategy": tf.distribute.get_strategy()}
-        self.checkpoints = Checkpoints(str(folder), self.model, self.optimizer, self.step, **options)
+        self.checkpoints = Checkpoints(str(folder), _Model(weights), optimizer, self.step, **options)
         self.checkpoints.restore()
 
     def save(self, step):
-        for variable in (self.model, self.optimizer):
-            variable.value.assign([float(step)] * SIZE)
+        for variable in self.values:
+            variable.assign([float(step)] * SIZE)
         self.step.assign(step)
         self.checkpoints.save()
 
     def check(self):
         """The step, when all that was restored is of it."""
         step = int(self.step)
-        for variable in (self.model, self.optimizer):
-            assert set(variable.value.numpy()) == {float(step)}, f"step {step} has values of another"
+        for variable in self.values:
+            assert set(variable.numpy()) == {float(step)}, f"step {step} has values of another"
         return step
 
 
