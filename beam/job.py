@@ -61,8 +61,8 @@ def preprocess(inputs, root, output, split, num_shards, settings, options):
         settings=dataclasses.asdict(settings) | {"fingerprint": settings.fingerprint(), "sha256": done.sha256},
     )
     _delete_other_shards(output, split, done.records)
-    lines = [json.dumps({"split": split} | line._asdict(), ensure_ascii=False) + "\n" for line in done.dead]
-    lines += [json.dumps({"split": split} | line._asdict(), ensure_ascii=False) + "\n" for line in inputs.remarks.lines]
+    told = [*done.dead, *inputs.remarks.lines]
+    lines = [json.dumps({"split": split} | line._asdict(), ensure_ascii=False) + "\n" for line in told]
     write_text(FileSystems.join(output, dataset_card.DEAD_LETTERS), "".join(sorted(others + lines)))
     card.save(output, write_text)
     storage.delete_folder(staging)
@@ -132,9 +132,9 @@ def _dead_letters_of_others(output, split):
         raise ValueError(f"{path}: not a text: it is damaged; move it away and run again") from None
     for number, line in enumerate(lines, 1):
         try:
-            if line and json.loads(line)["split"] != split:
+            if line and dataset_card.dead_letter(line)["split"] != split:
                 kept.append(line + "\n")
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, KeyError):
             what = f"line {number} is none that preprocess writes: {line[:40]!r}"
             raise ValueError(f"{path}: {what}; move the file away and run again") from None
     return kept

@@ -36,12 +36,10 @@ class _WithoutTracebacks:
 
 def begin_worker():
     """For the setup of a DoFn: a worker process of its own ends with the one that began the run, and prints no page."""
-    is_process = os.environ.get(orphans.PARENT, str(os.getpid())) != str(os.getpid())
-    if is_process:
-        orphans.exit_with_parent()
-        if not os.environ.get(command.TRACEBACK) and not isinstance(sys.stderr, _WithoutTracebacks):
-            sys.stderr = _WithoutTracebacks(sys.stderr)
-            logging.getLogger().setLevel(logging.CRITICAL)
+    is_process = orphans.exit_with_parent()
+    if is_process and not os.environ.get(command.TRACEBACK) and not isinstance(sys.stderr, _WithoutTracebacks):
+        sys.stderr = _WithoutTracebacks(sys.stderr)
+        logging.getLogger().setLevel(logging.CRITICAL)
 
 
 @contextlib.contextmanager

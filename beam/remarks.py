@@ -48,19 +48,20 @@ class Remarks:
     def add(self, kind: Remark, detail: str, number=1, path="", place=""):
         """Counts `number` of a kind and keeps a line about them, as long as the kind has not too many."""
         self.numbers[kind.value] += number
-        if self._named[kind.value] < MOST_NAMED:
-            self._named[kind.value] += 1
-            place = place or self._place
-            detail = f"{place}: {detail}" if place else detail
-            self.lines.append(Line(shown(path or self._path), "", kind.value, shown(detail)))
+        place = place or self._place
+        detail = f"{place}: {detail}" if place else detail
+        self._keep(Line(shown(path or self._path), "", kind.value, shown(detail)))
 
     def take(self, numbers, lines):
         """Adds the remarks of a worker, as JSON holds them."""
         self.numbers.update(numbers)
         for line in map(Line._make, lines):
-            if self._named[line.reason] < MOST_NAMED:
-                self._named[line.reason] += 1
-                self.lines.append(line)
+            self._keep(line)
+
+    def _keep(self, line):
+        if self._named[line.reason] < MOST_NAMED:
+            self._named[line.reason] += 1
+            self.lines.append(line)
 
     def summary(self):
         """A line a kind: the number, what they are, and the first names."""

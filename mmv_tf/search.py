@@ -81,12 +81,7 @@ def _index(args):
                 raise ValueError("--module: the folder of an export, such as mmv_tf export makes, for a new index")
             module = Store(args.index).settings["module_folder"]
         embedder = Embedder(module, args.allow_file_operations)
-        queries = [name for name in ("text", "image", "video", "audio") if name in embedder.signatures]
-        if "image" not in queries and "video" in queries:
-            queries.append("image")
-        settings = {"module": embedder.checksum, "root": root, "seconds": embedder.seconds}
-        more = {"module_folder": embedder.folder, "queries": queries, "targets": list(embedder.targets)}
-        store = Store(args.index, settings, more)
+        store = Store(args.index, *indexing.made_with(embedder, root))
         if args.embeddings:
             if args.watch:
                 raise ValueError("--embeddings and --watch: vectors are taken once")

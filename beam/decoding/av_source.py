@@ -112,8 +112,8 @@ class AvSource:
             why = getattr(error, "strerror", None) or error  # libav's own text would hold the path
             raise SourceError(Reason.NOT_A_VIDEO, f"cannot be opened: {why}"[:200]) from None
         streams, self.remarks = self.container.streams, []
-        self.video = self._chosen(Remark.STREAM_CHOSEN, streams.video)
-        self.audio = self._chosen(Remark.STREAM_CHOSEN, streams.audio)
+        self.video = self._chosen(streams.video)
+        self.audio = self._chosen(streams.audio)
         if streams.subtitles:
             names = ", ".join(f"#{stream.index} {stream.name}" for stream in streams.subtitles)
             self.remarks.append((Remark.SUBTITLES_IGNORED, names[:200], len(streams.subtitles)))
@@ -138,7 +138,7 @@ class AvSource:
         self._read_from, self._position = -math.inf, -math.inf  # seconds
         self.broken = False  # reading failed before the end
 
-    def _chosen(self, kind, streams):
+    def _chosen(self, streams):
         """The stream that a player shows of those of one type; None where none can be decoded."""
         candidates = [s for s in streams if s.codec_context and not s.disposition & _COVER]
         if not candidates:
@@ -148,7 +148,8 @@ class AvSource:
         if len(candidates) > 1:
             what = "video" if taken.type == "video" else "sound"
             names = ", ".join(f"#{stream.index} {stream.name}" for stream in candidates)
-            self.remarks.append((kind, f"{len(candidates)} {what} streams ({names[:150]}): #{taken.index} is taken", 1))
+            told = f"{len(candidates)} {what} streams ({names[:150]}): #{taken.index} is taken"
+            self.remarks.append((Remark.STREAM_CHOSEN, told, 1))
         return taken
 
     def _rank_of_sound(self, stream):

@@ -139,26 +139,32 @@ def _captions(places, video, languages, remarks):
 
 
 class Captioned:
-    """The files of captions beside the videos of a folder, asked for one by one.
+    """The captions beside the videos of a folder, asked for one by one.
 
     The names of one folder are held at a time: videos are asked for folder by folder.
     """
 
     def __init__(self, root):
-        self._root, self._folder, self._sidecars = root, None, None
+        self._root, self._folder, self._place = root, None, None
 
-    def beside(self, path) -> list[str]:
-        """Paths, relative to the root, of the files of captions of a video, the best first."""
+    def _at(self, path):
+        """(_Place, name) of a video, whose path is relative to the root."""
         folder, name = os.path.split(path)
         if folder != self._folder:
             names = _names(os.path.join(self._root, folder))
             videos = [one for one in names if _suffix(one) in MEDIA_SUFFIXES]
-            self._folder, self._sidecars = folder, Sidecars(names, videos)
-        return [os.path.join(folder, sidecar.name) for sidecar in self._sidecars.of(name)[0]]
+            self._folder, self._place = folder, _Place(self._root, folder, names, videos, "")
+        return self._place, name
+
+    def read(self, path, remarks):
+        """The captions of a video: those of the first file beside it with any; the other files get a remark."""
+        place, name = self._at(path)
+        return _captions([place], name, (), remarks)
 
     def has(self, path) -> bool:
-        """Whether there are any, of which no link leads out of the root."""
-        return any(confine(self._root, one)[0] for one in self.beside(path))
+        """Whether a file of captions lies beside a video, of which no link leads out of the root."""
+        place, name = self._at(path)
+        return any(confine(self._root, place.path(one.name))[0] for one in place.sidecars.of(name)[0])
 
 
 def _names(folder):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from mmv_tf.beam.sources import paths
 from mmv_tf.beam.sources.paths import Refused
+from mmv_tf.common import files
 from mmv_tf.records.card import Reason
 
 _CHUNK = 1 << 20
@@ -19,10 +20,6 @@ class Found(NamedTuple):
     file: str
     size: int  # bytes
     changed: float  # nanoseconds, or what the bucket says
-
-
-def _is_remote(path):
-    return "://" in path
 
 
 @contextlib.contextmanager
@@ -42,7 +39,7 @@ def opened(root, path, max_bytes):
         raise Refused(Reason.BAD_ROW, "the name of the file is not valid UTF-8: rename it") from None
     root = os.fspath(root)
     with contextlib.ExitStack() as stack:
-        found = _in_bucket(root, path) if _is_remote(root) else stack.enter_context(_in_folder(root, path))
+        found = _in_bucket(root, path) if files.is_remote(root) else stack.enter_context(_in_folder(root, path))
         if found.size > max_bytes:
             raise Refused(Reason.TOO_LARGE, f"{found.size} bytes, over {max_bytes}")
         yield found
@@ -73,7 +70,7 @@ def _in_bucket(root, path):
     if "\0" in path:
         raise Refused(Reason.BAD_ROW, "NUL in the path")
     inside = posixpath.normpath(path)
-    if inside.split("/")[0] in ("..", "", ".") or _is_remote(path):
+    if inside.split("/")[0] in ("..", "", ".") or files.is_remote(path):
         raise Refused(Reason.OUTSIDE_ROOT, "the path leads out of the root")
     file = FileSystems.join(root, inside)
     # Not FileSystems.match, to which * ? [ in a name would be a pattern.
@@ -91,7 +88,7 @@ def local(found, max_bytes):
     Raises:
       Refused: it cannot be read, or has more bytes than it said.
     """
-    if not _is_remote(found.file):
+    if not files.is_remote(found.file):
         yield found.file
         return
     from apache_beam.io.filesystems import FileSystems

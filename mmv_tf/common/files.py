@@ -40,7 +40,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
     """Writes a file whole or not at all."""
-    if not _is_remote(path):
+    if not is_remote(path):
         with whole_file(path) as partial:
             partial.write_bytes(content)
         return
@@ -53,7 +53,7 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
 
 
 def read_text(path: str | os.PathLike) -> str:
-    if not _is_remote(path):
+    if not is_remote(path):
         return pathlib.Path(path).read_text("utf-8")
     import tensorflow as tf
 
@@ -61,5 +61,6 @@ def read_text(path: str | os.PathLike) -> str:
         return file.read()
 
 
-def _is_remote(path) -> bool:
+def is_remote(path: str | os.PathLike) -> bool:
+    """Whether it is a URL (gs://...) and not a path of this machine."""
     return "://" in os.fspath(path)

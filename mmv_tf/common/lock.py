@@ -12,6 +12,8 @@ import socket
 import time
 from collections.abc import Iterator
 
+from mmv_tf.common import files
+
 NAME = ".lock"
 
 
@@ -24,7 +26,7 @@ def folder(path: str | os.PathLike, what: str) -> Iterator[None]:
     Raises:
       ValueError: another process holds it: says which, since when, and what to do.
     """
-    if "://" in os.fspath(path):
+    if files.is_remote(path):
         yield
         return
     path = os.path.abspath(path)
@@ -44,7 +46,7 @@ def folder(path: str | os.PathLike, what: str) -> Iterator[None]:
 @contextlib.contextmanager
 def beside(path: str | os.PathLike, what: str) -> Iterator[None]:
     """As `folder`, for a path that must not be there before it is written whole."""
-    if "://" in os.fspath(path):
+    if files.is_remote(path):
         yield
         return
     path = os.path.abspath(path)

@@ -1,13 +1,12 @@
 """The claims of dataset.json about the files beside it, against the files."""
 
 import collections
-import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from mmv_tf.common.files import PARTIAL
 from mmv_tf.inspection.folder import Folder, open_file, shown
-from mmv_tf.records.card import DEAD_LETTERS, Reason, Remark
+from mmv_tf.records.card import DEAD_LETTERS, Reason, Remark, dead_letter
 from mmv_tf.records.naming import parse_shard_name
 
 # Counters of dataset.json that can be counted again from the records.
@@ -88,7 +87,7 @@ def _dead_letters(folder: Folder) -> _Letters:
     with file:
         for number, line in enumerate(file, 1):
             try:
-                entry = json.loads(line)
+                entry = dead_letter(line)
                 if entry["reason"] in remarks and isinstance(entry["split"], str):
                     continue
                 letters.reasons[entry["split"]][entry["reason"]] += 1

@@ -2,7 +2,6 @@
 
 import collections
 import heapq
-import json
 import os
 from collections.abc import Sequence
 
@@ -177,10 +176,9 @@ def _remarks(folder, split):
 def _letter(line):
     """A line of dead_letters.jsonl; {} where it is none, as `verify` tells."""
     try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
+        return card.dead_letter(line)
+    except ValueError:
         return {}
-    return entry if isinstance(entry, dict) else {}
 
 
 def _rejected(folder, split):

@@ -135,6 +135,21 @@ def load(directory, read_text=None):
         raise ValueError(f"{path}: wrong or missing field ({error}); preprocess again") from None
 
 
+def dead_letter(line: str | bytes) -> dict:
+    """A line of dead_letters.jsonl: split, path, key, reason and detail, if preprocess wrote it.
+
+    Raises:
+      ValueError: no JSON object. Which keys an object has, and what they hold, is not looked at.
+    """
+    try:
+        entry = json.loads(line)
+    except RecursionError:
+        raise ValueError("not valid JSON: nested too deep") from None
+    if not isinstance(entry, dict):
+        raise ValueError("not a JSON object")
+    return entry
+
+
 def _text(path):
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
         raise ValueError(f"{path}: not a regular file")

@@ -18,6 +18,7 @@ from mmv_tf.export.embedding.clip_cutter import ClipCutter, ClipSettings
 from mmv_tf.export.embedding.pipeline import ModuleHandler
 from mmv_tf.records import schema
 from mmv_tf.records.card import Reason
+from mmv_tf.searching.engine import unit
 
 TARGETS = ("video", "audio")  # what a window of a file has
 BATCH = 8
@@ -90,9 +91,20 @@ class Embedder:
             clip_seconds=_PIECE_SECONDS,
         )
 
+    @property
+    def queries(self) -> list[str]:
+        """What can be asked with: a picture also where it is searched as a video that stands still."""
+        found = [name for name in ("text", "image", "video", "audio") if name in self.signatures]
+        return [*found, "image"] if "video" in found and "image" not in found else found
+
+    @property
+    def _of_pictures(self):
+        """The signature that takes pictures, or None."""
+        return next((name for name in ("image", "video") if name in self.signatures), None)
+
     @functools.cached_property
-    def cutter(self) -> ClipCutter:
-        return ClipCutter(self.clips, [name for name in (*self.targets, "image") if name in self.signatures])
+    def picture_cutter(self) -> ClipCutter:
+        return ClipCutter(self.clips, [self._of_pictures])
 
     @functools.cached_property
     def window_cutter(self) -> ClipCutter:
@@ -107,7 +119,7 @@ class Embedder:
         for modality in self.signatures:
             if modality in (*self.targets, "text"):
                 self._handler(modality)
-        return self.cutter, self.window_cutter
+        return self.window_cutter, self._of_pictures and self.picture_cutter
 
     def vectors(self, modality: str, values: list) -> list[dict]:
         """{space: float32 [d]} of each input of a signature; {} for one that the module refuses or makes NaN of."""
@@ -207,14 +219,15 @@ class Embedder:
         found = {}
         for vectors in self.embed([self.inputs(piece) for piece in pieces]):
             for (modality, space), vector in vectors.items():
-                unit = vector / max(float(np.linalg.norm(vector)), 1e-12)
-                found.setdefault(modality, {})[space] = found.get(modality, {}).get(space, 0) + unit
+                of_modality = found.setdefault(modality, {})
+                of_modality[space] = of_modality.get(space, 0) + unit(vector)
         if not found:
             raise ValueError(f"nothing in it that the module takes ({', '.join(self.targets)})")
         return found
 
     def _of_picture(self, path):
-        if "image" not in self.signatures and "video" not in self.signatures:
+        modality = self._of_pictures
+        if modality is None:
             raise ValueError("this module has no pictures: search by sound or text")
         reader = embedding_inputs.FileReader(os.path.dirname(path), self.decoding, ImageClient, has_times=False)
         reader.open()
@@ -224,12 +237,10 @@ class Embedder:
             reader.close()
         if read.rejection:
             raise ValueError(f"cannot be decoded: {read.rejection.detail}")
-        modality = "image" if "image" in self.signatures else "video"
-        for item in self.cutter.cut(read.serialized):
-            if item.modality == modality:
-                (spaces,) = self.vectors(modality, [item.value])
-                if spaces:
-                    return {"image": spaces}
+        for item in self.picture_cutter.cut(read.serialized):
+            (spaces,) = self.vectors(modality, [item.value])
+            if spaces:
+                return {"image": spaces}
         raise ValueError("no picture that the module takes")
 
     def of_upload(self, kind: str, content: bytes, suffix: str, span=(0.0, None)) -> dict[str, dict]:

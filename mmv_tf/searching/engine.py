@@ -9,6 +9,12 @@ COARSE, RERANKED = 64, 400  # numbers of a vector in the first stage, and rows t
 _SAMPLE = 20_000  # rows that the first stage is fitted to
 
 
+def unit(vectors) -> np.ndarray:
+    """float32 [..., d] of length 1; zeros stay zeros."""
+    vectors = np.asarray(vectors, np.float32)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
 class Found(NamedTuple):
     """Rows in the order of their scores; `is_exact` if no other row can have a higher one."""
 
@@ -76,8 +82,7 @@ class Engine:
         """
         if not self.number:
             return Found(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.float32), True)
-        query = np.asarray(query, np.float32)
-        query = query / max(float(np.linalg.norm(query)), 1e-12)
+        query = unit(query)
         is_coarse = self._basis is not None
         scores = self._first @ (query @ self._basis if is_coarse else query)
         counted = scores if allowed is None else np.where(allowed, scores, -np.inf)

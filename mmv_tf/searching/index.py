@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from mmv_tf.searching import moments
-from mmv_tf.searching.engine import Engine
+from mmv_tf.searching.engine import Engine, unit
 from mmv_tf.searching.moments import Candidate
 from mmv_tf.searching.store import Store, words_of
 
@@ -73,8 +73,8 @@ class Filter:
 class Index:
     """An opened index; see `open`. May be used by several threads."""
 
-    def __init__(self, store: Store, embedder=None):
-        self.store, self._embedder = store, embedder
+    def __init__(self, store: Store, embedder=None, allow_file_operations: bool = False):
+        self.store, self._embedder, self._allow = store, embedder, allow_file_operations
         self._lock, self._generation = threading.RLock(), None
 
     @classmethod
@@ -86,13 +86,10 @@ class Index:
         Raises:
           ValueError: no index, or another module than it was made with.
         """
-        index = cls(Store(folder))
+        index = cls(Store(folder), allow_file_operations=allow_file_operations)
         if module:
             index.store.settings["module_folder"] = os.path.abspath(module)
-        index._allow = allow_file_operations
         return index
-
-    _allow = False
 
     @functools.cached_property
     def embedder(self):
@@ -198,7 +195,7 @@ class Index:
         for target, space, vector in self._comparisons(asked, targets, notes):
             if unlike is not None:
                 other = self._of_window(unlike).get(target, {}).get(space)
-                vector = vector - _WEIGHT_OF_TEXT * _unit(other) if other is not None else vector
+                vector = vector - _WEIGHT_OF_TEXT * unit(other) if other is not None else vector
             engine, place, is_live = engines.get((target, space), (None, None, None))
             if engine is None or not engine.number:
                 continue
@@ -244,7 +241,7 @@ class Index:
 
         Where both picture and sound may be searched, and but one was compared with it in training, it is that one.
         """
-        found = [(target, *self._vector(asked, target)) for target in targets if self._vector(asked, target)]
+        found = [(target, *compared) for target in targets if (compared := self._vector(asked, target))]
         trained = [one for one in found if not one[-1]]
         for target, _, _, untrained in found:
             if untrained and trained:
@@ -270,7 +267,7 @@ class Index:
         mine = [name for name in usable if space in asked[name]]
         untrained = [name for name in mine if self.embedder.was_trained(name, target) is False]
         weights = {name: _WEIGHT_OF_TEXT if name == "text" and len(mine) > 1 else 1.0 for name in mine}
-        vector = sum(weights[name] * _unit(asked[name][space]) for name in mine)
+        vector = sum(weights[name] * unit(asked[name][space]) for name in mine)
         return space, vector, untrained[0] if len(untrained) == len(mine) else ""
 
     def _of_window(self, number):
@@ -402,11 +399,6 @@ def _few_of_a_file(ranked, per_file):
         counts[one.file] = counts.get(one.file, 0) + 1
         if counts[one.file] <= per_file:
             yield one, found_by
-
-
-def _unit(vector):
-    vector = np.asarray(vector, np.float32)
-    return vector / max(float(np.linalg.norm(vector)), 1e-12)
 
 
 def _like(text):

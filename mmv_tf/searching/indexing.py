@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmv_tf.beam.captions import cues
 from mmv_tf.beam.decoding.client import DecodeClient, Failure
 from mmv_tf.beam.remarks import Remarks
 from mmv_tf.beam.sources import folder as folders
@@ -25,6 +24,12 @@ _DARK, _FLAT, _SILENT = 16, 6, 1e-3  # grey level and its spread; root mean squa
 _FILES_AT_ONCE = 8  # in a transaction
 _PRODUCERS, _CHUNKS = 2, 3  # files that are decoded side by side, and lists of BATCH windows that wait of each
 _WIDTH, _FRAMES = 160, 5  # of the strip that shows a window
+
+
+def made_with(embedder: Embedder, root: str) -> tuple[dict, dict]:
+    """What the index of a folder is made with, as a Store takes it: what stays, and what may change."""
+    more = {"module_folder": embedder.folder, "queries": embedder.queries, "targets": list(embedder.targets)}
+    return {"module": embedder.checksum, "root": root, "seconds": embedder.seconds}, more
 
 
 class Report(NamedTuple):
@@ -122,7 +127,7 @@ def _embed(store, embedder, root, files, found, progress):
             kind, plays, why = producers[number % _PRODUCERS].outcome
             unreadable += bool(why)
             seconds = windows[-1].end if windows else 0.0
-            narrations = [] if why else narrations_of(captioned, root, path)
+            narrations = [] if why else narrations_of(captioned, path)
             batch.append(File(path, *found[path], content or "", seconds, why, plays, kind, windows, narrations))
             bar.update()
             if len(batch) == _FILES_AT_ONCE or time.monotonic() - kept > 5.0:
@@ -230,16 +235,16 @@ def _strip(jpegs):
     """(JPEG of some frames side by side, whether the window is dark or of one colour)."""
     import cv2
 
-    from mmv_tf.pages import pictures
+    from mmv_tf.pages import jpeg, pictures
 
     frames = []
     for number in np.linspace(0, len(jpegs) - 1, _FRAMES).round().astype(int):
-        image = cv2.imdecode(np.frombuffer(jpegs[number], np.uint8), cv2.IMREAD_COLOR)
+        image = jpeg.decode(jpegs[number])
         height = max(1, round(image.shape[0] * _WIDTH / image.shape[1]))
         frames.append(cv2.resize(image, (_WIDTH, min(height, 3 * _WIDTH)), interpolation=cv2.INTER_AREA))
     strip = np.concatenate(frames, axis=1)
-    mean, spread = cv2.meanStdDev(cv2.cvtColor(strip, cv2.COLOR_BGR2GRAY))
-    return pictures.encoded(strip[..., ::-1], 75), bool(mean[0, 0] < _DARK or spread[0, 0] < _FLAT)
+    mean, spread = cv2.meanStdDev(cv2.cvtColor(strip, cv2.COLOR_RGB2GRAY))
+    return pictures.encoded(strip, 75), bool(mean[0, 0] < _DARK or spread[0, 0] < _FLAT)
 
 
 def _spectrogram(piece):
@@ -249,13 +254,6 @@ def _spectrogram(piece):
     return pictures.spectrogram(piece.waveform, rate, _WIDTH, 90)
 
 
-def narrations_of(captioned: folders.Captioned, root: str, path: str) -> list[tuple]:
+def narrations_of(captioned: folders.Captioned, path: str) -> list[tuple]:
     """(start, end, text) of the captions beside a file."""
-    for one in captioned.beside(path):
-        try:
-            captions = cues.read(paths.opened(root, one), Remarks(), one)
-        except (OSError, paths.Refused):
-            continue
-        if captions:
-            return [(caption.start, caption.end, caption.text) for caption in captions]
-    return []
+    return [(caption.start, caption.end, caption.text) for caption in captioned.read(path, Remarks())]

@@ -54,23 +54,24 @@ def preview(jpegs, rate: float, waveform, sample_rate: int) -> bytes:
     import av
     import cv2
 
+    from mmv_tf.pages import jpeg
+
     out = io.BytesIO()
     with av.open(
         out, "w", format="mp4", options={"movflags": "frag_keyframe+empty_moov+default_base_moof"}
     ) as container:
         video = audio = None
         if jpegs:
-            first = cv2.imdecode(np.frombuffer(jpegs[0], np.uint8), cv2.IMREAD_COLOR)
-            scale = min(1.0, PREVIEW_HEIGHT / first.shape[0])
-            width, height = (max(2, round(side * scale / 2) * 2) for side in (first.shape[1], first.shape[0]))
+            height, width = jpeg.size(jpegs[0])
+            scale = min(1.0, PREVIEW_HEIGHT / height)
+            height, width = (max(2, round(side * scale / 2) * 2) for side in (height, width))
             video = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1000))
             video.width, video.height, video.pix_fmt = width, height, "yuv420p"
             video.options = {"preset": "ultrafast", "crf": "26", "tune": "zerolatency"}
         if waveform is not None:
             audio = container.add_stream("aac", rate=sample_rate, layout="mono")
         for data in jpegs:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-            frame = av.VideoFrame.from_ndarray(cv2.resize(image, (width, height)), format="bgr24")
+            frame = av.VideoFrame.from_ndarray(cv2.resize(jpeg.decode(data), (width, height)), format="rgb24")
             container.mux(video.encode(frame))
         if video is not None:
             container.mux(video.encode())

@@ -30,7 +30,6 @@ from mmv_tf.beam.specs import Settings
 from mmv_tf.pages import document, pictures
 from mmv_tf.searching.clips import Clips
 from mmv_tf.searching.index import Filter, Index
-from mmv_tf.searching.store import Store
 
 MAX_UPLOAD = 64 << 20
 _KEPT_SECONDS, _KEPT_UPLOADS = 600.0, 100  # the vectors of an upload, so that its address can be opened again
@@ -107,7 +106,8 @@ def app(index: Index, hosts=("127.0.0.1", "localhost"), token: str | None = None
     def load():
         try:
             index.embedder.load()
-            index.query(like=_any_window(store)) if _any_window(store) else None
+            if (number := _any_window(store)) is not None:
+                index.query(like=number)
         except ValueError as error:
             loading["error"] = str(error)
         finally:
@@ -359,10 +359,7 @@ def serve(folder, host="127.0.0.1", port=8765, token=None, module=None, allow_fi
     is_local = host in ("127.0.0.1", "localhost", "::1")
     if not is_local and not token:
         raise ValueError(f"--host {host}: whoever reaches it sees the videos: give a --token that they must know")
-    index = Index(Store(folder))
-    index._allow = allow_file_operations
-    if module:
-        index.store.settings["module_folder"] = module
+    index = Index.open(folder, module, allow_file_operations)
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mmv_tf.common import files
+from mmv_tf.searching.engine import unit
 
 VERSION = 1
 DATABASE, SEGMENTS = "index.sqlite", "segments"
@@ -37,7 +38,7 @@ CREATE TABLE files (
 CREATE INDEX of_content ON files (content);
 CREATE TABLE windows (
     id INTEGER PRIMARY KEY AUTOINCREMENT, file INTEGER NOT NULL REFERENCES files (id) ON DELETE CASCADE,
-    start REAL NOT NULL, end REAL NOT NULL, is_dark INTEGER NOT NULL, is_silent INTEGER NOT NULL, picture BLOB NOT NULL
+    start REAL NOT NULL, end REAL NOT NULL, picture BLOB NOT NULL
 );
 CREATE INDEX of_file ON windows (file, start);
 CREATE TABLE narrations (
@@ -112,7 +113,7 @@ class Store:
                 if settings is None:
                     raise ValueError(f"{folder}: no index in it")
                 with self.transaction():
-                    for statement in _statements(_SCHEMA):
+                    for statement in _SCHEMA.split(";"):
                         self.database.execute(statement)
                     self._set("version", VERSION)
                     self._set("settings", settings | (more or {}))
@@ -192,8 +193,8 @@ class Store:
                 of_file = cursor.lastrowid
                 for window in file.windows:
                     self.database.execute(
-                        "INSERT INTO windows VALUES (?, ?, ?, ?, ?, ?, ?)",
-                        (number, of_file, window.start, window.end, window.is_dark, window.is_silent, window.picture),
+                        "INSERT INTO windows VALUES (?, ?, ?, ?, ?)",
+                        (number, of_file, window.start, window.end, window.picture),
                     )
                     number += 1
                 for narration in file.narrations:
@@ -213,13 +214,11 @@ class Store:
     def _write(self, key, ids, vectors):
         """Writes a segment: ids int64 [n] and unit vectors float16 [n, d]. Returns its row of the table."""
         name = f"{uuid.uuid4().hex}"
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        unit = (vectors / np.maximum(norms, 1e-12)).astype(np.float16)
         with files.whole_file(self.folder / SEGMENTS / f"{name}.ids.npy") as partial, open(partial, "wb") as file:
             np.save(file, ids)
             _to_disk(file)
         with files.whole_file(self.folder / SEGMENTS / f"{name}.npy") as partial, open(partial, "wb") as file:
-            np.save(file, unit)
+            np.save(file, unit(vectors).astype(np.float16))
             _to_disk(file)
         return name, *key, len(ids)
 
@@ -327,13 +326,3 @@ def words_of(text: str) -> set[str]:
 def _to_disk(file):
     file.flush()
     os.fsync(file.fileno())
-
-
-def _statements(script):
-    """The statements of a script: those of triggers hold semicolons."""
-    statement = ""
-    for line in script.splitlines():
-        statement += line + "\n"
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""

@@ -25,12 +25,6 @@ def embedder():
     return Embedder(str(tiny_export.export().module))
 
 
-def settings(embedder, root):
-    queries = [name for name in ("text", "image", "video", "audio") if name in embedder.signatures]
-    more = {"module_folder": embedder.folder, "queries": queries, "targets": list(embedder.targets)}
-    return {"module": embedder.checksum, "root": str(root), "seconds": embedder.seconds}, more
-
-
 @pytest.fixture(scope="session")
 def made(embedder, tmp_path_factory):
     base = tmp_path_factory.mktemp("search")
@@ -41,7 +35,7 @@ def made(embedder, tmp_path_factory):
     write_video(videos / "sound.wav", seconds=3, codec=None, sound_codec="pcm_s16le", beep_at=0.5)
     (videos / "broken.mp4").write_text("no video")
     (videos / "a.srt").write_text("1\n00:00:02,000 --> 00:00:03,000\nPour the <b>batter</b>\n")
-    store = Store(str(base / "index"), *settings(embedder, videos))
+    store = Store(str(base / "index"), *indexing.made_with(embedder, str(videos)))
     report = indexing.update(store, embedder, str(videos), progress=False)
     index = Index(store, embedder)
     yield Made(videos, base / "index", index, report)

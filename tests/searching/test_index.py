@@ -13,8 +13,6 @@ from mmv_tf.searching import indexing, playing
 from mmv_tf.searching.index import Filter, Index
 from mmv_tf.searching.store import Store
 
-from .conftest import settings  # noqa: TID252
-
 
 def _files(found):
     return [hit.file for hit in found.hits]
@@ -93,7 +91,7 @@ def test_filters_pages_and_nothing_asked(made):
 
 def test_an_index_follows_its_folder(made, embedder, tmp_path):
     videos, folder = shutil.copytree(made.videos, tmp_path / "v"), tmp_path / "i"
-    store = Store(str(folder), *settings(embedder, videos))
+    store = Store(str(folder), *indexing.made_with(embedder, str(videos)))
 
     def update():
         return indexing.update(store, embedder, str(videos), progress=False)

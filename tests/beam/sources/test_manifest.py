@@ -10,16 +10,6 @@ from mmv_tf.beam.specs import ClipSpec, Source
 from mmv_tf.records.schema import Caption
 
 
-@pytest.fixture
-def root(tmp_path):
-    root = tmp_path / "videos"
-    (root / "sub").mkdir(parents=True)
-    for name in ("a.mp4", "sub/b.mkv", "c.wav"):
-        (root / name).write_bytes(b"x")
-    (tmp_path / "outside.mp4").write_bytes(b"x")
-    return root
-
-
 def _csv(tmp_path, text):
     path = tmp_path / "m.csv"
     path.write_text(text)
