@@ -170,13 +170,11 @@ def read_text(path: str) -> str:
 
 
 def _in_file(file: str, search, delegate, rules) -> Iterator[config_parser.BindingStatement]:
-    if "://" in file:
-        text = read_text(file)
-    else:
-        path = next((path for path in (os.path.join(folder, file) for folder in search) if os.path.isfile(path)), None)
-        if path is None:
-            raise FileNotFoundError(f"there is no gin file {file}, here or among those of mmv_tf")
-        text = read_text(path)
+    places = (os.path.join(folder, file) for folder in search)
+    path = file if files.is_remote(file) else next(filter(os.path.isfile, places), None)
+    if path is None:
+        raise FileNotFoundError(f"there is no gin file {file}, here or among those of mmv_tf")
+    text = read_text(path)
     try:
         yield from _in_text(text, file, search, delegate, rules)
     except (SyntaxError, tokenize.TokenError, TypeError) as error:

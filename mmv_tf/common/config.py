@@ -10,7 +10,7 @@ import pathlib
 import gin
 
 import mmv_tf
-from mmv_tf.common import bindings, signatures
+from mmv_tf.common import bindings, files, signatures
 
 # Every module that gives gin something to bind. Imported before a file is parsed, so that a name which a file
 # uses is known, and one that is not known is a mistake in the file.
@@ -44,7 +44,7 @@ def _opened(path: str) -> io.StringIO:
 
 
 def _is_there(path: str) -> bool:
-    if "://" not in path:
+    if not files.is_remote(path):
         return os.path.isfile(path)
     import tensorflow as tf  # which knows gs:// and its like
 

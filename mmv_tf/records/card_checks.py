@@ -10,7 +10,7 @@ _MAX_NUMBER = 1 << 53  # a JSON number that is a count
 _SPLIT = re.compile(r"[\w-]{1,100}")
 
 
-def parse(text: str) -> dict:
+def parse(text: str | bytes) -> dict:
     """The JSON object. ValueError: none, one that is too large, a NaN, or nested too deep."""
     if len(text) > MAX_BYTES:
         raise ValueError(f"over {MAX_BYTES} characters")
