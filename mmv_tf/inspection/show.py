@@ -165,7 +165,7 @@ def _remarks(folder, split):
     with file:
         for line in file:
             entry = _letter(line)
-            of_kind = lines.get(entry.get("reason"))
+            of_kind = lines.get(str(entry.get("reason")))  # which can be anything
             if of_kind is not None and split in (None, entry.get("split")) and len(of_kind) < _MOST_REMARKS:
                 of_kind.append(folders.shown(f"{entry.get('path')}: {entry.get('detail')}"))
     for kind in card.Remark:

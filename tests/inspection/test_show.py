@@ -13,7 +13,7 @@ from mmv_tf.inspection import show, statistics
 from mmv_tf.pages import jpeg
 from mmv_tf.pages.charts import columns, rows
 from mmv_tf.records import schema
-from mmv_tf.records.card import load
+from mmv_tf.records.card import DEAD_LETTERS, load
 
 EVIL = "<script>alert(1)</script>\"'&"
 
@@ -109,6 +109,19 @@ def test_a_damaged_record_is_on_the_page(folder, tmp_path):
     text, _ = page(folder, tmp_path)
     assert "1 records cannot be read" in text and "the checksum of record 0 does not fit its content" in text
     assert "<h2>3 clips</h2>" in text
+
+
+def test_remarks_are_on_the_page_whatever_stands_among_them(folder, tmp_path):
+    card = load(folder)
+    card.splits["train"].counters["remarks"] = {"ignored_file": 2}
+    card.save(folder)
+    line = '{"split": "train", "path": "%s", "key": "", "reason": "ignored_file", "detail": ".txt"}\n'
+    others = '{"split": "train", "reason": ["ignored_file"]}\n[1]\nno JSON\n' + "[" * 100_000 + "\n"
+    of_test = (line % "of_test.txt").replace('"train"', '"test"')
+    (folder / DEAD_LETTERS).write_text(line % "a.txt" + others + of_test + line % "<b>.txt")
+    text, _ = page(folder, tmp_path, "--split", "train")
+    assert "2 files ignored: of no kind that is read" in text
+    assert "<li>a.txt: .txt</li><li>&lt;b&gt;.txt: .txt</li>" in text and "of_test" not in text
 
 
 def test_loudness_is_that_of_full_scale():
