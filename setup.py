@@ -62,9 +62,15 @@ EXTRAS = {
     "lite": ["ai-edge-litert>=2"],
     # The page of mmv_tf search serve. Starlette before 1.5.1 has an unbounded answer to Range.
     "search": ["fastapi>=0.139,<1", "starlette>=1.5.1,<2", "uvicorn>=0.40,<1"],
+    # Other engines of the search than NumPy's; for Milvus on this machine alone, in a file, milvus-lite beside it.
+    "faiss": ["faiss-cpu>=1.9,<2"],
+    "milvus": ["pymilvus>=2.6,<4"],
     # Pictures of iPhones: read where it is installed.
     "heic": ["pillow-heif>=1.1"],
-    "dev": ["httpx>=0.28", "playwright>=1.50", "pytest>=8", "ruff>=0.12", "build>=1.2", "markdown-it-py>=3"],
+    "dev": [
+        *("httpx>=0.28", "playwright>=1.50", "pytest>=8", "ruff>=0.12", "build>=1.2", "markdown-it-py>=3"),
+        *("faiss-cpu>=1.9,<2", "pymilvus>=2.6,<4", "milvus-lite>=3,<4"),
+    ],
 }
 
 # A copy without links (some zip programs, git with core.symlinks=false) holds three small text files in their place.

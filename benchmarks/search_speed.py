@@ -22,7 +22,7 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from mmv_tf.searching.engine import Engine  # noqa: E402
+from mmv_tf.searching.engines.two_stage import Engine  # noqa: E402
 from mmv_tf.searching.store import File, Store, Window  # noqa: E402
 
 DIM, DIRECTIONS, WINDOWS_A_VIDEO, SCENES = 512, 24, 100, 8

@@ -5,6 +5,7 @@ import pathlib
 
 from mmv_tf.beam.captions import cues
 from mmv_tf.beam.captions.sidecars import OTHER_SUFFIXES, SUFFIXES, Sidecars
+from mmv_tf.beam.remarks import shown
 from mmv_tf.beam.sources.paths import Refused, check_root, confine, opened, rejection, unusable_name
 from mmv_tf.beam.specs import ClipSpec, Inputs, Source
 from mmv_tf.records.card import Reason, Remark
@@ -17,6 +18,8 @@ MEDIA_SUFFIXES = frozenset(
     ".wav .w64 .mp3 .mp2 .mpga .flac .m4a .m4b .m4r .f4a .aac .adts .opus .oga .spx .mka .weba .wma "
     ".aif .aiff .aifc .amr .dv .au .caf .mxf".split()
 )
+
+NOT_READ = "not a format that is read: make it .srt or .vtt"
 
 
 def from_folder(root, captions_root=None, languages=(), with_captions=True):
@@ -69,7 +72,7 @@ def _sources(root, captions_root, languages, inputs, caption_suffixes):
                 else:
                     yield Source(path, (ClipSpec(captions=_captions(places, name, languages, inputs.remarks)),))
             elif _suffix(name) in OTHER_SUFFIXES and caption_suffixes:
-                inputs.remarks.add(Remark.UNUSED_CAPTIONS, "not a format that is read: make it .srt or .vtt", path=path)
+                inputs.remarks.add(Remark.UNUSED_CAPTIONS, NOT_READ, path=path)
             elif _suffix(name) not in SUFFIXES and _suffix(name) not in OTHER_SUFFIXES:
                 what = f"{_suffix(name) or 'no suffix'}: neither video, sound nor narration"
                 inputs.remarks.add(Remark.IGNORED_FILE, what, path=path)
@@ -145,15 +148,15 @@ class Captioned:
     """
 
     def __init__(self, root):
-        self._root, self._folder, self._place = root, None, None
+        self._root, self._folder, self._place, self._names = root, None, None, ()
 
     def _at(self, path):
         """(_Place, name) of a video, whose path is relative to the root."""
         folder, name = os.path.split(path)
         if folder != self._folder:
-            names = _names(os.path.join(self._root, folder))
-            videos = [one for one in names if _suffix(one) in MEDIA_SUFFIXES]
-            self._folder, self._place = folder, _Place(self._root, folder, names, videos, "")
+            self._names = _names(os.path.join(self._root, folder))
+            videos = [one for one in self._names if _suffix(one) in MEDIA_SUFFIXES]
+            self._folder, self._place = folder, _Place(self._root, folder, self._names, videos, "")
         return self._place, name
 
     def read(self, path, remarks):
@@ -166,12 +169,39 @@ class Captioned:
         place, name = self._at(path)
         return any(confine(self._root, place.path(one.name))[0] for one in place.sidecars.of(name)[0])
 
+    def mark(self, path) -> str:
+        """What changes when the captions of a video do: the names, sizes and times of the files beside it; '' for
+        none."""
+        place, name = self._at(path)
+        marks = []
+        for one in place.sidecars.of(name)[0]:
+            try:
+                status = os.stat(os.path.join(self._root, place.path(one.name)))
+            except OSError as error:
+                marks.append(f"{shown(one.name)} {error.strerror}")
+            else:
+                marks.append(f"{shown(one.name)} {status.st_size} {status.st_mtime_ns}")
+        return "\n".join(marks)
+
+    def tell(self, folder, remarks):
+        """Names the files of captions in a folder, relative to the root, that belong to no video or are not read."""
+        place, _ = self._at(os.path.join(folder, ""))
+        place.tell(remarks)
+        for name in self._names:
+            if _suffix(name) in OTHER_SUFFIXES:
+                remarks.add(Remark.UNUSED_CAPTIONS, NOT_READ, path=place.path(name))
+
 
 def _names(folder):
     try:
         return sorted(os.listdir(folder))
     except OSError:
         return []  # there need not be one
+
+
+def is_media(name) -> bool:
+    """Whether a file is called as videos and sounds are."""
+    return _suffix(name) in MEDIA_SUFFIXES
 
 
 def _suffix(name):

@@ -18,7 +18,7 @@ from mmv_tf.export.embedding.clip_cutter import ClipCutter, ClipSettings
 from mmv_tf.export.embedding.pipeline import ModuleHandler
 from mmv_tf.records import schema
 from mmv_tf.records.card import Reason
-from mmv_tf.searching.engine import unit
+from mmv_tf.searching.engines.two_stage import unit
 
 TARGETS = ("video", "audio")  # what a window of a file has
 BATCH = 8

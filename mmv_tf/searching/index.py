@@ -2,23 +2,26 @@
 
 import dataclasses
 import functools
+import math
 import os
 import re
 import threading
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from mmv_tf.searching import moments
-from mmv_tf.searching.engine import Engine, unit
-from mmv_tf.searching.moments import Candidate
-from mmv_tf.searching.store import Store, words_of
+from mmv_tf.searching import engines, moments, selection
+from mmv_tf.searching.engines.two_stage import unit
+from mmv_tf.searching.selection import Filter, Windows
+from mmv_tf.searching.store import Store
 
 PER_FILE = 3  # moments of one file, unless more are asked for
 _CANDIDATES = 1000  # windows of a way of searching that become moments
 _FOLDED = 300  # moments that are compared with each other
 _NEARLY_EQUAL = 0.995  # cosine of two windows of different files from which on they are one
-_WEIGHT_OF_TEXT = 0.5  # where a text and a picture are asked for together
+# Of what a question is joined from, unless other weights are asked for; one thing alone needs none.
+WEIGHTS = {"text": 0.5, "image": 1.0, "sound": 1.0, "video": 1.0, "like": 1.0, "unlike": 0.5}
 
 _SHOWN = {"video": "picture", "audio": "sound"}  # how a person calls what is searched
 
@@ -54,22 +57,6 @@ class Results(NamedTuple):
     notes: list[str]
 
 
-@dataclasses.dataclass(frozen=True)
-class Filter:
-    """What a hit must be: below a folder, with a text in its path, changed between times, so long, of a kind."""
-
-    folder: str = ""
-    name: str = ""
-    after: float | None = None  # seconds since 1970
-    before: float | None = None
-    min_seconds: float | None = None
-    max_seconds: float | None = None
-    kind: str = ""  # 'video' or 'sound'
-
-    def __bool__(self):
-        return self != Filter()
-
-
 class Index:
     """An opened index; see `open`. May be used by several threads."""
 
@@ -78,15 +65,25 @@ class Index:
         self._lock, self._generation = threading.RLock(), None
 
     @classmethod
-    def open(cls, folder: str, module: str | None = None, allow_file_operations: bool = False) -> "Index":
+    def open(
+        cls,
+        folder: str,
+        module: str | None = None,
+        allow_file_operations: bool = False,
+        engine: str | None = None,
+        uri: str | None = None,
+    ) -> "Index":
         """Opens an index; its module is loaded when first asked.
 
         Args:
           module: where the module lies now, if not where it was when the index was made.
+          engine: that the index must have been made with; None for any.
+          uri: where its Milvus is now.
         Raises:
-          ValueError: no index, or another module than it was made with.
+          ValueError: no index, another module or engine than it was made with, or one that is not installed.
         """
         index = cls(Store(folder), allow_file_operations=allow_file_operations)
+        index.store.settings |= engines.settings(engine, uri, index.store.settings)
         if module:
             index.store.settings["module_folder"] = os.path.abspath(module)
         return index
@@ -126,19 +123,18 @@ class Index:
             return self._engines, self._windows
 
     def _read(self):
-        files, table = self.store.spans()
-        self._windows = _Windows(table[:, 0].astype(np.int64), files, *table[:, 1:].T)
+        self._windows = windows = Windows.of(self.store)
         by_key = {}
         for key, ids, vectors in self.store.segments():
             by_key.setdefault(key, []).append((ids, vectors))
         self._engines = {}
         for key, parts in by_key.items():
             ids = np.concatenate([one for one, _ in parts])
-            place = np.searchsorted(self._windows.ids, ids)
-            place = np.minimum(place, max(0, len(self._windows.ids) - 1))
-            is_live = self._windows.ids[place] == ids if len(self._windows.ids) else np.zeros(len(ids), bool)
-            engine = Engine([vectors for _, vectors in parts], self.store.first_stage(key))
-            self._engines[key] = engine, place, is_live
+            place = np.minimum(np.searchsorted(windows.ids, ids), max(0, len(windows.ids) - 1))
+            is_live = windows.ids[place] == ids if len(windows.ids) else np.zeros(len(ids), bool)
+            vectors = [vectors for _, vectors in parts]
+            kept = self.store.first_stage(key)
+            self._engines[key] = engines.opened(self.store.settings, key, vectors, ids, is_live, kept), place
 
     def query(
         self,
@@ -151,11 +147,12 @@ class Index:
         like: int | None = None,
         unlike: int | None = None,
         vectors: dict | None = None,
+        weights: Mapping[str, float] | None = None,
         within: Target = "both",
         k: int = 20,
         offset: int = 0,
         per_file: int = PER_FILE,
-        only: Filter = Filter(),
+        only: Filter | None = None,
     ) -> Results:
         """The moments that are nearest to a question.
 
@@ -165,15 +162,21 @@ class Index:
           span: of a sound or video, seconds.
           like: id of a window, whose likes are wanted; unlike: of one whose likes are not.
           vectors: {modality: {space: vector}} of a question that was embedded before.
+          weights: of what is asked with together, by the names of WEIGHTS, which are taken where one is not given; the
+            directions of all are added up, each times its weight.
           within: which of picture and sound is searched.
           k, offset: how many moments, and after how many.
           per_file: most moments of one file.
-          only: what a hit must be.
+          only: what a hit must be; None for anything.
         Raises:
-          ValueError: nothing is asked, or it cannot be embedded; says why.
+          ValueError: nothing is asked, it cannot be embedded, or a weight is of what is not asked; says why.
         """
-        engines, windows = self._now()
+        opened, windows = self._now()
         asked, notes = dict(vectors or {}), []
+        names_of = {name: {"audio": "video" if "video" in asked else "sound"}.get(name, name) for name in asked}
+        weights = _weights(weights or {}, {"text": text, "image": image, "sound": sound, "video": video, "like": like,
+                                           "unlike": unlike} | {name: True for name in names_of.values()})  # fmt: skip
+        text = text if weights["text"] else ""
         words = " ".join(re.findall(r"\w+", text))
         if text and "text" in self.modalities:
             try:
@@ -184,41 +187,41 @@ class Index:
             notes.append("this module has no text: only words in narrations and names of files are searched")
         for kind, path in (("image", image), ("sound", sound), ("video", video)):
             if path is not None:
-                asked |= self.embedder.of_file(kind, os.path.abspath(os.fspath(path)), span)
+                found = self.embedder.of_file(kind, os.path.abspath(os.fspath(path)), span)
+                asked, names_of = asked | found, names_of | dict.fromkeys(found, kind)
         if like is not None:
-            asked |= {name: spaces for name, spaces in self._of_window(like).items() if within in (name, "both")}
+            found = {name: spaces for name, spaces in self._of_window(like).items() if within in (name, "both")}
+            asked, names_of = asked | found, names_of | dict.fromkeys(found, "like")
+        asked = {name: spaces for name, spaces in asked.items() if weights[names_of.get(name, name)]}
+        of_modality = {name: weights[names_of.get(name, name)] for name in asked}
         if not asked and not words:
             raise ValueError("nothing is asked: give a text, a picture, a sound, a video or a moment")
-        allowed = self._allowed(only, windows) if only else None
+        allowed = selection.allowed(self.store, only, windows) if only else None
         ways, names, scores, spread, is_exact, outstanding = [], [], [], [], True, False
         targets = [target for target in ("video", "audio") if within in (target, "both")]
-        for target, space, vector in self._comparisons(asked, targets, notes):
+        for target, space, vector in self._comparisons(asked, of_modality, targets, notes):
             if unlike is not None:
                 other = self._of_window(unlike).get(target, {}).get(space)
-                vector = vector - _WEIGHT_OF_TEXT * unit(other) if other is not None else vector
-            engine, place, is_live = engines.get((target, space), (None, None, None))
-            if engine is None or not engine.number:
+                vector = vector - weights["unlike"] * unit(other) if other is not None else vector
+            engine, place = opened.get((target, space), (None, None))
+            if engine is None or not engine.num_live:
                 continue
-            mask = is_live if allowed is None else is_live & allowed[place]
-            if like is not None:
-                mask = mask & (windows.ids[place] != like)
+            mask = None if allowed is None else engine.is_live & allowed[place]
             found = engine.search(vector, _CANDIDATES, mask)
-            poor = windows.is_dark if target == "video" else windows.is_silent
-            is_poor = poor[place[found.rows]] > 0
+            is_poor = (windows.is_dark if target == "video" else windows.is_silent)[place[found.rows]]
             order = np.argsort(is_poor, kind="stable")  # black pictures and silence match everything
+            order = order[windows.ids[place[found.rows[order]]] != like]
             rows, values = found.rows[order], found.scores[order]
-            live_scores = found.all_scores[is_live]
-            live_scores = live_scores[:: max(1, len(live_scores) // 10_000)]
             ranking = [windows.candidate(place[row], value) for row, value in zip(rows, values, strict=True)]
             ways.append(list(moments.distinct(ranking, max(per_file, 1))))
             names.append(_SHOWN[target])
             scores.append({one.window: one.score for one in ranking})
-            spread.append(live_scores)
+            spread.append(found.sample)
             is_exact &= found.is_exact
-            outstanding |= bool(len(values)) and moments.stands_out(float(values[0]), live_scores)
+            outstanding |= bool(len(values)) and moments.stands_out(float(values[0]), found.sample)
         said = {}
         if words and like is None:
-            found = self._words(words, windows, allowed)
+            found = selection.with_words(self.store, words, windows, allowed)
             said = {one.window: text for one, text in found}
             if found:
                 ways.append(list(moments.distinct([one for one, _ in found], max(per_file, 1))))
@@ -230,18 +233,18 @@ class Index:
         stands_out = outstanding or bool(said)
         if ranked and not stands_out:
             notes.append("nothing stands out: these are the nearest, and may have nothing to do with it")
-        folded = self._folded(ranked, engines, windows)
+        folded = self._folded(ranked, opened, windows)
         hits = [
             self._hit(one, ways, names, scores, spread, said, also) for one, ways, also in folded[offset : offset + k]
         ]
         return Results([hit for hit in hits if hit], len(folded), is_exact, stands_out, notes)
 
-    def _comparisons(self, asked, targets, notes):
+    def _comparisons(self, asked, weights, targets, notes):
         """[(target, space, vector)] that a question is compared by.
 
         Where both picture and sound may be searched, and but one was compared with it in training, it is that one.
         """
-        found = [(target, *compared) for target in targets if (compared := self._vector(asked, target))]
+        found = [(target, *compared) for target in targets if (compared := self._vector(asked, weights, target))]
         trained = [one for one in found if not one[-1]]
         for target, _, _, untrained in found:
             if untrained and trained:
@@ -250,10 +253,10 @@ class Index:
                 notes.append(f"{untrained} was never compared with {_SHOWN[target]} in training: expect little")
         return [(target, space, vector) for target, space, vector, _ in trained or found]
 
-    def _vector(self, asked, target):
+    def _vector(self, asked, weights, target):
         """(space, vector, a modality that was never compared with the target or '') of a question, or None.
 
-        The mean where several modalities were asked.
+        The weighted sum of directions where several modalities were asked.
         """
         usable = {}
         for name, spaces in asked.items():
@@ -266,61 +269,19 @@ class Index:
         space = min(usable.values(), key=lambda one: sum(one not in asked[name] for name in usable))
         mine = [name for name in usable if space in asked[name]]
         untrained = [name for name in mine if self.embedder.was_trained(name, target) is False]
-        weights = {name: _WEIGHT_OF_TEXT if name == "text" and len(mine) > 1 else 1.0 for name in mine}
         vector = sum(weights[name] * unit(asked[name][space]) for name in mine)
-        return space, vector, untrained[0] if len(untrained) == len(mine) else ""
+        return space, unit(vector), untrained[0] if len(untrained) == len(mine) else ""
 
     def _of_window(self, number):
         """{modality: {space: vector}} of a window of the index. ValueError: there is none of this number."""
-        engines, windows = self._now()
+        opened, windows = self._now()
         found = {}
-        for (modality, space), (engine, place, is_live) in engines.items():
-            rows = np.flatnonzero((windows.ids[place] == number) & is_live) if len(place) else []
+        for (modality, space), (engine, place) in opened.items():
+            rows = np.flatnonzero((windows.ids[place] == number) & engine.is_live) if engine.num_live else []
             if len(rows):
                 found.setdefault(modality, {})[space] = engine.rows(rows[-1:])[0]
         if not found:
             raise ValueError(f"there is no moment {number} in the index (any more)")
-        return found
-
-    def _allowed(self, only, windows):
-        clauses, values = [], []
-        if only.folder:
-            clauses.append("path LIKE ? ESCAPE '\\'")
-            values.append(_like(only.folder.rstrip("/") + "/") + "%")
-        if only.name:
-            clauses.append("path LIKE ? ESCAPE '\\'")
-            values.append(f"%{_like(only.name)}%")
-        for value, clause in (
-            (only.after, "changed >= ? * 1e9"),
-            (only.before, "changed < ? * 1e9"),
-            (only.min_seconds, "seconds >= ?"),
-            (only.max_seconds, "seconds <= ?"),
-            (only.kind or None, "kind = ?"),
-        ):
-            if value is not None:
-                clauses.append(clause)
-                values.append(value)
-        rows = self.store.rows(f"SELECT id FROM files WHERE {' AND '.join(clauses)}", *values)
-        return np.isin(windows.files, np.array([number for (number,) in rows], np.int64))
-
-    def _words(self, words, windows, allowed):
-        """[(Candidate, the words as they stand there)] of narrations and names of files that hold all of them."""
-        terms, found = sorted(words_of(words)), []
-        rows = self.store.rows(
-            "SELECT n.file, n.start, n.text FROM narrations n JOIN words w ON w.narration = n.id "
-            f"WHERE w.word IN ({', '.join('?' * len(terms))}) GROUP BY n.id HAVING COUNT(*) = ? "
-            "ORDER BY LENGTH(n.text), n.id LIMIT 200",
-            *terms,
-            len(terms),
-        )
-        for file, start, text in rows:
-            if (one := windows.at(file, start or 0.0, allowed)) is not None:
-                found.append((windows.candidate(one, 0.0), text))
-        like = [f"%{_like(word)}%" for word in words.split()]
-        clause = " AND ".join(["path LIKE ? ESCAPE '\\'"] * len(like))
-        for file, path in self.store.rows(f"SELECT id, path FROM files WHERE {clause} ORDER BY path LIMIT 50", *like):
-            if (one := windows.at(file, 0.0, allowed)) is not None:
-                found.append((windows.candidate(one, 0.0), path))
         return found
 
     def _hit(self, one, found_by, names, scores, spread, said, also):
@@ -342,15 +303,15 @@ class Index:
             tuple(name for n in also for (name,) in self.store.rows("SELECT path FROM files WHERE id = ?", n)),
         )  # fmt: skip
 
-    def _folded(self, ranked, engines, windows):
+    def _folded(self, ranked, opened, windows):
         """[(Candidate, ways, files with nearly the same window)]: of nearly equal ones in different files the first."""
-        key = next((key for key in engines if key[0] == "video"), None) or next(iter(engines), None)
+        key = next((key for key in opened if key[0] == "video"), None) or next(iter(opened), None)
         looked_at = ranked[:_FOLDED]
         if key is None or len(looked_at) < 2:
             return [(one, ways, []) for one, ways in ranked]
-        engine, place, is_live = engines[key]
+        engine, place = opened[key]
         row_of = np.full(len(windows.ids), -1, np.int64)
-        row_of[place[is_live]] = np.flatnonzero(is_live)
+        row_of[place[engine.is_live]] = np.flatnonzero(engine.is_live)
         rows = row_of[np.searchsorted(windows.ids, [one.window for one, _ in looked_at])]
         vectors = engine.rows(np.maximum(rows, 0)) * (rows >= 0)[:, None]
         kept, numbers = [], []
@@ -365,32 +326,28 @@ class Index:
         return kept + [(one, ways, []) for one, ways in ranked[_FOLDED:]]
 
 
-class _Windows(NamedTuple):
-    """The live windows, in the order of their ids: arrays of one length."""
+def _weights(given, asked):
+    """Weights by the names of WEIGHTS. ValueError: no such name, no such number, or of something not asked with."""
+    for name, value in given.items():
+        if name not in WEIGHTS:
+            raise ValueError(f"weights: {name!r} is none of {', '.join(WEIGHTS)}")
+        if not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"weights: {name}={value}: a number from 0")
+        if asked.get(name) in (None, ""):
+            raise ValueError(f"weights: {name}={value:g}, and no {name} is asked with")
+    return WEIGHTS | dict(given)
 
-    ids: np.ndarray
-    files: np.ndarray
-    starts: np.ndarray
-    ends: np.ndarray
-    is_dark: np.ndarray
-    is_silent: np.ndarray
 
-    def candidate(self, place, score) -> Candidate:
-        return Candidate(
-            int(self.ids[place]),
-            int(self.files[place]),
-            float(self.starts[place]),
-            float(self.ends[place]),
-            float(score),
-        )
-
-    def at(self, file, seconds, allowed) -> int | None:
-        """The place of the window of a file whose middle is nearest to a time."""
-        places = np.flatnonzero(self.files == file)
-        if not len(places) or allowed is not None and not allowed[places[0]]:
-            return None
-        middles = (self.starts[places] + self.ends[places]) / 2
-        return int(places[np.argmin(np.abs(middles - seconds))])
+def weights_of(text: str) -> dict[str, float]:
+    """{'text': 1.0, 'image': 0.5} of 'text=1,image=.5'. ValueError: it is not of this form."""
+    found = {}
+    for part in filter(None, text.split(",")):
+        name, _, value = part.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            raise ValueError(f"weights: {part[:50]!r} is not of the form text=1,image=.5") from None
+    return found
 
 
 def _few_of_a_file(ranked, per_file):
@@ -399,7 +356,3 @@ def _few_of_a_file(ranked, per_file):
         counts[one.file] = counts.get(one.file, 0) + 1
         if counts[one.file] <= per_file:
             yield one, found_by
-
-
-def _like(text):
-    return re.sub(r"([%_\\])", r"\\\1", text)

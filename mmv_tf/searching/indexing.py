@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from mmv_tf.beam.decoding.client import DecodeClient, Failure
-from mmv_tf.beam.remarks import Remarks
+from mmv_tf.beam.remarks import Remarks, shown
 from mmv_tf.beam.sources import folder as folders
 from mmv_tf.beam.sources import paths, source_files
-from mmv_tf.searching import playing
+from mmv_tf.records.card import Reason
+from mmv_tf.searching import engines, playing
 from mmv_tf.searching.embedder import BATCH, Embedder
 from mmv_tf.searching.store import File, Store, Window
 
@@ -26,10 +27,15 @@ _PRODUCERS, _CHUNKS = 2, 3  # files that are decoded side by side, and lists of 
 _WIDTH, _FRAMES = 160, 5  # of the strip that shows a window
 
 
-def made_with(embedder: Embedder, root: str) -> tuple[dict, dict]:
-    """What the index of a folder is made with, as a Store takes it: what stays, and what may change."""
+def made_with(embedder: Embedder, root: str, engine: dict | None = None) -> tuple[dict, dict]:
+    """What the index of a folder is made with, as a Store takes it: what stays, and what may change.
+
+    Args:
+      engine: see engines.settings; None for NumPy's.
+    """
     more = {"module_folder": embedder.folder, "queries": embedder.queries, "targets": list(embedder.targets)}
-    return {"module": embedder.checksum, "root": root, "seconds": embedder.seconds}, more
+    engine = engine or engines.settings(None, None, None)
+    return {"module": embedder.checksum, "root": root, "seconds": embedder.seconds}, more | engine
 
 
 class Report(NamedTuple):
@@ -41,6 +47,7 @@ class Report(NamedTuple):
     gone: int
     same: int
     unreadable: int
+    captions: int = 0  # whose captions alone have changed
 
     def __str__(self):
         return ", ".join(f"{number} {name}" for name, number in self._asdict().items())
@@ -58,42 +65,77 @@ def update(store: Store, embedder: Embedder, root: str, progress: bool = True) -
     paths.check_root("--videos", folders_root)
     known = {path: (size, changed, content) for path, size, changed, content in
              store.rows("SELECT path, size, changed, content FROM files")}  # fmt: skip
-    found = _found(folders_root)
+    found, troubles, in_folders = _found(folders_root)
     same = {path for path, mark in found.items() if path in known and known[path][:2] == mark}
     gone = {path for path in known if path not in found}
     fresh = sorted(found.keys() - same)
     # A file that went from one place to another is the same: known by what it holds.
     by_content = {known[path][2]: path for path in gone}
-    moved = changed = 0
-    left = []
+    changed = 0
+    moved, left = set(), []
     for path in fresh:
-        content = content_of(folders_root, path)
+        content = content_of(folders_root, path) if path not in troubles else None
         if content is not None and content in by_content:
             before = by_content.pop(content)
             store.move(before, path, found[path][1])
             gone.discard(before)
-            moved += 1
+            moved.add(path)
         else:
             left.append((path, content))
             changed += path in known
     if gone:
         store.put([], sorted(gone))
-    unreadable = _embed(store, embedder, folders_root, left, found, progress)
+    unlooked = [File(path, *found[path], "", 0.0, troubles[path], False, "video") for path, _ in left
+                if path in troubles]  # fmt: skip
+    if unlooked:
+        store.put(unlooked)
+    to_read = [one for one in left if one[0] not in troubles]
+    unreadable = len(unlooked) + _embed(store, embedder, folders_root, to_read, found, progress)
+    said = _say_again(store, folders_root, (same | moved) - troubles.keys(), in_folders)
     store.tidy()
-    return Report(len(left) - changed, changed, moved, len(gone), len(same), unreadable)
+    return Report(len(left) - changed, changed, len(moved), len(gone), len(same), unreadable, said)
 
 
 def _found(root):
-    """{path: (size, time in nanoseconds)} of the videos and sounds below a folder."""
-    found = {}
-    for path in folders.media_files(root):
-        try:
-            path.encode("utf-8")
-            status = os.stat(os.path.join(root, path))
-        except (OSError, UnicodeEncodeError):
-            continue
-        found[path] = status.st_size, status.st_mtime_ns
-    return found
+    """({path: (size, time in nanoseconds)}, {path: why it is not even looked at}, folders) of what lies below a folder.
+
+    The paths are of videos and sounds, and of folders that are not entered. What is only in the second has no size.
+    """
+    found, troubles, in_folders = {}, {}, []
+
+    def trouble(path, reason, why):
+        found[path], troubles[path] = (0, 0), f"{reason.value}: {why}"
+
+    for folder, names in folders.by_folder(root, lambda path, why: trouble(shown(path), Reason.MISSING_FILE, why)):
+        in_folders.append(folder)
+        for path in (os.path.join(folder, name) for name in names if folders.is_media(name)):
+            if why := paths.unusable_name(path):
+                trouble(why.path, Reason.BAD_ROW, why.detail)
+                continue
+            try:
+                status = os.stat(os.path.join(root, path))
+            except OSError as error:  # gone in this moment, or a link to nothing
+                trouble(path, Reason.MISSING_FILE, error.strerror)
+            else:
+                found[path] = status.st_size, status.st_mtime_ns
+    return found, troubles, in_folders
+
+
+def _say_again(store, root, candidates, in_folders):
+    """Reads the captions of those files again whose captions alone have changed. Returns how many these are."""
+    captioned, strangers, said = folders.Captioned(root), Remarks(), 0
+    before = dict(store.rows("SELECT path, captions FROM files WHERE reason = ''"))
+    by_folder = {}
+    for path in candidates & before.keys():
+        by_folder.setdefault(os.path.dirname(path), []).append(path)
+    for folder in in_folders:
+        for path in sorted(by_folder.get(folder, ())):
+            if captioned.mark(path) != before[path]:
+                store.say(path, *narrations_of(captioned, path))
+                said += 1
+        captioned.tell(folder, strangers)
+    store.remark([(line.path, line.reason, line.detail) for line in strangers.lines])
+    return said
 
 
 def content_of(root, path):
@@ -127,8 +169,9 @@ def _embed(store, embedder, root, files, found, progress):
             kind, plays, why = producers[number % _PRODUCERS].outcome
             unreadable += bool(why)
             seconds = windows[-1].end if windows else 0.0
-            narrations = [] if why else narrations_of(captioned, path)
-            batch.append(File(path, *found[path], content or "", seconds, why, plays, kind, windows, narrations))
+            mark, narrations, remarks = ("", (), ()) if why else narrations_of(captioned, path)
+            batch.append(File(path, *found[path], content or "", seconds, why, plays, kind, windows, narrations,
+                              mark, remarks))  # fmt: skip
             bar.update()
             if len(batch) == _FILES_AT_ONCE or time.monotonic() - kept > 5.0:
                 store.put(batch)
@@ -254,6 +297,8 @@ def _spectrogram(piece):
     return pictures.spectrogram(piece.waveform, rate, _WIDTH, 90)
 
 
-def narrations_of(captioned: folders.Captioned, path: str) -> list[tuple]:
-    """(start, end, text) of the captions beside a file."""
-    return [(caption.start, caption.end, caption.text) for caption in captioned.read(path, Remarks())]
+def narrations_of(captioned: folders.Captioned, path: str) -> tuple[str, list[tuple], list[tuple]]:
+    """(mark of the captions beside a file, their (start, end, text), (path, reason, detail) of remarks on them)."""
+    remarks, mark = Remarks(), captioned.mark(path)  # the mark first: what changes meanwhile is read again
+    said = [(caption.start, caption.end, caption.text) for caption in captioned.read(path, remarks)]
+    return mark, said, [(line.path, line.reason, line.detail) for line in remarks.lines]

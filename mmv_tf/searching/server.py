@@ -29,7 +29,8 @@ from mmv_tf.beam.sources import source_files
 from mmv_tf.beam.specs import Settings
 from mmv_tf.pages import document, pictures
 from mmv_tf.searching.clips import Clips
-from mmv_tf.searching.index import Filter, Index
+from mmv_tf.searching.index import Index
+from mmv_tf.searching.selection import Filter
 
 MAX_UPLOAD = 64 << 20
 _KEPT_SECONDS, _KEPT_UPLOADS = 600.0, 100  # the vectors of an upload, so that its address can be opened again
@@ -350,7 +351,9 @@ def _edl(hits, rate=25):
     return "\n".join(lines)
 
 
-def serve(folder, host="127.0.0.1", port=8765, token=None, module=None, allow_file_operations=False) -> int:
+def serve(
+    folder, host="127.0.0.1", port=8765, token=None, module=None, allow_file_operations=False, engine=None, uri=None
+) -> int:
     """Serves an index until it is stopped, and prints the address.
 
     Raises:
@@ -359,7 +362,7 @@ def serve(folder, host="127.0.0.1", port=8765, token=None, module=None, allow_fi
     is_local = host in ("127.0.0.1", "localhost", "::1")
     if not is_local and not token:
         raise ValueError(f"--host {host}: whoever reaches it sees the videos: give a --token that they must know")
-    index = Index.open(folder, module, allow_file_operations)
+    index = Index.open(folder, module, allow_file_operations, engine, uri)
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

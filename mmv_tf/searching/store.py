@@ -23,9 +23,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mmv_tf.common import files
-from mmv_tf.searching.engine import unit
+from mmv_tf.searching.engines.two_stage import Rows, unit
 
-VERSION = 1
+VERSION = 2
 DATABASE, SEGMENTS = "index.sqlite", "segments"
 
 _SCHEMA = """
@@ -33,7 +33,8 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE files (
     id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, changed INTEGER NOT NULL,
     content TEXT NOT NULL, seconds REAL NOT NULL, reason TEXT NOT NULL, plays INTEGER NOT NULL, kind TEXT NOT NULL,
-    spans BLOB NOT NULL  -- float64 [windows, 5], so that a million of them are read at once: see Store.spans
+    spans BLOB NOT NULL,  -- float64 [windows, 5], so that a million of them are read at once: see Store.spans
+    captions TEXT NOT NULL  -- what the files of captions beside it were when they were read
 );
 CREATE INDEX of_content ON files (content);
 CREATE TABLE windows (
@@ -51,6 +52,11 @@ CREATE TABLE words (
     PRIMARY KEY (word, narration)
 ) WITHOUT ROWID;
 CREATE INDEX words_of_narration ON words (narration);
+CREATE TABLE remarks (  -- on captions: what was mended or left out, without a file what belongs to none
+    file INTEGER REFERENCES files (id) ON DELETE CASCADE, path TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL
+);
+CREATE INDEX remarks_of_file ON remarks (file);
+CREATE TABLE labels (label TEXT NOT NULL, path TEXT NOT NULL, PRIMARY KEY (label, path)) WITHOUT ROWID;
 CREATE TABLE segments (
     name TEXT PRIMARY KEY, modality TEXT NOT NULL, space TEXT NOT NULL, rows INTEGER NOT NULL
 );
@@ -81,6 +87,8 @@ class File(NamedTuple):
     kind: str  # 'video' or 'sound'
     windows: Sequence[Window] = ()
     narrations: Sequence[tuple] = ()  # (start, end, text)
+    captions: str = ""  # mark of the files that they were read from
+    remarks: Sequence[tuple] = ()  # (path, reason, detail) on these files
 
 
 class Store:
@@ -96,6 +104,7 @@ class Store:
 
     def __init__(self, folder: str, settings: dict | None = None, more: dict | None = None):
         self.folder, self._lock = pathlib.Path(folder), threading.RLock()
+        self.mirror = None  # what else holds the vectors, and follows: see engines.mirror
         path = self.folder / DATABASE
         if settings is None and not path.is_file():
             raise ValueError(
@@ -179,15 +188,22 @@ class Store:
                     vectors.setdefault(key, ([], []))[0].append(number)
                     vectors[key][1].append(vector)
                 number += 1
-        written = [self._write(key, np.array(ids, np.int64), np.stack(rows)) for key, (ids, rows) in vectors.items()]
+        written, keys = [], set(vectors)
+        for key, (ids, rows) in vectors.items():
+            written.append(self._write(key, np.array(ids, np.int64), np.stack(rows)))
+            if self.mirror:  # before anybody may look for them
+                self.mirror.add(key, np.array(ids, np.int64), unit(np.stack(rows)).astype(np.float16))
+        removed = [*gone, *(file.path for file in batch)]
+        old = self._windows_of(removed) if self.mirror else ()
         with self.transaction():
-            for path in [*gone, *(file.path for file in batch)]:
+            for path in removed:
                 self.database.execute("DELETE FROM files WHERE path = ?", (path,))
             number = first
             for file in batch:
                 spans = [(number + n, *window[:4]) for n, window in enumerate(file.windows)]
-                values = (*file[:6], int(file.plays), file.kind, np.array(spans, np.float64).tobytes())
-                columns = "path, size, changed, content, seconds, reason, plays, kind, spans"
+                spans = np.array(spans, np.float64).tobytes()
+                values = (*file[:6], int(file.plays), file.kind, spans, file.captions)
+                columns = "path, size, changed, content, seconds, reason, plays, kind, spans, captions"
                 marks = ", ".join("?" * len(values))
                 cursor = self.database.execute(f"INSERT INTO files ({columns}) VALUES ({marks})", values)
                 of_file = cursor.lastrowid
@@ -197,13 +213,49 @@ class Store:
                         (number, of_file, window.start, window.end, window.picture),
                     )
                     number += 1
-                for narration in file.narrations:
-                    statement = "INSERT INTO narrations (file, start, end, text) VALUES (?, ?, ?, ?)"
-                    said = self.database.execute(statement, (of_file, *narration)).lastrowid
-                    self.database.executemany(
-                        "INSERT INTO words VALUES (?, ?)", [(word, said) for word in words_of(narration[2])]
-                    )
+                self._say(of_file, file.narrations, file.remarks)
             self.database.executemany("INSERT INTO segments VALUES (?, ?, ?, ?)", written)
+        if len(old):
+            self.mirror.remove(keys | {key for key, _, _ in self.segments()}, old)
+
+    def _windows_of(self, paths):
+        found = []
+        for path in paths:
+            found += self.rows("SELECT w.id FROM windows w JOIN files f ON f.id = w.file WHERE f.path = ?", path)
+        return np.array([number for (number,) in found], np.int64)
+
+    def _say(self, of_file, narrations, remarks):
+        for narration in narrations:
+            statement = "INSERT INTO narrations (file, start, end, text) VALUES (?, ?, ?, ?)"
+            said = self.database.execute(statement, (of_file, *narration)).lastrowid
+            words = [(word, said) for word in words_of(narration[2])]
+            self.database.executemany("INSERT INTO words VALUES (?, ?)", words)
+        rows = [(of_file, *remark) for remark in remarks]
+        self.database.executemany("INSERT INTO remarks VALUES (?, ?, ?, ?)", rows)
+
+    def say(self, path: str, captions: str, narrations: Sequence[tuple], remarks: Sequence[tuple]) -> None:
+        """Gives a file other narrations; arguments as in File."""
+        with self.transaction():
+            ((of_file,),) = self.database.execute("SELECT id FROM files WHERE path = ?", (path,)).fetchall()
+            self.database.execute("UPDATE files SET captions = ? WHERE id = ?", (captions, of_file))
+            for table in ("narrations", "remarks"):
+                self.database.execute(f"DELETE FROM {table} WHERE file = ?", (of_file,))
+            self._say(of_file, narrations, remarks)
+
+    def remark(self, remarks: Sequence[tuple]) -> None:
+        """Stores the (path, reason, detail) of what belongs to no file, in place of those that are there."""
+        before = self.rows("SELECT path, reason, detail FROM remarks WHERE file IS NULL ORDER BY path")
+        if before != (now := sorted(remarks)):
+            with self.transaction():
+                self.database.execute("DELETE FROM remarks WHERE file IS NULL")
+                self.database.executemany("INSERT INTO remarks VALUES (NULL, ?, ?, ?)", now)
+
+    def label(self, labels: Sequence[tuple[str, str]]) -> None:
+        """Stores (label, path) of files, which need not be there (yet), in place of all that are there."""
+        if self.rows("SELECT label, path FROM labels ORDER BY label, path") != (now := sorted(set(labels))):
+            with self.transaction():
+                self.database.execute("DELETE FROM labels")
+                self.database.executemany("INSERT INTO labels VALUES (?, ?)", now)
 
     def move(self, before: str, after: str, changed: int) -> None:
         """Gives a file another path."""
@@ -266,10 +318,25 @@ class Store:
                 self.database.execute("DELETE FROM segments WHERE modality = ? AND space = ?", key)
                 if row:
                     self.database.execute("INSERT INTO segments VALUES (?, ?, ?, ?)", row)
+        if self.mirror:
+            self._mend_mirror(live)
         named = {name for (name,) in self.rows("SELECT name FROM segments")}
         for path in (self.folder / SEGMENTS).iterdir():
             if path.name.partition(".")[0] not in named and not path.name.startswith("basis-"):
                 path.unlink(missing_ok=True)
+
+    def _mend_mirror(self, live):
+        """Puts right what a kill left in the mirror; all that lives is there anyway, so that a look at numbers does."""
+        by_key = {}
+        for key, ids, vectors in self.segments():
+            by_key.setdefault(key, []).append((ids, vectors))
+        self.mirror.drop_others(by_key)
+        for key, parts in by_key.items():
+            every = np.concatenate([ids for ids, _ in parts])
+            rows = Rows([vectors for _, vectors in parts])
+            kept = np.flatnonzero(np.isin(every, live))
+            kept = kept[np.argsort(every[kept], kind="stable")]
+            self.mirror.mend(key, every[kept], lambda places, rows=rows, kept=kept: rows.rows(kept[places]))
 
 
 class FirstStage:

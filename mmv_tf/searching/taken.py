@@ -86,6 +86,6 @@ def _files(directory, names, targets, root):
             continue
         rows = [Window(start, end, False, False, b"", of_span) for (start, end), of_span in sorted(windows.items())]
         content = indexing.content_of(root, key) or ""
-        narrations = indexing.narrations_of(captioned, key)
-        files.append(File(key, *mark, content, rows[-1].end, "", plays, kind, rows, narrations))
+        captions, narrations, remarks = indexing.narrations_of(captioned, key)
+        files.append(File(key, *mark, content, rows[-1].end, "", plays, kind, rows, narrations, captions, remarks))
     return files, missing

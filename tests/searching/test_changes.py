@@ -4,8 +4,9 @@ import os
 import types
 
 import numpy as np
+import pytest
 
-from mmv_tf.searching import indexing
+from mmv_tf.searching import engines, indexing
 from mmv_tf.searching.index import Index
 from mmv_tf.searching.store import Store, Window
 
@@ -40,14 +41,20 @@ def _decoded(embedder, client, root, path):
     yield "video", True, ""
 
 
-def test_200_changes_against_a_comparison_with_all(tmp_path, monkeypatch):
+# By hand: MMV_TF_CHANGES=200. The other engines see what the index itself does anyway, so fewer are enough of them.
+@pytest.mark.parametrize(("engine", "steps"), [("numpy", 40), ("faiss", 20), ("milvus", 20)])
+def test_changes_against_a_comparison_with_all(tmp_path, monkeypatch, engine, steps):
+    steps = int(os.environ.get("MMV_TF_CHANGES", steps))
     monkeypatch.setattr(indexing, "_decoded", _decoded)
     monkeypatch.setattr(indexing, "DecodeClient", lambda settings: types.SimpleNamespace(close=lambda: None))
     videos, random, number = tmp_path / "videos", np.random.default_rng(0), 0
     videos.mkdir()
-    store = Store(str(tmp_path / "index"), {"module": "m", "root": str(videos), "seconds": 2.0}, {"queries": ["video"]})
+    made_with = engines.settings(engine, str(tmp_path / "vectors.db") if engine == "milvus" else None, None)
+    settings = {"module": "m", "root": str(videos), "seconds": 2.0}
+    store = Store(str(tmp_path / "index"), settings, {"queries": ["video"]} | made_with)
+    store.mirror = engines.mirror(made_with)
     index, there = Index(store, _Embedder()), {}
-    for step in range(200):
+    for step in range(steps):
         what = random.choice(["add", "add", "change", "move", "delete"]) if there else "add"
         name = random.choice(sorted(there)) if there else ""
         number += 1
@@ -62,7 +69,7 @@ def test_200_changes_against_a_comparison_with_all(tmp_path, monkeypatch):
         else:
             del there[name]
             (videos / name).unlink()
-        if random.random() < 0.3 or step == 199:
+        if random.random() < 0.3 or step == steps - 1:
             report = indexing.update(store, _Embedder(), str(videos), progress=False)
             assert report.unreadable == 0 and report.same + report.new + report.changed + report.moved == len(there)
             query = random.normal(size=DIM)

@@ -10,7 +10,8 @@ from helpers import tiny_export
 from helpers.videos import write_video
 from mmv_tf import search
 from mmv_tf.searching import indexing, playing
-from mmv_tf.searching.index import Filter, Index
+from mmv_tf.searching.index import Index
+from mmv_tf.searching.selection import Filter
 from mmv_tf.searching.store import Store
 
 

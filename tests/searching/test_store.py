@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from mmv_tf.searching import engine
+from mmv_tf.searching.engines import two_stage
 from mmv_tf.searching.store import File, Store, Window
 
 SETTINGS = {"module": "m", "root": "/videos", "seconds": 2.0}
@@ -51,20 +51,20 @@ def test_files_are_put_changed_moved_and_removed(tmp_path):
 
 
 def test_the_first_stage_of_many_rows_is_kept_and_made_again_where_it_does_not_fit(tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "EXACT_BELOW", 10)
-    monkeypatch.setattr(engine, "COARSE", 2)
+    monkeypatch.setattr(two_stage, "EXACT_BELOW", 10)
+    monkeypatch.setattr(two_stage, "COARSE", 2)
     store = Store(str(tmp_path), SETTINGS)
     for number in range(3):
         store.put([_file(f"f{number}", 5, seed=number)])
 
     def scores():
         parts = [vectors for _, _, vectors in store.segments()]
-        return engine.Engine(parts, store.first_stage(("video", "va"))).search(np.ones(4), 3).all_scores
+        return two_stage.Engine(parts, None, store.first_stage(("video", "va"))).search(np.ones(4), 3).sample
 
     first = scores()
     kept = sorted(path.name for path in (tmp_path / "segments").iterdir() if ".first-" in path.name)
     assert len(kept) == 3 and (tmp_path / "segments/basis-video.va.npy").exists()
-    monkeypatch.setattr(engine.Engine, "_fitted", None)  # nothing is computed anew
+    monkeypatch.setattr(two_stage.FirstStage, "_fitted", None)  # nothing is computed anew
     np.testing.assert_array_equal(scores(), first)
     (tmp_path / "segments" / kept[0]).write_bytes(b"damaged")
     np.testing.assert_allclose(scores(), first, atol=1e-6)
