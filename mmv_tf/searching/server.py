@@ -6,9 +6,7 @@ use. Nothing is fetched from anywhere. POST needs the token of this start and th
 
 import collections
 import contextlib
-import csv
 import dataclasses
-import io
 import pathlib
 import secrets
 import socket
@@ -28,8 +26,9 @@ from mmv_tf import __version__
 from mmv_tf.beam.sources import source_files
 from mmv_tf.beam.specs import Settings
 from mmv_tf.pages import document, pictures
+from mmv_tf.searching import labels, lists
 from mmv_tf.searching.clips import Clips
-from mmv_tf.searching.index import Index
+from mmv_tf.searching.index import Index, weights_of
 from mmv_tf.searching.selection import Filter
 
 MAX_UPLOAD = 64 << 20
@@ -70,6 +69,39 @@ class _Uploads:
             if name not in self._kept:
                 raise fastapi.HTTPException(410, "this upload is no longer kept: give the file again")
             return self._kept[name][1]
+
+
+class _Bounded:
+    """Ends a request whose body goes on after MAX_UPLOAD, whatever it said of its length: no more of it is read.
+
+    An answer that comes before the body has ended closes the connection, or the rest would be waited for.
+    """
+
+    def __init__(self, app):
+        self._app = app
+
+    async def __call__(self, scope, receive, send):
+        names = {name for name, _ in scope.get("headers", ())}
+        size, has_ended, is_over = 0, not names & {b"content-length", b"transfer-encoding"}, False
+
+        async def bounded():
+            nonlocal size, has_ended, is_over
+            message = await receive()
+            size += len(message.get("body", b""))
+            has_ended |= not message.get("more_body", False)
+            if size > MAX_UPLOAD and not is_over:
+                answer = JSONResponse({"detail": f"over {MAX_UPLOAD >> 20} MiB"}, 413, {"Connection": "close"})
+                is_over = True
+                await answer(scope, receive, send)
+            return {"type": "http.disconnect"} if is_over else message
+
+        async def closing(message):
+            if message["type"] == "http.response.start" and not has_ended:
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            if not is_over:
+                await send(message)
+
+        await self._app(scope, bounded, closing)
 
 
 class _Previews:
@@ -120,7 +152,10 @@ def app(index: Index, hosts=("127.0.0.1", "localhost"), token: str | None = None
         yield
         previews.clips.close()
 
-    made = fastapi.FastAPI(title="mmv_tf search", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    made = fastapi.FastAPI(
+        title="mmv_tf search", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+        redirect_slashes=False,
+    )  # fmt: skip
 
     @made.middleware("http")
     async def guarded(request: fastapi.Request, call_next):
@@ -147,6 +182,7 @@ def app(index: Index, hosts=("127.0.0.1", "localhost"), token: str | None = None
         return answer
 
     made.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+    made.add_middleware(_Bounded)
 
     @made.exception_handler(ValueError)
     async def told(_, error):
@@ -180,9 +216,10 @@ def app(index: Index, hosts=("127.0.0.1", "localhost"), token: str | None = None
         settings = store.settings
         return {
             "files": files, "moments": store.rows("SELECT COUNT(*) FROM windows")[0][0], "unreadable": unreadable,
+            "remarks": store.rows("SELECT COUNT(*) FROM remarks")[0][0],
             "seconds": settings["seconds"], "queries": settings["queries"], "targets": settings["targets"],
             "loaded": loading["done"] and not loading["error"], "error": loading["error"],
-            "generation": store.generation,
+            "engine": settings["engine"], "generation": store.generation,
         }  # fmt: skip
 
     @made.get("/api/unreadable")
@@ -191,13 +228,28 @@ def app(index: Index, hosts=("127.0.0.1", "localhost"), token: str | None = None
         rows = store.rows("SELECT path, reason FROM files WHERE reason != '' ORDER BY path LIMIT ?", limit)
         return [{"file": path, "reason": reason} for path, reason in rows]
 
-    def asked(text, upload, like, unlike, within, k, offset, per_file, only):
+    @made.get("/api/remarks")
+    def remarks(limit: Annotated[int, Query(ge=1, le=1000)] = 200):
+        """What was mended in files of captions, or left out of them, and why."""
+        rows = store.rows("SELECT path, reason, detail FROM remarks ORDER BY path, rowid LIMIT ?", limit)
+        return [{"file": path, "reason": reason, "detail": detail} for path, reason, detail in rows]
+
+    @made.get("/api/choices")
+    def choices():
+        """Labels and folders of the files, which a question may be confined to; at most 1,000 of each."""
+        folders = set()
+        for (path,) in store.rows("SELECT path FROM files WHERE reason = ''"):
+            while path := path.rpartition("/")[0]:
+                folders.add(path)
+        return {"labels": labels.known(store), "folders": sorted(folders)[:1000]}
+
+    def asked(text, upload, like, unlike, weights, within, k, offset, per_file, only):
         vectors = uploads.get(upload) if upload else None
         if (text and "text" in index.modalities or upload) and not loading["done"]:
             raise fastapi.HTTPException(503, "the network is loading: a moment", {"Retry-After": "1"})
         return index.query(
-            text, vectors=vectors, like=like, unlike=unlike, within=within, k=k, offset=offset, per_file=per_file,
-            only=only,
+            text, vectors=vectors, like=like, unlike=unlike, weights=weights_of(weights), within=within, k=k,
+            offset=offset, per_file=per_file, only=only,
         )  # fmt: skip
 
     @made.get("/api/search")
@@ -206,6 +258,7 @@ def app(index: Index, hosts=("127.0.0.1", "localhost"), token: str | None = None
         upload: Annotated[str, Query(max_length=64)] = "",
         like: Annotated[int | None, Query(ge=0, le=2**53)] = None,
         unlike: Annotated[int | None, Query(ge=0, le=2**53)] = None,
+        weights: Annotated[str, Query(max_length=200)] = "",
         within: Literal["video", "audio", "both"] = "both",
         k: Annotated[int, Query(ge=1, le=200)] = 24,
         offset: Annotated[int, Query(ge=0, le=100_000)] = 0,
@@ -213,16 +266,18 @@ def app(index: Index, hosts=("127.0.0.1", "localhost"), token: str | None = None
         folder: Annotated[str, Query(max_length=1000)] = "",
         name: Annotated[str, Query(max_length=200)] = "",
         kind: Literal["", "video", "sound"] = "",
+        label: Annotated[str, Query(max_length=200)] = "",
         after: Annotated[float | None, Query(ge=-1e11, le=1e11, allow_inf_nan=False)] = None,
         before: Annotated[float | None, Query(ge=-1e11, le=1e11, allow_inf_nan=False)] = None,
         min_seconds: Annotated[float | None, Query(ge=0, le=1e7, allow_inf_nan=False)] = None,
         max_seconds: Annotated[float | None, Query(ge=0, le=1e7, allow_inf_nan=False)] = None,
         form: Literal["json", "csv", "edl"] = "json",
     ):
-        """The moments nearest to a question; only of files below a folder, with a text in their path, of a kind, so
-        long, changed between two times (seconds since 1970)."""
-        only = Filter(folder, name, after, before, min_seconds, max_seconds, kind)
-        found = asked(text, upload, like, unlike, within, k, offset, per_file, only)
+        """The moments nearest to a question; only of files below a folder, with a text in their path, of a kind, with a
+        label, so long, changed between two times (seconds since 1970). Weights, of what is asked with together, are of
+        the form text=1,image=.5 (text, image, sound, video, like, unlike)."""
+        only = Filter(folder, name, after, before, min_seconds, max_seconds, kind, label)
+        found = asked(text, upload, like, unlike, weights, within, k, offset, per_file, only)
         if form == "json":
             about = {
                 "total": found.total,
@@ -231,7 +286,7 @@ def app(index: Index, hosts=("127.0.0.1", "localhost"), token: str | None = None
                 "notes": found.notes,
             }
             return {"results": [dataclasses.asdict(hit) for hit in found.hits], **about}
-        content = _csv(found.hits) if form == "csv" else _edl(found.hits)
+        content = lists.as_csv(found.hits) if form == "csv" else lists.as_edl(found.hits)
         headers = {"Content-Disposition": f'attachment; filename="moments.{form}"'}
         return Response(content, media_type="text/csv" if form == "csv" else "text/plain", headers=headers)
 
@@ -321,34 +376,6 @@ def app(index: Index, hosts=("127.0.0.1", "localhost"), token: str | None = None
 def _any_window(store):
     rows = store.rows("SELECT id FROM windows LIMIT 1")
     return rows[0][0] if rows else None
-
-
-def _csv(hits):
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(["file", "start", "end", "score", "percentile", "matched"])
-    for hit in hits:
-        # A cell that begins so would be a formula in a spreadsheet.
-        name = f"'{hit.file}" if hit.file[:1] in "=+-@\t\r" else hit.file
-        writer.writerow([name, hit.start, hit.end, hit.score, hit.percentile, " ".join(hit.matched)])
-    return out.getvalue()
-
-
-def _edl(hits, rate=25):
-    """CMX 3600, the list of cuts that editing programs read, at 25 frames a second."""
-
-    def clock(seconds):
-        frames = round(seconds * rate)
-        whole = frames // rate
-        return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}:{frames % rate:02d}"
-
-    lines, at = ["TITLE: moments", "FCM: NON-DROP FRAME", ""], 0.0
-    for number, hit in enumerate(hits, 1):
-        span = f"{clock(hit.start)} {clock(hit.end)} {clock(at)} {clock(at + hit.end - hit.start)}"
-        name = " ".join("".join(c if c.isprintable() else " " for c in hit.file).split())
-        lines += [f"{number:03d}  AX       V     C        {span}", f"* FROM CLIP NAME: {name}", ""]
-        at += hit.end - hit.start
-    return "\n".join(lines)
 
 
 def serve(

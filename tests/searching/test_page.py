@@ -124,6 +124,38 @@ def test_a_picture_is_given(page, tmp_path):
     page.wait_for_url("**upload=**")
     page.wait_for_selector(".hit")
     assert "picture" in page.locator(".why").first.text_content()
+    assert page.text_content("#what") == "With the picture" and page.is_hidden("#balance")
+    page.fill("#text", "a red ball")
+    page.press("#text", "Enter")
+    page.wait_for_url("**text=a+red+ball**")
+    before = page.get_attribute("#csv", "href")
+    page.fill("#balance", "0.8")
+    page.wait_for_url("**balance=0.8**")
+    _until(page, f"document.getElementById('csv').getAttribute('href') != {before!r}")
+    assert "weights=text%3D0.8%2Cimage%3D0.1999" in page.get_attribute("#csv", "href")
+    page.click("#without")
+    _until(page, "!location.hash.includes('upload') && !location.hash.includes('balance')")
+    assert page.is_hidden("#with") and "text=a+red+ball" in page.url
+
+
+def test_filters_are_part_of_the_address(page, address, made):
+    made.index.store.label([("dog", "a.mp4")])
+    page.goto("about:blank")
+    page.goto(f"{address}#like={made.index.store.rows('SELECT MIN(id) FROM windows')[0][0]}")
+    page.wait_for_selector(".hit")
+    page.click("#filters summary")
+    _until(page, "document.querySelector('#labels option')?.value == 'dog'")
+    for name, value in (("label", "dog"), ("after", "2001-02-03"), ("max_seconds", "60")):
+        page.fill(f"#{name}", value)
+        page.press(f"#{name}", "Tab")
+        page.wait_for_url(f"**{name}={value}**")
+    names = "[...document.querySelectorAll('.hit b')].map((one) => one.textContent)"
+    _until(page, f"{names}.length && {names}.every((name) => name == 'a.mp4')")
+    made.index.store.label([])
+    page.fill("#before", "2001-02-03")
+    page.press("#before", "Tab")
+    _until(page, "document.getElementById('notes').textContent.endsWith('nothing found')")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
 def test_a_file_that_is_deleted_while_it_is_shown_is_told(page, made):

@@ -1,15 +1,22 @@
 """The API as a stranger meets it."""
 
+import asyncio
 import os
 import re
+import resource
+import socket
+import threading
 import time
+from urllib.parse import quote, unquote
 
 import cv2
 import numpy as np
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 
-from mmv_tf.searching import server
+from helpers.traversals import traversals
+from mmv_tf.searching import labels, lists, server
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +90,41 @@ def test_files_pictures_previews_and_timelines(client, made):
     assert timeline["file"] == "a.mp4" and abs(timeline["seconds"] - 4) < 0.2 and len(timeline["moments"]) > 2
 
 
+def test_labels_folders_and_remarks_are_offered(client, made):
+    labels.take(made.index.store, _table(made, "a.mp4,dog"), str(made.videos))
+    assert client.get("/api/choices").json() == {"labels": ["dog"], "folders": ["sub"]}
+    question = {"text": "batter", "label": "dog"}
+    assert {hit["file"] for hit in client.get("/api/search", params=question).json()["results"]} == {"a.mp4"}
+    assert client.get("/api/search", params={**question, "label": "cat"}).json()["results"] == []
+    made.index.store.remark([("<b>x.srt", "unused_captions", "no video or sound of this name")])
+    rows = [{"file": "<b>x.srt", "reason": "unused_captions", "detail": "no video or sound of this name"}]
+    assert client.get("/api/remarks").json() == rows and client.get("/api/state").json()["remarks"] == 1
+    made.index.store.label([])
+    made.index.store.remark([])
+
+
+def _table(made, *rows):
+    path = made.videos.parent / "labels.csv"
+    path.write_text("\n".join(["file,label", *rows]))
+    return str(path)
+
+
 def test_an_upload_is_a_question(client, tmp_path):
     content = cv2.imencode(".png", np.full((48, 64, 3), 40, np.uint8))[1].tobytes()
     headers = {"X-Token": _token(client), "Content-Type": "application/octet-stream"}
     made = client.post("/api/upload?kind=image&suffix=.png", content=content, headers=headers).json()
     found = client.get("/api/search", params={"upload": made["upload"], "within": "video"}).json()
     assert found["results"] and all(hit["matched"] == ["picture"] for hit in found["results"])
+    joined = {"upload": made["upload"], "text": "a red ball", "within": "video", "per_file": 99}
+
+    def scores(**weights):
+        found = client.get("/api/search", params=joined | weights).json()["results"]
+        return {hit["id"]: hit["score"] for hit in found if hit["score"] is not None}
+
+    assert scores(weights="text=0,image=1") == scores(text="") != scores() == scores(weights="text=.5")
+    assert scores(weights="text=2,image=4") == scores()
+    wrong = client.get("/api/search", params=joined | {"weights": "sound=1"})
+    assert wrong.json()["detail"] == "weights: sound=1, and no sound is asked with"
     assert client.get("/api/search", params={"upload": "x" * 16}).status_code == 410
     bad = client.post("/api/upload?kind=video&suffix=.mp4", content=b"no video", headers=headers)
     assert bad.status_code == 422 and "cannot be decoded" in bad.json()["detail"]
@@ -114,6 +150,95 @@ def test_a_foreign_page_uploads_nothing(client, headers):
 def test_a_large_upload_is_refused_before_it_is_read(client):
     headers = {"X-Token": _token(client), "Content-Length": str(2 << 30)}
     assert client.post("/api/upload?kind=video", content=iter([b"x"]), headers=headers).status_code == 413
+
+
+def _stream(port, length):
+    """Sends an upload that says so much of its length and never ends: (answer, MiB that were taken from us)."""
+    head = [
+        b"POST /api/upload?kind=video HTTP/1.1",
+        b"Host: 127.0.0.1:%d" % port,
+        b"X-Token: " + TOKEN.encode(),
+        length,
+    ]
+    sent, chunk = 0, b"100000\r\n" + bytes(1 << 20) + b"\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as there:
+        there.sendall(b"\r\n".join([*head, b"", b""]))
+        there.settimeout(1.0)
+        try:
+            while sent < 200:
+                there.sendall(chunk)
+                sent += 1
+        except OSError:  # no more is taken
+            pass
+        there.settimeout(20)
+        try:
+            return there.recv(100), sent
+        except OSError:
+            return b"", sent
+
+
+TOKEN = "t" * 32
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 2147483648", b"Transfer-Encoding: chunked", b"Content-Length: 9"])
+def test_an_upload_without_end_is_not_read(made, monkeypatch, length):
+    monkeypatch.setattr(server.secrets, "token_urlsafe", lambda size: TOKEN)
+    listening = socket.create_server(("127.0.0.1", 0))
+    runner = uvicorn.Server(uvicorn.Config(server.app(made.index), log_level="critical", lifespan="off"))
+    thread = threading.Thread(target=runner.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        answer, sent = _stream(listening.getsockname()[1], length)
+        # Nine bytes are an upload, for which the network is not there; what comes after them is no request.
+        assert (not answer or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.1 503"))) and sent <= 64
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
+    finally:
+        runner.should_exit = True
+        thread.join(30)
+
+
+def _answer(app, path, method="GET", body=()):
+    """(status, content) of what a server would hand to the application, without anything that tidies an address."""
+    sent, parts = [], iter(body)
+
+    async def receive():
+        part = next(parts, None)
+        return {"type": "http.request", "body": part or b"", "more_body": part is not None}
+
+    async def send(message):
+        sent.append(message)
+
+    raw, _, query = path.partition("?")
+    headers = [(b"host", b"127.0.0.1"), (b"x-token", TOKEN.encode()), (b"content-length", b"9")]
+    scope = {"type": "http", "method": method, "path": unquote(raw), "raw_path": raw.encode(), "headers": headers,
+             "query_string": query.encode(), "scheme": "http", "http_version": "1.1"}  # fmt: skip
+    asyncio.run(app(scope, receive, send))
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
+
+
+def test_a_body_that_is_longer_than_it_says_is_read_to_the_bound(made, monkeypatch):
+    monkeypatch.setattr(server.secrets, "token_urlsafe", lambda size: TOKEN)
+    monkeypatch.setattr(server, "MAX_UPLOAD", 4 << 10)
+    read = []
+    body = (read.append(n) or bytes(1 << 10) for n in range(1000))
+    status, content = _answer(server.app(made.index), "/api/upload?kind=video", "POST", body)
+    assert status == 413 and b"over 0 MiB" in content and len(read) == 5
+
+
+def test_200_traversals_lead_nowhere(client, made):
+    (made.videos.parent / "outside.mp4").write_text("secret")
+    app, places = server.app(made.index), ("static", "api/file", "api/picture", "api/preview", "api/moments")
+    for number, path in enumerate(traversals()):
+        for place in places:
+            for written in (path, quote(path, safe="")) if number % len(places) == places.index(place) else (path,):
+                status, content = _answer(app, f"/{place}/{written}")
+                assert 400 <= status < 500 and b"secret" not in content and b"root:" not in content, (place, written)
+        if number % 5 == 0:
+            found = client.get("/api/search", params={"like": _numbers(made)["a.mp4"], "folder": path})
+            assert found.json()["results"] == [], path
+        assert _answer(app, f"/{path}")[0] in (404, 405) or path in ("/", "//", ".", "./", ".."), path
+    assert number == 199
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8765", ""])
@@ -167,4 +292,4 @@ def test_another_host_needs_a_token(made):
 
 def test_a_cell_of_a_list_is_no_formula():
     made = type("Hit", (), dict(file="=cmd()", start=1.0, end=2.0, score=0.5, percentile=9.0, matched=("picture",)))
-    assert server._csv([made]).splitlines()[1].startswith("'=cmd()")
+    assert lists.as_csv([made]).splitlines()[1].startswith("'=cmd()")

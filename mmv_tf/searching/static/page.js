@@ -24,18 +24,37 @@ async function answer(path, options) {
   throw error;
 }
 
+const FILTERS = ["folder", "name", "label", "kind", "after", "before", "min_seconds", "max_seconds"];
+
 function question(query) {
-  const names = ["text", "upload", "like", "unlike", "within", "name"];
+  const names = ["text", "upload", "like", "unlike", "within", ...FILTERS];
   const found = new URLSearchParams();
   for (const name of names) if (query.get(name)) found.set(name, query.get(name));
+  for (const [name, days] of [["after", 0], ["before", 1]]) {  // a day of this place, the last one with all of it
+    const day = /^(\d+)-(\d+)-(\d+)$/.exec(found.get(name) || "");
+    day ? found.set(name, new Date(day[1], day[2] - 1, Number(day[3]) + days).getTime() / 1000) : found.delete(name);
+  }
+  const balance = query.get("balance"), other = joined(query);
+  if (balance !== null && other && found.get("text")) found.set("weights", `text=${balance},${other}=${1 - balance}`);
   return found;
 }
+
+// What is asked with beside the words, as the weights call it, or null.
+const joined = (query) => query.get("upload") ? query.get("what") : query.get("like") ? "like" : null;
+const CALLED = { image: "the picture", sound: "the sound", video: "the clip", like: "the moment" };
 
 async function show() {
   const query = asked(), found = question(query), number = ++asking;
   $("text").value = query.get("text") || "";
   $("within").value = query.get("within") || "both";
-  $("name").value = query.get("name") || "";
+  for (const name of FILTERS) $(name).value = query.get(name) || "";
+  if (FILTERS.some((name) => query.get(name))) $("filters").open = true;
+  const other = joined(query);
+  $("with").hidden = !other;
+  $("what").textContent = other ? `With ${CALLED[other] ?? "the upload"}` : "";
+  $("other").textContent = other ? CALLED[other] ?? "the upload" : "";
+  $("balanced").hidden = !found.get("text");
+  $("balance").value = query.get("balance") ?? 1 / 3;
   const player = query.get("play");
   if (!found.get("text") && !found.get("upload") && !found.get("like")) { draw([], 0); $("notes").textContent = ""; $("lists").hidden = true; return player ? play(Number(player)) : shut(); }
   const key = found.toString();
@@ -160,9 +179,13 @@ for (const id of ["from", "to"]) $(id).addEventListener("change", () => {
 });
 $("close").addEventListener("click", () => go({ play: null, from: null, to: null }));
 $("player").addEventListener("cancel", (event) => { event.preventDefault(); go({ play: null, from: null, to: null }); });
-$("like").addEventListener("click", () => go({ like: current.id, text: null, upload: null, unlike: null, play: null, from: null, to: null }));
+$("like").addEventListener("click", () => go({ like: current.id, text: null, upload: null, what: null, balance: null, unlike: null, play: null, from: null, to: null }));
 $("unlike").addEventListener("click", () => go({ unlike: current.id, play: null, from: null, to: null }));
-$("ask").addEventListener("submit", (event) => { event.preventDefault(); go({ text: $("text").value.trim(), like: null, unlike: null, upload: null, play: null, within: $("within").value, name: $("name").value.trim() }); });
+$("ask").addEventListener("submit", (event) => { event.preventDefault(); go({ text: $("text").value.trim(), unlike: null, play: null, within: $("within").value, ...filters() }); });
+const filters = () => Object.fromEntries(FILTERS.map((name) => [name, $(name).value.trim()]));
+for (const name of FILTERS) $(name).addEventListener("change", () => go(filters()));
+$("balance").addEventListener("change", () => go({ balance: $("balance").value }));
+$("without").addEventListener("click", () => go({ like: null, upload: null, what: null, balance: null, unlike: null }));
 $("within").addEventListener("change", () => go({ within: $("within").value }));
 $("more").addEventListener("click", async () => {
   const results = await patient(`/api/search?${question(asked())}&k=${PAGE}&offset=${hits.length}`);
@@ -178,7 +201,7 @@ async function upload(file) {
   $("notes").textContent = "embedding it";
   try {
     const made = await answer(`/api/upload?kind=${kind}&suffix=${encodeURIComponent(suffix)}`, { method: "POST", body: file, headers: { "X-Token": token, "Content-Type": "application/octet-stream" } });
-    go({ upload: made.upload, text: null, like: null, unlike: null, play: null });
+    go({ upload: made.upload, what: kind, balance: null, text: null, like: null, unlike: null, play: null });
   } catch (error) { $("notes").textContent = error.message; }
 }
 $("upload").addEventListener("change", () => { if ($("upload").files[0]) upload($("upload").files[0]); $("upload").value = ""; });
@@ -212,16 +235,23 @@ async function state() {
     if (!now.queries.includes("text")) $("text").placeholder = "only words in narrations and names: this module has no text";
     $("left").hidden = !now.unreadable;
     $("left").querySelector("summary").textContent = `${now.unreadable} files that cannot be read`;
+    $("said").hidden = !now.remarks;
+    $("said").querySelector("summary").textContent = `${now.remarks} remarks on captions`;
+    if (state.generation !== now.generation) choices();
     if (state.generation !== undefined && state.generation !== now.generation) { show.key = null; show(); }
     state.generation = now.generation;
     setTimeout(state, now.loaded ? 2000 : 500);
   } catch { $("state").textContent = "the server has ended"; setTimeout(state, 3000); }
 }
-$("left").addEventListener("toggle", async () => {
-  if (!$("left").open) return;
-  const rows = await answer("/api/unreadable");
-  $("unreadable").replaceChildren(...rows.map((row) => { const item = document.createElement("li"); item.textContent = `${row.file}: ${row.reason}`; return item; }));
+for (const [part, path, list] of [["left", "/api/unreadable", "unreadable"], ["said", "/api/remarks", "remarks"]]) $(part).addEventListener("toggle", async () => {
+  if (!$(part).open) return;
+  const rows = await answer(path);
+  $(list).replaceChildren(...rows.map((row) => { const item = document.createElement("li"); item.textContent = `${row.file}: ${row.reason}${row.detail ? `: ${row.detail}` : ""}`; return item; }));
 });
+async function choices() {
+  const known = await answer("/api/choices");
+  for (const name of ["folders", "labels"]) $(name).replaceChildren(...known[name].map((value) => { const option = document.createElement("option"); option.value = value; return option; }));
+}
 addEventListener("hashchange", show);
 state();
 show();
