@@ -50,6 +50,7 @@ class RecordReader:
 
     def __init__(self):
         self.remarks = Remarks()  # on what was read since a reader was asked
+        self.remarked = {}  # path -> {code of a remark: how many}
 
     def open(self):
         """Called once on a worker."""
@@ -102,7 +103,7 @@ class FileReader:
     def __init__(self, root: str, settings: Settings, client: type[DecodeClient] = DecodeClient, has_times=True):
         self.has_times = has_times
         self._root, self._settings, self._client_class, self._client = root, settings, client, None
-        self.remarks = Remarks()
+        self.remarks, self.remarked = Remarks(), {}
 
     def open(self):
         self._client = self._client_class(self._settings)
@@ -135,6 +136,8 @@ class FileReader:
                     continue
                 for kind, detail, number in header.get("remarks", ()):
                     self.remarks.add(Remark(kind), str(detail)[:200], int(number), path)
+                    of_path = self.remarked.setdefault(path, {})
+                    of_path[kind] = of_path.get(kind, 0) + int(number)
                 _, start, end = pieces.pop(header["piece"])
                 if "reason" in header:
                     yield rejected(path, clip_key(path, start, end), Reason(header["reason"]), header["detail"])
@@ -163,16 +166,21 @@ class FileReader:
         )
 
 
-def video_units(root: str, remarks: Remarks) -> tuple[list, list[Rejection]]:
-    """One unit a file, and what is rejected already. ValueError: no folder, or nothing in it."""
+def video_paths(root: str, remarks: Remarks) -> tuple[list[str], list[Rejection]]:
+    """Videos and sounds, and what is rejected already. ValueError: no folder, or nothing in it."""
     inputs = from_folder(root, with_captions=False)
-    units = [(source.path,) for source in inputs.sources]
+    paths = [source.path for source in inputs.sources]
     remarks.take(inputs.remarks.numbers, inputs.remarks.lines)
-    return units, inputs.rejections
+    return paths, inputs.rejections
 
 
-def image_units(root: str, remarks: Remarks) -> tuple[list, list[Rejection]]:
-    """Units of some pictures each, found by the endings of their names, recursively.
+def units_of(paths: list[str], number: int) -> list[tuple[str, ...]]:
+    """Units of so many files each."""
+    return [tuple(paths[i : i + number]) for i in range(0, len(paths), number)]
+
+
+def image_paths(root: str, remarks: Remarks) -> tuple[list[str], list[Rejection]]:
+    """Pictures, found by the endings of their names, recursively, and what is rejected already.
 
     Raises:
       ValueError: no folder, or no picture in it.
@@ -193,5 +201,4 @@ def image_units(root: str, remarks: Remarks) -> tuple[list, list[Rejection]]:
                 paths.append(path)
     if not paths and not rejections:
         raise ValueError(f"--images {root}: no picture in it (looked for {' '.join(sorted(SUFFIXES))})")
-    paths.sort()
-    return [tuple(paths[i : i + IMAGES_A_UNIT]) for i in range(0, len(paths), IMAGES_A_UNIT)], rejections
+    return sorted(paths), rejections

@@ -3,7 +3,9 @@
 import collections
 import dataclasses
 import json
+import os
 import time
+from typing import NamedTuple
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
@@ -17,12 +19,11 @@ from mmv_tf.beam.progress import Progress
 from mmv_tf.beam.remarks import Remarks
 from mmv_tf.beam.specs import Rejection, Settings
 from mmv_tf.export import module_files
-from mmv_tf.export.embedding import inputs
+from mmv_tf.export.embedding import earlier, inputs
 from mmv_tf.export.embedding import pipeline as embed_pipeline
 from mmv_tf.records.card import DEAD_LETTERS
-from mmv_tf.records.naming import parse_shard_name
+from mmv_tf.records.naming import parse_shard_name, shard_of
 
-SUMMARY = "embeddings.json"
 _SIGNATURES = ("video", "image", "audio", "text")
 _JPEG_QUALITY = 95  # frames are decoded again at once: nothing is won by small ones
 
@@ -49,35 +50,41 @@ def run(job: Job, options) -> int:
     """Runs a job with Beam's PipelineOptions; 0, or 1 when not a single vector was written."""
     settings = clip_settings(job)
     remarks = Remarks()
-    units, reader, rejections = _inputs(job, settings, remarks)
     checksum = module_files.checksum(job.module)
     staging = FileSystems.join(job.output, ".staging")
     storage.make_folder(job.output)
-    # What an earlier run left: its staging, and the file by which its vectors could be taken for those of this one.
-    _remove(staging)
-    _remove(FileSystems.join(job.output, SUMMARY))
+    if earlier.finish(job.output, staging):
+        print(f"{job.output}: an earlier run was done, and is in its place now", flush=True)
+    _remove(staging)  # of one that was not
+    found = _sources(job, settings, remarks)
+    made_with = _made_with(job, checksum)
+    kept = earlier.kept(job.output, made_with, found.marks, in_parts=job.kind != "records")
+    units, to_write = _work(job, found, kept)
+    print(_plan(job, found, kept), flush=True)
     storage.make_folder(staging)
     handlers = {name: embed_pipeline.ModuleHandler(job.module, name, job.batch_size) for name in job.signatures}
     began = time.monotonic()
-    with Progress(staging, len(units)):
-        with run_options.pipeline(options, job.output) as pipeline:
-            embed_pipeline.build(
-                *(pipeline, units, reader, settings, handlers, job.dims, job.output, staging, job.num_shards),
-                *(checksum, job.module),
-            )
+    if units or to_write:
+        with Progress(staging, len(units)):
+            with run_options.pipeline(options, job.output) as pipeline:
+                embed_pipeline.build(
+                    *(pipeline, units, found.reader, settings, handlers, job.dims, job.output, staging),
+                    *(job.num_shards, checksum, job.module, to_write),
+                )
     seconds = time.monotonic() - began
     read = [_load(FileSystems.join(staging, f"unit-{number}.json")) for number in range(len(units))]
-    files = [_load(FileSystems.join(staging, f"{name}.report")) for name in _file_names(job)]
-    dead = sorted(rejections + [Rejection(*one) for report in (*read, *files) for one in report["rejections"]])
+    files = [_report(job, staging, kept, *one) for one in _files(job)]
+    dead = [Rejection(*one) for report in (*read, *files) for one in report["rejections"]]
+    dead = sorted(found.rejections + list(kept.rejections) + dead)
     for report in read:
         remarks.take(*report["remarks"])
+    remarks.take(earlier.added(kept.remarked.values()), kept.lines)
     counts = _checked_counts(job, read, files)
-    _remove_other_files(job)
-    unknown = _texts_without_known_words(job, files)
+    unknown = kept.unknown if kept.marks and not units else _texts_without_known_words(job, files)
     lines = "".join(
         json.dumps(rejection._asdict(), ensure_ascii=False) + "\n" for rejection in [*dead, *sorted(remarks.lines)]
     )
-    _write(staging, FileSystems.join(job.output, DEAD_LETTERS), lines)
+    remarked = kept.remarked | {path: one for report in read for path, one in report["remarked"].items()}
     summary = {
         "module": {"folder": job.module, "sha256": checksum},
         "source": {job.kind: job.source},
@@ -89,13 +96,80 @@ def run(job: Job, options) -> int:
         "dead_letters": dict(sorted(collections.Counter(rejection.reason for rejection in dead).items())),
         "remarks": dict(sorted(remarks.numbers.items())),
         "versions": {"mmv_tf": mmv_tf.__version__, "apache-beam": beam.__version__},
+        "made_with": made_with,
     }
-    _write(staging, FileSystems.join(job.output, SUMMARY), json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    texts = {
+        DEAD_LETTERS: lines,
+        earlier.SOURCES: earlier.source_lines(found.marks, remarked),
+        earlier.SUMMARY: json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
+    }
+    for name, text in texts.items():
+        _write(staging, earlier.ready(staging, name), text)
+    names = [report["name"] for report in files if "new" in report]
+    earlier.commit(job.output, staging, [*names, *texts], _other_files(job))
     _remove(staging)
-    print(_in_words(job, counts, dead, seconds, unknown))
+    print(_in_words(job, counts, sum(report.get("new", 0) for report in files), dead, seconds, unknown))
     for line in remarks.summary():
         print(f"  {line}")
     return 0 if sum(counts.values()) else 1
+
+
+class _Sources(NamedTuple):
+    """What there is to embed: `paths` of files (of records: none), all units, the reader, what is rejected already."""
+
+    paths: list[str]
+    units: list
+    reader: object
+    rejections: list
+    marks: dict
+
+
+def _made_with(job, checksum):
+    """All that a vector depends on but its source, by names that a person knows."""
+    source = job.source if "://" in job.source else os.path.abspath(job.source)
+    return {
+        "module": checksum,
+        "source": [job.kind, source],
+        "choice of signatures and spaces": [list(key) for key in job.dims],
+        "--num_shards": job.num_shards,
+        "version of mmv_tf": mmv_tf.__version__,
+    }
+
+
+def _work(job, found, kept):
+    """(units to read, {shard: what WriteFile needs to know}) of what does not stay."""
+    checksums = {name: about["sha256"] for name, about in kept.files.items()}
+    if job.kind == "records":
+        if kept.marks:
+            return [], {}
+        return found.units, {shard: ({}, ()) for shard in range(job.num_shards)}
+    fresh = [path for path in found.paths if path not in kept.marks]
+    shards = {} if checksums else {shard: ({}, []) for shard in range(job.num_shards)}
+    for path in {*fresh, *kept.gone}:
+        dropped = shards.setdefault(shard_of(path, job.num_shards)[0], (checksums, []))[1]
+        if path in kept.gone:
+            dropped.append(path)
+    number = inputs.IMAGES_A_UNIT if job.kind == "images" else 1
+    return inputs.units_of(fresh, number), shards
+
+
+def _plan(job, found, kept):
+    """A line that says what is embedded and what stays."""
+    if job.kind == "records":
+        stays = "they are as they were: nothing is embedded" if kept.marks else "embedded anew"
+        return f"{job.output}: records of {len(found.marks)} shards; {kept.why + '; ' if kept.why else ''}{stays}"
+    changed, gone = kept.changed, len(kept.gone) - kept.changed
+    new = len(found.paths) - len(kept.marks) - changed
+    why = f" ({kept.why}: all anew)" if kept.why else ""
+    return f"{job.output}: {new} new files, {changed} changed, {gone} gone, {len(kept.marks)} as they were{why}"
+
+
+def _report(job, staging, kept, modality, space, name):
+    """The report of a file that was written, or one of an earlier run that stays."""
+    path = FileSystems.join(staging, f"{name}.report")
+    if FileSystems.exists(path):
+        return _load(path)
+    return kept.files[name] | {"name": name, "modality": modality, "space": space, "rejections": []}
 
 
 def clip_settings(job):
@@ -109,11 +183,11 @@ def clip_settings(job):
     return settings
 
 
-def _inputs(job, settings, remarks):
-    """(units, reader, rejections before the pipeline)."""
+def _sources(job, settings, remarks):
     if job.kind == "records":
         units, rejections = inputs.record_units(job.source)
-        return units, inputs.RecordReader(), rejections
+        marks = {shard: earlier.mark(shard) for shard in sorted({unit[0] for unit in units})}
+        return _Sources([], units, inputs.RecordReader(), rejections, marks)
     decoding = Settings(
         frame_rate=settings.frame_rate,
         short_side=settings.min_side,
@@ -123,15 +197,19 @@ def _inputs(job, settings, remarks):
         **job.limits,
     )
     if job.kind == "images":
-        units, rejections = inputs.image_units(job.source, remarks)
-        return units, inputs.FileReader(job.source, decoding, ImageClient, has_times=False), rejections
-    units, rejections = inputs.video_units(job.source, remarks)
-    return units, inputs.FileReader(job.source, decoding, DecodeClient), rejections
+        paths, rejections = inputs.image_paths(job.source, remarks)
+        reader = inputs.FileReader(job.source, decoding, ImageClient, has_times=False)
+    else:
+        paths, rejections = inputs.video_paths(job.source, remarks)
+        reader = inputs.FileReader(job.source, decoding, DecodeClient)
+    marks = {path: earlier.mark(os.path.join(job.source, path)) for path in paths}
+    return _Sources(paths, [], reader, rejections, marks)
 
 
-def _file_names(job):
+def _files(job):
+    """[(modality, space, name of a file)] of all that a run leaves."""
     return [
-        embed_pipeline.file_name(modality, space, shard, job.num_shards)
+        (modality, space, embed_pipeline.file_name(modality, space, shard, job.num_shards))
         for modality, space in job.dims
         for shard in range(job.num_shards)
     ]
@@ -140,25 +218,27 @@ def _file_names(job):
 def _checked_counts(job, read, files):
     """{(signature, space): rows}. AssertionError: vectors and refusals are not as many as inputs."""
     counts = collections.Counter({space: 0 for space in job.dims})
-    refused = collections.Counter()
+    new, refused = collections.Counter({space: 0 for space in job.dims}), collections.Counter()
     for report in files:
         counts[report["modality"], report["space"]] += report["rows"]
+        new[report["modality"], report["space"]] += report.get("new", 0)
         refused[report["modality"]] += len(report["rejections"])
-    for (modality, space), rows in counts.items():
+    for (modality, space), rows in new.items():
         made = sum(report["inputs"][modality] for report in read)
         told = f"{made} inputs of {modality}, but {rows} vectors in {space} and {refused[modality]} refused"
         assert rows + refused[modality] == made, told
     return counts
 
 
-def _remove_other_files(job):
+def _other_files(job):
     """Files of an earlier run with other signatures or another --num_shards: a reader with a pattern would mix them."""
-    names = set(_file_names(job))
+    mine, others = {name for _, _, name in _files(job)}, []
     for path in _matches(FileSystems.join(job.output, "*-of-*.parquet")):
         name = FileSystems.split(path)[1]
         parts = parse_shard_name(name)
-        if name not in names and parts and parts.split.partition("-")[0] in _SIGNATURES:
-            FileSystems.delete([path])
+        if name not in mine and parts and parts.split.partition("-")[0] in _SIGNATURES:
+            others.append(name)
+    return others
 
 
 def _matches(pattern):
@@ -194,13 +274,14 @@ def _texts_without_known_words(job, files) -> int | None:
     return sum(r["without_known_words"] for r in files if (r["modality"], r["space"]) == ("text", spaces[0]))
 
 
-def _in_words(job, counts, dead, seconds, unknown=None):
+def _in_words(job, counts, new, dead, seconds, unknown=None):
     reasons = collections.Counter(rejection.reason for rejection in dead)
     rows = sum(counts.values())
     lines = [f"{job.output}: {rows} vectors"]
     lines += [f"  {modality} in {space}: {number} x {job.dims[modality, space]}"
               for (modality, space), number in counts.items()]  # fmt: skip
-    lines.append(f"  {seconds:.1f} s, {rows / seconds:.1f} vectors/s, with the start of Beam and the module")
+    if new:
+        lines.append(f"  {seconds:.1f} s, {new / seconds:.1f} vectors/s, with the start of Beam and the module")
     if unknown:
         lines.append(f"  {unknown} texts have no word that the module knows: they all have the vector of an empty text")
     if dead:

@@ -10,6 +10,7 @@
 | module | dictionary of strings | sha256 of the module, as in its model card |
 """
 
+import hashlib
 import io
 import itertools
 
@@ -61,6 +62,25 @@ def table(modality: str, space: str, identities, vectors: np.ndarray, module: st
         "module": same(module),
     }
     return pa.table(columns)
+
+
+def kept(path: str, sha256: str, dropped: set[str]) -> tuple[list[tuple], np.ndarray]:
+    """The rows of a file but those of some keys: a list of (key, start, end), and float32 [N, dim].
+
+    Raises:
+      OSError: it is not the file that was written; names it.
+    """
+    with FileSystems.open(path, compression_type="uncompressed") as file:
+        content = file.read()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise OSError(f"{path}: was changed since it was written; delete embeddings.json beside it and run again")
+    rows = pq.read_table(io.BytesIO(content), columns=["key", "start", "end", "vector"])
+    dim = rows.schema.field("vector").type.list_size
+    keys = rows["key"].to_pylist()
+    stays = np.array([key not in dropped for key in keys], bool)
+    identities = zip(keys, rows["start"].to_pylist(), rows["end"].to_pylist(), strict=True)
+    vectors = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
+    return [one for one, stay in zip(identities, stays, strict=True) if stay], vectors[stays]
 
 
 class _Sink(io.RawIOBase):

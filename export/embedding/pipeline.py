@@ -27,7 +27,7 @@ from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunIn
 from mmv_tf.beam import options as run_options
 from mmv_tf.beam import storage
 from mmv_tf.common.batches import filled
-from mmv_tf.export.embedding import parquet_file
+from mmv_tf.export.embedding import earlier, parquet_file
 from mmv_tf.records.naming import shard_name, shard_of
 
 REFUSED, NOT_FINITE = "refused_by_module", "not_finite"
@@ -158,7 +158,8 @@ class ReadInputs(beam.DoFn):
                 names.append(read.name)
         remarks, self._reader.remarks = self._reader.remarks, Remarks()
         report = {"records": names, "rejections": rejections, "inputs": counts}
-        report["remarks"] = [remarks.numbers, remarks.lines]
+        report["remarks"], report["remarked"] = [remarks.numbers, remarks.lines], self._reader.remarked
+        self._reader.remarked = {}
         with storage.WholeFile(self._staging, FileSystems.join(self._staging, f"unit-{number}.json")) as file:
             file.write(json.dumps(report).encode())
         for rejection in rejections:
@@ -200,7 +201,11 @@ class StageVectors(beam.DoFn):
 
 
 class WriteFile(beam.DoFn):
-    """((modality, space, shard), references) -> the Parquet file, sorted by key and time, and a report of it."""
+    """((modality, space, shard), references) -> the Parquet file, sorted by key and time, and a report of it.
+
+    An element ("file", sha256 or '', keys) says what of the earlier file stays: all but the rows of these keys, and
+    without a checksum nothing.
+    """
 
     def __init__(self, output, staging, num_shards, dims, module, folder):
         self._output, self._staging, self._num_shards = output, staging, num_shards
@@ -212,10 +217,18 @@ class WriteFile(beam.DoFn):
         rows = sorted((item[1:] for item in items if item[0] == "vector"), key=_in_time)
         name = file_name(modality, space, shard, self._num_shards)
         vectors = parquet_file.gather([row[4:] for row in rows], self._dims[modality, space])
-        table = parquet_file.table(modality, space, [row[:3] for row in rows], vectors, self._module)
-        with storage.WholeFile(self._staging, FileSystems.join(self._output, name)) as out:
+        identities, new = [row[:3] for row in rows], len(rows)
+        ((_, sha256, dropped),) = [item for item in items if item[0] == "file"]
+        if sha256:
+            before = parquet_file.kept(FileSystems.join(self._output, name), sha256, set(dropped))
+            identities, vectors = before[0] + identities, np.concatenate([before[1], vectors])
+            order = sorted(range(len(identities)), key=lambda place: identities[place][0])
+            identities, vectors = [identities[place] for place in order], vectors[order]
+        table = parquet_file.table(modality, space, identities, vectors, self._module)
+        with storage.WholeFile(self._staging, earlier.ready(self._staging, name)) as out:
             parquet_file.write(table, out)
-        report = {"name": name, "rows": len(rows), "sha256": out.sha256, "bytes": out.size, "modality": modality}
+        report = {"name": name, "rows": len(identities), "new": new, "sha256": out.sha256, "bytes": out.size}
+        report["modality"] = modality
         if modality == "text":
             report["without_known_words"] = self._without_known_words(space, vectors)
         report |= {"space": space, "rejections": [item[1:] for item in items if item[0] == "rejected"]}
@@ -249,10 +262,12 @@ def _without_modality(element):
     return element[1:]
 
 
-def build(pipeline, units, reader, settings, handlers, dims, output, staging, num_shards, module, folder):
+def build(pipeline, units, reader, settings, handlers, dims, output, staging, num_shards, module, folder, to_write):
     """Adds the graph to a pipeline.
 
     Args:
+      to_write: {shard: (names of earlier files with their checksums, keys that they lose)}; see WriteFile. Shards that
+        are not in it stay as they are.
       units: see embed_inputs; reader reads them.
       settings: ClipSettings of the module.
       handlers: {modality: ModuleHandler}.
@@ -277,7 +292,11 @@ def build(pipeline, units, reader, settings, handlers, dims, output, staging, nu
             | f"Stage {modality}" >> beam.ParDo(StageVectors(modality, spaces, staging, num_shards))
         )
     # Every file gets written, also one without rows: the names state how many there are.
-    empty = [((*space, shard), ("file",)) for space in dims for shard in range(num_shards)]
+    empty = []
+    for modality, space in dims:
+        for shard, (checksums, dropped) in to_write.items():
+            name = file_name(modality, space, shard, num_shards)
+            empty.append(((modality, space, shard), ("file", checksums.get(name, ""), tuple(dropped))))
     return (
         (*staged, pipeline | "Files" >> beam.Create(empty))
         | "Join" >> beam.Flatten()

@@ -135,8 +135,8 @@ def test_a_rerun_gives_the_same_bytes_and_takes_old_files_away(export, tmp_path)
     (tmp_path / "theirs-00000-of-00001.parquet").unlink()  # it was none of ours, and is still there
     first = _digests(tmp_path)
     assert sorted(first) == [f"{m}-vat-0000{i}-of-00002.parquet" for m in ("audio", "text") for i in (0, 1)]
-    assert _run(export, tmp_path, *flags, "--num_shards=2", "--direct_num_workers=2") == 0
-    assert _digests(tmp_path) == first
+    assert _run(export, tmp_path / "other", *flags, "--num_shards=2", "--direct_num_workers=2") == 0
+    assert _digests(tmp_path / "other") == first
     table = pq.read_table(tmp_path / "audio-vat-00000-of-00002.parquet")
     assert str(table.schema.field("vector").type) == "fixed_size_list<element: float>[8]"
     order = [(row["key"], row["number"]) for row in table.to_pylist()]
@@ -311,7 +311,8 @@ def test_every_part_of_the_graph_pickles(export):
     # Beam does the same with the whole graph, lambdas and all.
     pipeline = beam.Pipeline()
     embed_pipeline.build(
-        pipeline, [()], reader, gin_settings, {"video": handler}, {("video", "va"): 16}, "o", "s", 2, "c", "m"
+        *(pipeline, [()], reader, gin_settings, {"video": handler}, {("video", "va"): 16}, "o", "s", 2, "c", "m"),
+        {0: ({}, [])},
     )
     assert pipeline.to_runner_api().components.transforms
 
