@@ -1,6 +1,7 @@
 """The search in an index beside a bare product with all vectors: time, recall, opening, appending, deleting, memory.
 
     python benchmarks/search_speed.py --rows 1000000
+    python benchmarks/search_speed.py --rows 1000000 --engine faiss                    # beside NumPy's, in turns
     python benchmarks/search_speed.py --index my.index --modality video --space va     # vectors that are there
 
 Made-up rows are windows of videos: each video has a few scenes, a window is a scene with noise, and scenes lie about
@@ -13,6 +14,7 @@ Results, on two busy cores: see docs/search.md.
 import argparse
 import pathlib
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,7 +24,7 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from mmv_tf.searching.engines.two_stage import Engine  # noqa: E402
+from mmv_tf.searching import engines  # noqa: E402
 from mmv_tf.searching.store import File, Store, Window  # noqa: E402
 
 DIM, DIRECTIONS, WINDOWS_A_VIDEO, SCENES = 512, 24, 100, 8
@@ -52,11 +54,12 @@ def _times(function, number=15):
     return float(np.median(times))
 
 
-def compare(vectors, asked):
+def compare(vectors, asked, name):
     """Prints times and recalls of an engine over the rows; `asked`: {name: unit vectors}."""
     began = time.perf_counter()
-    engine = Engine([vectors])
-    print(f"{len(vectors):,} x {vectors.shape[1]}: opened in {time.perf_counter() - began:.2f} s")
+    is_live = np.ones(len(vectors), bool)
+    engine = engines.opened({"engine": name}, ("video", "va"), [vectors], np.arange(len(vectors)), is_live, None)
+    print(f"{len(vectors):,} x {vectors.shape[1]}, {name}: opened in {time.perf_counter() - began:.2f} s")
     full = vectors.astype(np.float32)
     query = asked["unseen"][0].astype(np.float32)
     product, scan = [], []
@@ -76,10 +79,38 @@ def compare(vectors, asked):
         print(f"  recall@10 {name}: {right / (10 * len(queries)):.4f}")
 
 
-def change(rows):
-    """Prints how long it takes to add and to delete a thousand windows of an index of `rows`."""
+_OPENED = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from mmv_tf.searching.index import Index
+class Embedder:
+    common_space = lambda self, query, target: "va" if target == "video" else None
+    was_trained = lambda self, query, target: True
+def memory():
+    lines = dict(line.split(":") for line in open("/proc/self/status") if line.startswith("Rss"))
+    return np.array([int(lines[name].split()[0]) for name in ("RssAnon", "RssFile")]) / 1e6
+before, began = memory(), time.perf_counter()
+index = Index.open(sys.argv[2])
+index._embedder = Embedder()
+query = {"video": {"va": np.random.default_rng(0).normal(size=512)}}
+index.query(vectors=query, within="video")
+opened, times = time.perf_counter() - began, []
+for _ in range(15):
+    began = time.perf_counter()
+    index.query(vectors=query, within="video")
+    times.append(time.perf_counter() - began)
+own, mapped = memory() - before
+print(f"  opened and asked once in {opened:.2f} s, then {1e3 * np.median(times):.0f} ms a question; "
+      f"{own:.2f} GB of its own, {mapped:.2f} GB mapped from files")
+"""
+
+
+def change(rows, name):
+    """Prints how long it takes to add and to delete a thousand windows of an index of `rows`, and how it opens."""
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(folder, {"module": "m", "root": "/", "seconds": 2.0})
+        more = {"queries": ["video"]} | engines.settings(name, None, None)
+        store = Store(folder, {"module": "m", "root": "/", "seconds": 2.0}, more)
         vectors = made_up(10_000, 9).astype(np.float32)
 
         def file(number, windows):
@@ -97,12 +128,16 @@ def change(rows):
         began = time.perf_counter()
         store.put([], [f"f{rows + 1}"])
         print(f"  at {rows:,} windows: 1,000 added in {added:.2f} s, deleted in {time.perf_counter() - began:.2f} s")
+        store.tidy()
+        for _ in range(2):  # the first time, and once more
+            subprocess.run([sys.executable, "-c", _OPENED, str(ROOT), folder], check=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--engine", choices=("numpy", "faiss"), default="numpy")
     parser.add_argument("--index", help="an index whose vectors are taken")
     parser.add_argument("--modality", default="video")
     parser.add_argument("--space", default="va")
@@ -117,9 +152,9 @@ def main():
         vectors, unseen = made_up(args.rows, 1), made_up(args.queries, 2)
     near = vectors[random.choice(len(vectors), args.queries)].astype(np.float32)
     near += 0.1 / np.sqrt(near.shape[1]) * random.normal(size=near.shape).astype(np.float32)
-    compare(vectors, {"unseen": unseen, "near": near / np.linalg.norm(near, axis=1, keepdims=True)})
+    compare(vectors, {"unseen": unseen, "near": near / np.linalg.norm(near, axis=1, keepdims=True)}, args.engine)
     if not args.index:
-        change(args.rows)
+        change(args.rows, args.engine)
     print(f"  at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB, the float32 copy included")
 
 

@@ -90,10 +90,10 @@ class Index:
 
     @functools.cached_property
     def embedder(self):
-        from mmv_tf.searching.embedder import Embedder
-
         if self._embedder is not None:
             return self._embedder
+        from mmv_tf.searching.embedder import Embedder
+
         folder = self.store.settings["module_folder"]
         if not os.path.isdir(folder):
             raise ValueError(f"{folder}: the module of this index is gone; say with --module where it is")

@@ -111,7 +111,7 @@ def flags(*arguments):
     return sorted(set(re.findall(r"^  (?:-\\w, )?(--[\\w-]+)", options, re.M)))
 found = {name: flags(name) for name in mmv_tf.COMMANDS}
 found |= {f"inspect {look}": flags("inspect", look) for look in ("verify", "show")}
-found |= {f"search {what}": flags("search", what) for what in ("index", "serve", "query")}
+found |= {f"search {what}": flags("search", what) for what in ("index", "serve", "query", "export")}
 from apache_beam.options.pipeline_options import PipelineOptions
 parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
 for options in PipelineOptions.__subclasses__():
