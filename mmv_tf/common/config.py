@@ -1,6 +1,7 @@
 """gin files: where they are found, what they may bind, and errors that a person can act on."""
 
 import argparse
+import contextlib
 import importlib
 import io
 import logging
@@ -41,6 +42,22 @@ def _opened(path: str) -> io.StringIO:
     text = io.StringIO(bindings.read_text(path))
     text.name = path  # for what gin says of it
     return text
+
+
+@contextlib.contextmanager
+def kept():
+    """Inside, configurations can be parsed; afterwards gin holds what it held before, for whoever uses it beside us."""
+    held = {name: dict(getattr(gin.config, name)) for name in ("_CONFIG", "_OPERATIVE_CONFIG", "_SINGLETONS")}
+    imports, locked = set(gin.config._IMPORTS), gin.config._CONFIG_IS_LOCKED
+    try:
+        yield
+    finally:
+        with gin.unlock_config():
+            gin.clear_config()
+        for name, values in held.items():
+            getattr(gin.config, name).update(values)
+        gin.config._IMPORTS.update(imports)
+        gin.config._CONFIG_IS_LOCKED = locked
 
 
 def _is_there(path: str) -> bool:
