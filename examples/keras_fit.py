@@ -22,13 +22,17 @@ from mmv_tf.model.mmv import MMV
 from mmv_tf.training import workdir as workdirs
 
 
-def train(batch_size: int, steps_per_epoch: int, epochs: int, workdir: str) -> tuple[MMV, dict]:
-    """The trained model of the configuration that was parsed, and the history of `fit`."""
+def train(batch_size: int, steps_per_epoch: int, epochs: int, workdir: str, eagerly: bool = False) -> tuple[MMV, dict]:
+    """The trained model of the configuration that was parsed, and the history of `fit`.
+
+    Args:
+      eagerly: run the steps line by line, as a debugger wants it.
+    """
     keras.utils.set_random_seed(0)
     pipeline, model = InputPipeline(), MMV()
     workdirs.check_fit(model, pipeline)
     rate = keras.optimizers.schedules.CosineDecay(0.0, epochs * steps_per_epoch, warmup_target=0.002, warmup_steps=10)
-    model.compile(optimizer=keras.optimizers.Adam(rate), jit_compile=False)  # XLA takes a minute to compile it
+    model.compile(optimizer=keras.optimizers.Adam(rate), jit_compile=False, run_eagerly=eagerly)
     model.build_by_call(pipeline.zeros(batch_size=1))
     os.makedirs(workdir, exist_ok=True)
     history = model.fit(
@@ -56,11 +60,12 @@ def main(argv=None):
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--steps_per_epoch", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--eagerly", action="store_true", help="line by line, for a debugger")
     args = parser.parse_args(argv)
     if os.path.exists(args.workdir):
         raise ValueError(f"--workdir {args.workdir}: is there already; `mmv_tf train` is what goes on with a run")
     config.parse(args.gin_file, args.gin_param)
-    _, history = train(args.batch_size, args.steps_per_epoch, args.epochs, args.workdir)
+    _, history = train(args.batch_size, args.steps_per_epoch, args.epochs, args.workdir, args.eagerly)
     losses = ", ".join(f"{loss:.2f}" for loss in history["total_loss"])
     print(f"losses of the epochs: {losses}\nworkdir: {args.workdir}; mmv_tf export --workdir {args.workdir} takes it")
 

@@ -27,6 +27,7 @@ class Model:
 
     def __init__(self, networks: Networks, path: str):
         self._networks, self.path, self._functions = networks, path, {}
+        self._windows = windows.Windows(networks.clips)
 
     def __repr__(self):
         return f"<mmv_tf.Model {self.path}: {', '.join(self.modalities)}>"
@@ -129,7 +130,7 @@ class Model:
         counts, failed = np.zeros(len(rows), int), []
         hidden = None if progress is None else not progress
         bar = tqdm(total=len(rows), desc=modality, unit="input", disable=hidden, delay=0 if progress else 3)
-        with bar, windows.Windows(self._networks.clips) as cutting:
+        with bar, self._windows as cutting:
             pieces = self._pieces(modality, rows, cutting, None if on_error == "raise" else failed, bar)
             while batch := list(itertools.islice(pieces, batch_size)):
                 outputs = self._run(modality, [value for _, value in batch], batch_size)

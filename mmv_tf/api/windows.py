@@ -64,7 +64,9 @@ def _is_timed(given) -> bool:
 
 
 class Windows:
-    """Inputs to windows of the length that a network was trained on.
+    """Inputs to windows of the length that a network was trained on; a context, at whose end the children go.
+
+    It can be entered again, and then traces nothing anew.
 
     Args:
       settings: of the network.

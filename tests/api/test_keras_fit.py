@@ -28,7 +28,7 @@ def test_fit_leaves_logs_and_a_workdir(example, tmp_path):
     params = [*tiny.bindings(records, words), "VideoInput.colour_probability = 0.0"]
     config.parse(["gin/va.gin"], [one for one in params if not _of_no_use(one)])
     run = str(tmp_path / "run")
-    model, history = example.train(batch_size=8, steps_per_epoch=2, epochs=2, workdir=run)
+    model, history = example.train(batch_size=8, steps_per_epoch=2, epochs=2, workdir=run, eagerly=True)
     rows = list(csv.DictReader((tmp_path / "run" / "fit.csv").open()))
     losses = [float(row["total_loss"]) for row in rows]
     assert losses == pytest.approx(history["total_loss"]) and losses[0] != losses[1] > 0
