@@ -23,9 +23,9 @@ lint: $(READY)
 test: lint
 	$(BIN)/python -m pytest $(if $(ROOM),tests/$(ROOM))
 
-# make demo VIDEOS=/some/folder runs the same path on your own files.
+# make demo VIDEOS=/some/folder runs the same path on your own files; MINUTES=5 trains for about so long.
 demo: $(READY)
-	$(BIN)/python -m demo.run $(if $(VIDEOS),--videos "$(VIDEOS)")
+	$(BIN)/python -m demo.run $(if $(VIDEOS),--videos "$(VIDEOS)") $(if $(MINUTES),--minutes "$(MINUTES)")
 
 clean:
 	rm -rf build $(VENV)

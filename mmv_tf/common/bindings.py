@@ -130,6 +130,29 @@ def check_values(
             raise ValueError(f"binding {shown} = {values.shown(value)}{through}: {text}{place}")
 
 
+class Value(NamedTuple):
+    """What a name is bound to last, macros put in, and the place of the statement among all of them."""
+
+    value: object
+    place: int
+
+
+def last_values(
+    signatures: Mapping[str, Signature],
+    gin_files: Sequence[str],
+    gin_params: Iterable[str] = (),
+    search: Sequence[str] = ("",),
+) -> dict[str, Value]:
+    """{'STEPS' or 'train.batch_size': Value} of what `check_values` lets pass; bindings in scopes are left out."""
+    written, found = _Written(signatures), {}
+    statements = _statements(gin_files, gin_params, search, written, _USERS)
+    for place, (scope, selector, name, value, _) in enumerate(statements):
+        if not scope:
+            found[f"{selector.rpartition('.')[2]}.{name}" if name else selector] = Value(value, place)
+    macros = {name: one.value for name, one in found.items() if "." not in name}
+    return {name: Value(references.without_macros(one.value, macros), one.place) for name, one in found.items()}
+
+
 def unused() -> list[str]:
     """Names of the bindings, such as 'S3D.width', that nothing of what has been made so far has taken; no macros."""
     texts = gin.config_str(), gin.operative_config_str()

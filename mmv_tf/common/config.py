@@ -33,6 +33,7 @@ _CONFIGURABLE_MODULES = (
     "mmv_tf.model.mmv",
     "mmv_tf.training.observer",
     "mmv_tf.training.optimizers",
+    "mmv_tf.training.own",
     "mmv_tf.training.probe",
     "mmv_tf.training.run",
 )
@@ -119,6 +120,12 @@ def check_values(gin_files=(), gin_params=(), foreign=()) -> None:
     """
     known, rules = signatures.of_configurables(_CONFIGURABLE_MODULES), bindings.Rules(imports=_allowed.imports)
     bindings.check_values(known, gin_files, gin_params, _search(), rules, foreign)
+
+
+def last_values(gin_files=(), gin_params=()) -> dict[str, bindings.Value]:
+    """What gin files and bindings say of each name, without parsing them: see `bindings.last_values`."""
+    known = signatures.of_configurables(_CONFIGURABLE_MODULES)
+    return bindings.last_values(known, gin_files, gin_params, _search())
 
 
 def _search() -> tuple[str, str]:

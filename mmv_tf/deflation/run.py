@@ -60,7 +60,7 @@ def deflate_workdir(
     counts = f"{len(learn)} crops of {len(learn.images)} images to learn from, {len(measure)} images held out"
     print(f"{counts}; {source}", flush=True)
     if retrieval_records is None:
-        retrieval_records = report.records_beside(loaded.pipeline.sources)
+        retrieval_records = shards.held_out_beside([source.pattern for source in loaded.pipeline.sources])
     if retrieval_records:
         shards.find(retrieval_records)  # a mistyped pattern should not come to light after the training
     made_for = _made_for(settings, clips, model.backbones["video"], learn.images, measure.images)
