@@ -116,7 +116,7 @@ def model_stages(build: pathlib.Path, data: str, gin_files: list[str], minutes: 
         ),
         Stage(
             "train",
-            "trains the network",
+            "trains the network; it says for about how long",
             python("mmv_tf.train", *gin, f"--workdir={run}"),
             outputs=[run],
             goes_on=True,
@@ -204,8 +204,6 @@ def main(arguments: argparse.Namespace) -> None:
     if data == "games":
         write_sentences(build / "sentences.json")
     gin_files = arguments.gin_file or GIN["minutes" if arguments.minutes and data == "games" else data]
-    if data == "videos" or arguments.minutes:
-        print(f"Training takes about {arguments.minutes or 10:g} minutes (--minutes), the rest about as much.")
     stages = [
         *data_stages(build, arguments),
         *model_stages(build, data, gin_files, arguments.minutes),

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from mmv_tf.common import command, lock, paths
+from mmv_tf.common import command, lock, paths, quiet
 
 _THEN = """mmv_tf evaluate --workdir=runs/fac --gin_file=gin/evals/ucf101.gin --gin_param="RECORDS='ucf101'"
   mmv_tf export --workdir=runs/fac --output=exported/fac"""
@@ -26,11 +26,14 @@ def main(argv=None):
     strategies.add_arguments(parser)
     config.add_arguments(parser)
     args = parser.parse_args(argv)
-    config.check_values(args.gin_file, args.gin_param)
+    config.check_run(None, args.gin_file, args.gin_param)
     # The strategy first: several processes must meet before any of them runs an operation.
+    quiet.devices()
     strategy = strategies.from_flags(args)
     from mmv_tf.training import own
 
+    if strategies.on_one_machine(strategy):
+        quiet.start()
     chosen = own.bindings(args.gin_file, args.gin_param, args.workdir, strategy)
     config.parse(args.gin_file, [*chosen, *args.gin_param])
     from mmv_tf.training.preemption import exit_when_preempted

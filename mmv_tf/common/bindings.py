@@ -118,7 +118,17 @@ def check_values(
         full = written.full_name(selector)
         if not name:
             macros["/".join(filter(None, [scope, selector]))] = value, place
-        elif full and name in signatures[full].parameters:
+        elif full and name not in signatures[full].parameters:
+            known = difflib.get_close_matches(name, signatures[full].parameters, n=1, cutoff=0)
+            close = f"; did you mean {known[0]!r}?" if known else ""
+            raise ValueError(f"binding '{selector}.{name}': {selector} has no parameter {name!r}{close}{place}")
+        elif not full and not rules.imports and not any(known.endswith(f".{selector}") for known in signatures):
+            known = {name.rpartition(".")[2] for name in signatures}
+            if close := difflib.get_close_matches(selector.rpartition(".")[2], known, n=1):
+                raise ValueError(
+                    f"binding '{selector}.{name}': there is no {selector}; did you mean {close[0]!r}?{place}"
+                )
+        elif full:
             shown = f"{scope}/{selector}.{name}".lstrip("/")
             bound[scope, full, name] = shown, value, place
     for (_, full, name), (shown, value, place) in bound.items():

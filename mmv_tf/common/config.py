@@ -11,7 +11,7 @@ import pathlib
 import gin
 
 import mmv_tf
-from mmv_tf.common import bindings, files, signatures
+from mmv_tf.common import bindings, files, paths, signatures
 
 # Every module that gives gin something to bind. Imported before a file is parsed, so that a name which a file
 # uses is known, and one that is not known is a mistake in the file.
@@ -120,6 +120,34 @@ def check_values(gin_files=(), gin_params=(), foreign=()) -> None:
     """
     known, rules = signatures.of_configurables(_CONFIGURABLE_MODULES), bindings.Rules(imports=_allowed.imports)
     bindings.check_values(known, gin_files, gin_params, _search(), rules, foreign)
+
+
+def check_run(workdir: str | None, gin_files=(), gin_params=()) -> None:
+    """`check_values`, and what else can be said of the settings for a run in a workdir before TensorFlow is imported.
+
+    Names that nothing knows, a folder that is no run, and records (`RECORDS`, `TRAIN_DATA`) in no folder.
+
+    Raises:
+      ValueError, OSError: one line that names the binding or the folder.
+    """
+    foreign = []
+    if workdir is not None and not files.is_remote(workdir):
+        foreign = [os.path.join(workdir, "config.gin")]
+        if not os.path.isfile(foreign[0]):
+            raise FileNotFoundError(
+                f"{workdir} is not a workdir: it has no config.gin. `mmv_tf train --workdir ...` makes one."
+            )
+    check_values(gin_files, gin_params, foreign)
+    if workdir is None or foreign:
+        bindings.check([*foreign, *gin_files], gin_params, _search())
+    written = last_values(gin_files, gin_params)
+    how = next((one.value for name, one in written.items() if name.endswith(".prepare") and one.value), "")
+    for name, (value, _) in written.items():
+        if name in ("RECORDS", "TRAIN_DATA") and isinstance(value, str) and value and not files.is_remote(value):
+            folder = paths.home(value if name == "RECORDS" else os.path.dirname(value) or ".")
+            if not os.path.isdir(folder) and "*" not in folder:
+                advice = how or "`mmv_tf preprocess` makes records"
+                raise ValueError(f"{name} = {value!r}: there is no folder {folder}; prepare them: {advice}")
 
 
 def last_values(gin_files=(), gin_params=()) -> dict[str, bindings.Value]:

@@ -71,6 +71,9 @@ def deflate_workdir(
         embed, targets = embedder(inflated), _targets_folder(folder, made_for)
         wanted = kept_outputs(embed, measure, settings.video_batch_size, os.path.join(targets, "held_out"), stop)
         training = Training(network, measure, wanted, settings, folder, made_for)
+        length = f"up to {settings.steps:,} steps of {settings.batch_size} crops (Deflation.steps); it ends when"
+        looks = f"{settings.patience} looks in a row, {settings.check_every} steps apart, show nothing better"
+        print(length, looks, flush=True)
         if training.restore():
             print(f"resumed from step {int(training.step.numpy())} in {folder}", flush=True)
         if not training.ended:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mmv_tf import __version__
-from mmv_tf.common import lock, machine
+from mmv_tf.common import lock, machine, quiet
 from mmv_tf.diagnosis import graphics
 
 _LEAST_MEMORY, _LEAST_DISK = 2.0, 2.0  # GiB, with which a small training and its records fit
@@ -87,6 +87,7 @@ def _tensorflow():
     """Its lines; returns how many GPUs it uses."""
     began = time.monotonic()
     try:
+        quiet.devices()
         import tensorflow as tf
     except Exception as error:  # whatever an installation that is not whole may raise
         yield Line("TensorFlow", "cannot be imported", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")

@@ -14,6 +14,7 @@ from mmv_tf.common import config, files
 from mmv_tf.common.configurable import configurable
 from mmv_tf.common.machine import Machine, look
 from mmv_tf.common.values import Positive
+from mmv_tf.training import strategies
 
 # Of a training step of gin/models/tiny.gin (64 x 64 pixels) with its input, start, probes and checkpoints: measured on
 # two cores, 58 clips/s where a product of matrices reached 68 GFLOP/s, and as much again for the rest of a short run.
@@ -100,6 +101,8 @@ def choose(
     bound = f"Own.minutes = {own.minutes:g}" if in_time < passes else f"Own.passes = {own.passes:g}"
     if wanted in (_LEAST_STEPS, _MOST_STEPS):
         bound = "the least that teaches anything" if wanted == _LEAST_STEPS else "the most; gin/va.gin is for more"
+        if in_time < _LEAST_STEPS:
+            bound += f", and more than Own.minutes = {own.minutes:g} allows"
     times, minutes = steps * batch / records.clips, steps * batch / rate / 60
     steps = take("STEPS", steps, f"{bound}; each clip {times:.0f} times, about {max(1, minutes):.0f} min")
     take("warmup_cosine.warmup_steps", max(1, steps // 10), "a tenth of the steps")
@@ -131,7 +134,7 @@ def bindings(gin_files: Sequence[str], gin_params: Sequence[str], workdir: str, 
         return []
     import tensorflow as tf
 
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy | tf.distribute.TPUStrategy):
+    if not strategies.on_one_machine(strategy):
         raise ValueError("Own.records: the rule is for one machine; several have gin/va.gin and gin/fac.gin")
     given = {name: one.value for name, one in written.items() if one.place > marker.place}
     if "train.steps" in given and "STEPS" not in given:

@@ -69,6 +69,13 @@ def test_what_is_given_is_kept_and_the_rest_fits_it(steps):
     assert found["train.checkpoint_every"] % found["train.steps_per_loop"] == 0
 
 
+def test_what_does_not_fit_into_the_minutes_is_said():
+    (steps,) = [one for one in own.choose(own.Records(500), LAPTOP, own.Own("r", minutes=1.0)) if one.name == "STEPS"]
+    assert steps.value == 120 and steps.why.startswith(
+        "the least that teaches anything, and more than Own.minutes = 1 allows; each clip 15 times, about 2 min"
+    )
+
+
 def test_a_batch_is_divided_among_replicas_and_one_clip_teaches_nothing():
     assert _values(own.Records(500), replicas=3)["train.batch_size"] == 63
     with pytest.raises(ValueError, match="1 clip; a network learns by telling clips apart"):
