@@ -118,10 +118,10 @@ class Model:
                 for row in rows if modality != "text" else ():
                     if isinstance(row.item, str | os.PathLike) and not os.path.isfile(row.name):
                         raise ValueError(f"{modality}: {row.name}: no such file")
-        return {
-            modality: self._embed(modality, rows, batch_size, representations, on_error, progress)
-            for modality, rows in named.items()
-        }
+        found = {}
+        for modality, rows in named.items():
+            found[modality] = self._embed(modality, rows, batch_size, representations, on_error, progress)
+        return found
 
     def _embed(self, modality, rows, batch_size, representations, on_error, progress):
         from tqdm import tqdm

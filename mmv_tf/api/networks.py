@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
-from mmv_tf.common import config, files
+from mmv_tf.common import config, files, quiet
 from mmv_tf.export.embedding.clip_cutter import ClipSettings
 
 _PUBLISHED = "32 frames at 10 Hz and 200 x 200 pixels, as of the published networks"
@@ -147,6 +147,7 @@ def find(path: str, vocabulary: str | None = None, allow_file_operations: bool =
         return _released(path, vocabulary)
     if vocabulary is not None:
         raise ValueError(f"vocabulary: {path} has its own, or none; only a released .pkl file needs one")
+    quiet.devices()  # the lines of CUDA on a machine without a card are no greeting
     if exists(os.path.join(path, "saved_model.pb")):
         return _Exported(path, allow_file_operations)
     if exists(os.path.join(path, "config.gin")):

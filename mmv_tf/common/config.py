@@ -130,6 +130,7 @@ def check_run(workdir: str | None, gin_files=(), gin_params=()) -> None:
     Raises:
       ValueError, OSError: one line that names the binding or the folder.
     """
+    check_values(gin_files, gin_params)
     foreign = []
     if workdir is not None and not files.is_remote(workdir):
         foreign = [os.path.join(workdir, "config.gin")]
@@ -137,7 +138,7 @@ def check_run(workdir: str | None, gin_files=(), gin_params=()) -> None:
             raise FileNotFoundError(
                 f"{workdir} is not a workdir: it has no config.gin. `mmv_tf train --workdir ...` makes one."
             )
-    check_values(gin_files, gin_params, foreign)
+        check_values(gin_files, gin_params, foreign)
     if workdir is None or foreign:
         bindings.check([*foreign, *gin_files], gin_params, _search())
     written = last_values(gin_files, gin_params)

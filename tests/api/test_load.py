@@ -193,8 +193,9 @@ def test_what_is_wrong_is_named(exported, given, message):
 
 
 def test_texts_without_a_known_word_are_named(exported):
-    with pytest.warns(UserWarning, match=r"1 of 2 texts hold no word that the network knows.*'zyx'"):
+    with pytest.warns(UserWarning, match=r"1 of 2 texts hold no word that the network knows.*'zyx'") as told:
         found = exported.embed(text=["zyx", "ball"])["text"]["vat"]
+    assert told[0].filename == __file__  # the line of whoever called
     assert not np.allclose(found[0], found[1])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
