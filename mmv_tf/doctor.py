@@ -1,5 +1,7 @@
 """Checkup of an installation and its machine: `mmv_tf doctor`."""
 
+import itertools
+
 from mmv_tf.common import command
 
 _EXAMPLE = """
@@ -21,13 +23,31 @@ def main(argv=None) -> int:
     data = os.path.join(args.data, "train-*") if args.data and os.path.isdir(args.data) else args.data
     shown = str if args.paths else checkup.without_paths
     faults = 0
-    for line in checkup.checkup(data):
+    for line in itertools.chain(checkup.checkup(), _numbers(data) if data else ()):
         print(shown(f"{line.name:<18}{line.value}").rstrip(), flush=True)
         if line.fault:
             faults += 1
             print(shown(f"{'':<18}WRONG: {line.fault}"), flush=True)
     print(f"{faults} thing{'s' * (faults != 1)} wrong" if faults else "nothing wrong")
     return 1 if faults else 0
+
+
+def _numbers(data):
+    """What gin/own.gin would choose for records."""
+    import tensorflow as tf
+
+    from mmv_tf.diagnosis import machine
+    from mmv_tf.diagnosis.checkup import Line
+    from mmv_tf.training import own
+
+    try:
+        records, here = own.read(data), machine.look(len(tf.config.list_physical_devices("GPU")))
+        chosen = own.choose(records, here, own.Own(records=data))
+    except (ValueError, OSError) as error:
+        yield Line("gin/own.gin", "chooses nothing", str(error))
+        return
+    for number, line in enumerate(own.said(records, here, chosen)[:-1]):
+        yield Line("" if number else "gin/own.gin", line.strip())
 
 
 def cli(argv=None) -> int:

@@ -142,9 +142,13 @@ def check_run(workdir: str | None, gin_files=(), gin_params=()) -> None:
     if workdir is None or foreign:
         bindings.check([*foreign, *gin_files], gin_params, _search())
     written = last_values(gin_files, gin_params)
+    # Where one is left open that is said first, and by the part that wants it.
+    names = (
+        () if any(one.value == "" and "." not in name for name, one in written.items()) else ("RECORDS", "TRAIN_DATA")
+    )
     how = next((one.value for name, one in written.items() if name.endswith(".prepare") and one.value), "")
     for name, (value, _) in written.items():
-        if name in ("RECORDS", "TRAIN_DATA") and isinstance(value, str) and value and not files.is_remote(value):
+        if name in names and isinstance(value, str) and value and not files.is_remote(value):
             folder = paths.home(value if name == "RECORDS" else os.path.dirname(value) or ".")
             if not os.path.isdir(folder) and "*" not in folder:
                 advice = how or "`mmv_tf preprocess` makes records"

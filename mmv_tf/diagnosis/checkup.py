@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mmv_tf import __version__
-from mmv_tf.common import lock, machine, quiet
-from mmv_tf.diagnosis import graphics
+from mmv_tf.common import lock, quiet
+from mmv_tf.diagnosis import graphics, machine
 
 _LEAST_MEMORY, _LEAST_DISK = 2.0, 2.0  # GiB, with which a small training and its records fit
 _SECONDS = 4.0  # of the film that is decoded
@@ -28,18 +28,14 @@ class Line(NamedTuple):
     fault: str = ""  # what is wrong, and what to do
 
 
-def checkup(data: str = "") -> Iterator[Line]:
-    """All findings, one by one, as they are made; it takes some ten seconds.
-
-    Args:
-      data: pattern of records, for what gin/own.gin would choose; '' for none.
-    """
+def checkup() -> Iterator[Line]:
+    """All findings, one by one, as they are made; it takes some ten seconds."""
     yield Line("mmv_tf", __version__)
     yield Line(
         "Python", f"{platform.python_version()} on {platform.system()} {platform.release()} {platform.machine()}"
     )
     yield from packages()
-    used = yield from _tensorflow()
+    yield from _tensorflow()
     found = machine.memory()
     if found:
         short = found[0] < _LEAST_MEMORY
@@ -54,8 +50,6 @@ def checkup(data: str = "") -> Iterator[Line]:
     yield Line("processor", f"{machine.cores()} of {os.cpu_count()} cores may be used")
     yield Line("matrix product", f"{machine.gflops():.0f} GFLOP/s on them (float32)")
     yield _decoding()
-    if data:
-        yield from _own(data, used)
 
 
 def packages() -> Iterator[Line]:
@@ -84,14 +78,14 @@ def packages() -> Iterator[Line]:
 
 
 def _tensorflow():
-    """Its lines; returns how many GPUs it uses."""
+    """Its lines."""
     began = time.monotonic()
     try:
         quiet.devices()
         import tensorflow as tf
     except Exception as error:  # whatever an installation that is not whole may raise
         yield Line("TensorFlow", "cannot be imported", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
-        return 0
+        return
     build = dict(tf.sysconfig.get_build_info())
     cuda = f"CUDA {build['cuda_version']}" if build.get("is_cuda_build") and build.get("cuda_version") else "no CUDA"
     yield Line("TensorFlow", f"{tf.__version__} ({cuda}), imported in {time.monotonic() - began:.1f} s")
@@ -99,7 +93,6 @@ def _tensorflow():
     missing = graphics.missing_libraries(build) if driver.cards and used < len(driver.cards) else []
     shown = "; ".join(driver.cards) or "none"
     yield Line("GPU", f"{shown}; TensorFlow uses {used}", graphics.why_unused(driver, used, build, missing))
-    return used
 
 
 def _disk(name, folder):
@@ -155,20 +148,6 @@ def _film(path):
             shown = np.ascontiguousarray(pictures[:, number % 40 :][:, :640])
             container.mux(stream.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
         container.mux(stream.encode())
-
-
-def _own(data, gpus):
-    from mmv_tf.training import own
-
-    try:
-        records, rule = own.read(data), own.Own(records=data)
-        here = machine.look(gpus)
-        chosen = own.choose(records, here, rule)
-    except (ValueError, OSError) as error:
-        yield Line("gin/own.gin", "chooses nothing", str(error))
-        return
-    for number, line in enumerate(own.said(records, here, chosen)[:-1]):
-        yield Line("" if number else "gin/own.gin", line.strip())
 
 
 def without_paths(text: str) -> str:

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from mmv_tf.common import config, files
 from mmv_tf.common.configurable import configurable
-from mmv_tf.common.machine import Machine, look
 from mmv_tf.common.values import Positive
+from mmv_tf.diagnosis.machine import Machine, look
 from mmv_tf.training import strategies
 
 # Of a training step of gin/models/tiny.gin (64 x 64 pixels) with its input, start, probes and checkpoints: measured on

@@ -8,7 +8,7 @@ from helpers import tiny
 from mmv_tf import train
 from mmv_tf.common import config
 from mmv_tf.common.command import run
-from mmv_tf.common.machine import Machine
+from mmv_tf.diagnosis.machine import Machine
 from mmv_tf.training import own
 
 LAPTOP = Machine(cores=4, memory=8.0, gflops=120.0)
