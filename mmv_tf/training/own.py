@@ -16,9 +16,9 @@ from mmv_tf.common.values import Positive
 from mmv_tf.diagnosis.machine import Machine, look
 from mmv_tf.training import strategies
 
-# Of a training step of gin/models/tiny.gin (64 x 64 pixels) with its input, start, probes and checkpoints: measured on
-# two cores, 58 clips/s where a product of matrices reached 68 GFLOP/s, and as much again for the rest of a short run.
-_GFLOP_A_CLIP = 2.0
+# Of a clip in a run of gin/models/tiny.gin (64 x 64 pixels), with input, start, probes and checkpoints: measured on two
+# cores without other work, 160 GFLOP/s in a product of matrices, 71 clips/s while steps run and 40 over a run of 120.
+_GFLOP_A_CLIP = 3.5
 _CLIPS_A_CORE = 60  # a second, that a core decodes and augments for a GPU
 _LEAST_STEPS, _MOST_STEPS = 120, 20_000
 _STEPS = 40  # the number of steps is a multiple of it: so many loops, and eight probes
