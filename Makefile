@@ -1,4 +1,5 @@
 # make test: the tests, in an environment that it sets up.   make demo: the main job on real videos, from nothing.
+# make starter: the network of the demo as one small file for a release.
 # make test ROOM=records: those of one room, which is a folder of tests/ (or a file in one).
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: test lint demo clean
+.PHONY: test lint demo starter clean
 
 # Exact versions from the lock, then this checkout as it lies here (editable: its own dependencies are the lock's).
 $(READY): requirements.lock setup.py
@@ -23,9 +24,13 @@ lint: $(READY)
 test: lint
 	$(BIN)/python -m pytest $(if $(ROOM),tests/$(ROOM))
 
-# make demo VIDEOS=/some/folder runs the same path on your own files.
+# make demo VIDEOS=/some/folder runs the same path on your own files; MINUTES=5 trains for about so long.
 demo: $(READY)
-	$(BIN)/python -m demo.run $(if $(VIDEOS),--videos "$(VIDEOS)")
+	$(BIN)/python -m demo.run $(if $(VIDEOS),--videos "$(VIDEOS)") $(if $(MINUTES),--minutes "$(MINUTES)")
+
+# The demo's network as one small file, build/starter/, for a release: games, and not the world.
+starter: demo
+	$(BIN)/python -m demo.starter
 
 clean:
 	rm -rf build $(VENV)

@@ -71,10 +71,10 @@ class Remarks:
                 of_kind = [line for line in self.lines if line.reason == kind.value]
                 names = list(dict.fromkeys(line.path for line in of_kind))
                 examples = [f"{line.path}: {line.detail}" for line in of_kind[:1]]
-                if kind is Remark.IGNORED_FILE:
-                    examples = [by_ending(names)]
-                elif len(names) > 1:
+                if kind is Remark.IGNORED_FILE or len(names) > 1:
                     examples = [", ".join(names[:_SHOWN]) + ("" if len(names) <= _SHOWN else ", ...")]
+                if kind is Remark.IGNORED_FILE and len(names) > _SHOWN:
+                    examples.append(by_ending(names))
                 cut = f"; {self._named[kind.value]} of them named" if len(of_kind) == MOST_NAMED else ""
                 found.append(f"{number} {kind.text} ({'; '.join(examples)[:200]}{cut})")
         return found

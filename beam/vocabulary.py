@@ -98,7 +98,10 @@ def _counted(args, parser, flags) -> list[str]:
         lines = "; ".join(report["damaged"])
         raise ValueError(f"no vocabulary: there are records that cannot be read: {lines}")
     if not report["vocabulary_size"]:
-        raise ValueError(f"{report['narrations']} narrations in {len(paths)} shards, and no word for a vocabulary")
+        raise ValueError(
+            f"{report['narrations']} narrations in {len(paths)} shards, and no word for a vocabulary: gin/own.gin and "
+            "gin/va.gin train on video and sound alone, and `mmv_tf transcribe` makes narrations from speech"
+        )
     print(summary(args.output, report))
     return storage.read_text(output).splitlines()
 

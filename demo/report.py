@@ -15,6 +15,7 @@ from demo import duplicates
 from demo.evaluation import Clip, Evaluation, Sentence
 from demo.page import NEAR, RIGHT, WRONG, Example, Item, Page, Section, render
 from mmv_tf.common.files import whole_file
+from mmv_tf.metrics.intervals import of_share
 from mmv_tf.pages import curves
 
 EXAMPLES = 4
@@ -143,6 +144,8 @@ def main(arguments: argparse.Namespace) -> None:
     facts.append((f"{_NEAR_MEANS[arguments.data]} found first", ", ".join(shares)))
     if sentences:
         facts.append(("held-out sentences", str(len(sentences))))
+    sure = how_sure(metrics, {pair: len(evaluation.side(pair.split("->")[0])) for pair in evaluation.pairs})
+    facts.append(("how sure", "; ".join(line.strip().replace("->", chr(0x2192)) for line in sure)))
     facts += training_facts(pathlib.Path(arguments.summary)) if arguments.summary else []
     graph = pathlib.Path(arguments.graph_svg) if arguments.graph_svg else None
     page = Page(
@@ -164,8 +167,25 @@ def main(arguments: argparse.Namespace) -> None:
     with whole_file(output / "index.html") as partial:
         partial.write_text(render(page), "utf-8")
     print(as_text(metrics))
+    print(*sure, sep="\n")
     print(f"  {dict(facts)['held-out clips']}, left out: {dict(facts)['left out']}")
     print(f"  {output / 'results.json'}\n  {output / 'index.html'}")
+
+
+def how_sure(metrics: dict, queries: dict[str, int]) -> list[str]:
+    """For each direction the interval of what is found first, and whether it can be told from chance.
+
+    Args:
+      queries: {pair: how many there are}. Clips of one film are alike, so that the interval is if anything too narrow.
+    """
+    lines = []
+    for pair, rows in metrics.items():
+        share, chance = rows["trained"]["R@1"], rows["chance"]["R@1"]
+        low, high = of_share(share, queries[pair])
+        verdict = "" if low > chance else ": too few to tell" if high > chance else ": below chance"
+        found = f"{share:.0%} of {queries[pair]} found first (95 %: {low:.0%} to {high:.0%})"
+        lines.append(f"  {pair:14}{found}, chance {chance:.0%}{verdict}")
+    return lines
 
 
 def as_text(metrics: dict) -> str:

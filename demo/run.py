@@ -2,6 +2,7 @@
 
     python -m demo.run                          # games, rendered here, with narration: the measured demo
     python -m demo.run --videos /some/folder    # the same path on your own files, without narration
+    python -m demo.run --minutes 3              # and with about so much training, by the rule of gin/own.gin
 
 Every stage is a command that you can run by itself; it is printed before it runs. Interrupted and started again, the
 demo goes on where it was. Results: build/demo/results.json and index.html, or build/demo-videos/ for your own files.
@@ -21,7 +22,7 @@ from demo.stages import Runner, Stage, StageError, python, with_includes
 from mmv_tf.common.files import whole_file
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-GIN = {"games": ["gin/demo.gin"], "videos": ["gin/demo.gin", "gin/graphs/va.gin"]}
+GIN = {"games": ["gin/demo.gin"], "videos": ["gin/own.gin"], "minutes": ["gin/own_captions.gin"]}
 CLIP_SECONDS = 3.2  # what the gin files above train on
 # Small pictures: the networks of the demo see less than this, and a record is read the faster.
 PREPROCESS = ["--short_side", "96"]
@@ -36,11 +37,13 @@ def _pages(*names: str) -> list[pathlib.Path]:
     return [ROOT / "mmv_tf" / "pages" / name for name in names]
 
 
-def gin_params(build: pathlib.Path, data: str) -> list[str]:
+def gin_params(build: pathlib.Path, data: str, minutes: float | None = None) -> list[str]:
     """What the gin files leave open."""
     params = [f"TRAIN_DATA='{build}/records/train-*'"]
     if data == "games":
         params.append(f"VOCABULARY='{build}/vocabulary.txt'")
+    if minutes is not None:
+        params.append(f"Own.minutes={minutes:g}")
     return [f"--gin_param={param}" for param in params]
 
 
@@ -94,9 +97,9 @@ def data_stages(build: pathlib.Path, arguments: argparse.Namespace) -> list[Stag
     ]
 
 
-def model_stages(build: pathlib.Path, data: str, gin_files: list[str]) -> list[Stage]:
+def model_stages(build: pathlib.Path, data: str, gin_files: list[str], minutes: float | None = None) -> list[Stage]:
     """Records -> trained and untrained networks -> exports."""
-    gin = [*(f"--gin_file={file}" for file in gin_files), *gin_params(build, data)]
+    gin = [*(f"--gin_file={file}" for file in gin_files), *gin_params(build, data, minutes)]
     files = [included for file in gin_files for included in with_includes(ROOT / file, ROOT)]
     run, untrained, exported, bare = (build / name for name in ("run", "untrained", "export", "export_untrained"))
 
@@ -113,7 +116,7 @@ def model_stages(build: pathlib.Path, data: str, gin_files: list[str]) -> list[S
         ),
         Stage(
             "train",
-            "trains the network",
+            "trains the network; it says for about how long",
             python("mmv_tf.train", *gin, f"--workdir={run}"),
             outputs=[run],
             goes_on=True,
@@ -189,6 +192,8 @@ def write_sentences(path: pathlib.Path) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     data = "videos" if arguments.videos else "games"
+    if arguments.minutes is not None and not 0 < arguments.minutes < 1e5:
+        raise SystemExit(f"error: --minutes {arguments.minutes:g}: a number of minutes above 0")
     if arguments.videos:
         arguments.videos = pathlib.Path(arguments.videos).resolve()
         if not arguments.videos.is_dir():
@@ -198,16 +203,19 @@ def main(arguments: argparse.Namespace) -> None:
     build.mkdir(parents=True, exist_ok=True)
     if data == "games":
         write_sentences(build / "sentences.json")
+    gin_files = arguments.gin_file or GIN["minutes" if arguments.minutes and data == "games" else data]
     stages = [
         *data_stages(build, arguments),
-        *model_stages(build, data, arguments.gin_file or GIN[data]),
+        *model_stages(build, data, gin_files, arguments.minutes),
         *search_stages(build, data, arguments.videos or build / "videos" / "test"),
     ]
     stages[0].facts.append(mmv_tf.__version__)
     runner, start = Runner(build / ".stages", len(stages)), time.time()
     for stage in stages:
         runner.run(stage)
-    print(f"\nThe demo took {time.time() - start:.0f} s this time, {sum(runner.seconds.values()):.0f} s in all.")
+    print(f"\nThe demo took {time.time() - start:.0f} s this time, {sum(runner.seconds.values()):.0f} s in all:")
+    longest = sorted(runner.seconds.items(), key=lambda one: -one[1])[:5]
+    print("  " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in longest) + " and the rest.")
     print(f"Open {build / 'index.html'} in a browser; the figures are in {build / 'results.json'}.")
     print(f"Search: {pathlib.Path(sys.executable).parent / 'mmv_tf'} search serve --index {build / 'index'}")
 
@@ -216,6 +224,9 @@ def cli() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--videos", default="", metavar="FOLDER", help="your own videos with sound, found recursively")
     parser.add_argument("--gin_file", action="append", help=f"default: {GIN['games']}; with --videos {GIN['videos']}")
+    parser.add_argument(
+        "--minutes", type=float, metavar="N", help="of training, about (default: as long as the gin file says)"
+    )
     parser.add_argument("--output", default="", help="default: build/demo, or build/demo-videos with --videos")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # for the commands: TensorFlow talks much at its start
     # A plain kill ends the running stage as Ctrl-C does, so that no child is left behind.

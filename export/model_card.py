@@ -154,16 +154,16 @@ def _preprocessing(pipeline, signatures, config):
     lines = []
     if "video" in signatures:
         lines.append(
-            f"**video**, by you: {video.num_frames} frames at {video.frame_rate:g} frames/s ({video.seconds:g} s); "
-            f"{size}; RGB in this order, values divided by 255 to [0, 1]; no mean or deviation is subtracted. Other "
-            "numbers of frames and other sizes are taken, too."
+            f"**video**, as the caller prepares it: {video.num_frames} frames at {video.frame_rate:g} frames/s "
+            f"({video.seconds:g} s); {size}; RGB in this order, values divided by 255 to [0, 1]; no mean or "
+            "deviation is subtracted. Other numbers of frames and other sizes are taken, too."
         )
     if "image" in signatures:
-        lines.append(f"**image**, by you: {size}; RGB, divided by 255 to [0, 1]. Other sizes are taken, too.")
+        lines.append(f"**image**, likewise: {size}; RGB, divided by 255 to [0, 1]. Other sizes are taken, too.")
     if "audio" in signatures:
         logarithm = {"log1p_scaled": "log(1 + 10000 mel)", "log_offset": "log(mel + 0.000001)"}[audio.log_form]
         lines.append(
-            f"**audio**, by you: mono, {audio.sample_rate} Hz, float in [-1, 1]; {pipeline.num_samples} samples "
+            f"**audio**, likewise: mono, {audio.sample_rate} Hz, float in [-1, 1]; {pipeline.num_samples} samples "
             f"({video.seconds:g} s) were heard in training. Inside the module: magnitude of a short-time Fourier "
             f"transform (Hann window and FFT of {audio.window} samples, one every {audio.stride} samples, zeros at the "
             f"end), {audio.num_bins} mel bins from {audio.min_frequency:g} to {audio.max_frequency:g} Hz, "

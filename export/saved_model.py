@@ -42,7 +42,7 @@ Checks are part of the graph, and fail a whole batch. XLA (and so a TPU) and Lit
 
 import os
 
-from mmv_tf.common import command, lock, paths
+from mmv_tf.common import command, lock, paths, quiet
 
 
 def build(loaded, workdir: str | None = None, image: bool = True):
@@ -131,18 +131,22 @@ def main(argv=None):
         "--no_image", action="store_true", help="leave the image network out, for a video network with no image form"
     )
     args = parser.parse_args(argv)
+    quiet.start()
     import tensorflow as tf
 
     from mmv_tf.training import workdir as workdirs
 
     with lock.beside(args.output, "export"):
         loaded = workdirs.load(args.workdir)
+        print(f"step {loaded.step} of {args.workdir}: each network is traced twice, which takes a minute or several")
         made = save(loaded, args.output, args.workdir, image=not args.no_image)
     for name, keys in made.items():
         print(f"  {name}: {', '.join(keys)}")
     print(f"step {loaded.step} of {args.workdir} -> {args.output}")
     if "text" not in loaded.model.graph.modalities:
-        print("  text: no signature, as the configuration leaves text out (imported weights: attach a vocabulary)")
+        imported = loaded.step == 0 and tf.io.gfile.exists(os.path.join(args.workdir, workdirs.WEIGHTS_LICENSE))
+        more = " (mmv_tf from-deepmind --vocabulary FILE gives imported weights one)" if imported else ""
+        print(f"  text: no signature, as the network was made without text{more}")
     if tf.io.gfile.exists(os.path.join(args.workdir, workdirs.WEIGHTS_LICENSE)):
         print(f"  the weights have a licence of their own: assets.extra/{workdirs.WEIGHTS_LICENSE}")
 

@@ -18,6 +18,7 @@ class Command(NamedTuple):
 
 # In the order of the work.
 COMMANDS = {
+    "doctor": Command("mmv_tf.doctor", "is all installed, does the GPU work, how fast is it?"),
     "preprocess": Command("mmv_tf.beam.preprocess", "videos, sounds and pictures to records"),
     "vocabulary": Command("mmv_tf.vocabulary", "the words of the narrations, and vectors for them"),
     "transcribe": Command("mmv_tf.beam.transcribe", "narrations for videos without any, by a speech recogniser"),

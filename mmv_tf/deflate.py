@@ -8,7 +8,7 @@ earlier one stopped. All that it finds is in WORKDIR/deflated; deflation/network
 
 import os
 
-from mmv_tf.common import command, lock, paths
+from mmv_tf.common import command, lock, paths, quiet
 
 _EXAMPLE = """
 example:
@@ -32,7 +32,8 @@ def main(argv=None):
         "default: test or validation records beside those of the run; '' for none")  # fmt: skip
     config.add_arguments(parser)
     args = parser.parse_args(argv)
-    config.check_values(args.gin_file, args.gin_param)
+    config.check_run(args.workdir, args.gin_file, args.gin_param)
+    quiet.start()
     from mmv_tf.deflation import page, run
     from mmv_tf.deflation.network import FOLDER
     from mmv_tf.training.preemption import exit_when_preempted

@@ -3,7 +3,7 @@
 import shlex
 import sys
 
-from mmv_tf.common import command, paths
+from mmv_tf.common import command, paths, quiet
 
 _EXAMPLES = """
 examples (a run of ours, or any SavedModel with the published signatures):
@@ -32,7 +32,12 @@ def main(argv=None):
     module_files.add_argument(parser)
     config.add_arguments(parser)
     args = parser.parse_args(argv)
-    config.check_values(args.gin_file, args.gin_param)
+    if bool(args.workdir) == bool(args.module):
+        raise ValueError("give either --workdir or --module: what is to be measured")
+    if not args.gin_file and not args.gin_param:
+        raise ValueError("give --gin_file=gin/evals/NAME.gin: which protocol")
+    config.check_run(args.workdir or None, args.gin_file, args.gin_param)
+    quiet.start()
     from mmv_tf.evaluation import results
     from mmv_tf.evaluation.run import evaluate
     from mmv_tf.training.preemption import exit_when_preempted

@@ -2,12 +2,13 @@
 
 import contextlib
 
-from mmv_tf.common import command, lock, paths
+from mmv_tf.common import command, lock, paths, quiet
 
 _THEN = """mmv_tf evaluate --workdir=runs/fac --gin_file=gin/evals/ucf101.gin --gin_param="RECORDS='ucf101'"
   mmv_tf export --workdir=runs/fac --output=exported/fac"""
 _EXAMPLE = """
-example (--gin_file=gin/models/tiny.gin in addition makes any experiment CPU-sized):
+examples (your own videos, with numbers that fit them; the paper, CPU-sized by gin/models/tiny.gin in addition):
+  mmv_tf train --gin_file=gin/own.gin --workdir=runs/own --gin_param="TRAIN_DATA='records/train-*'"
   mmv_tf train --gin_file=gin/fac.gin --workdir=runs/fac --gin_param="TRAIN_DATA='records/train-*'"
 """
 
@@ -25,10 +26,16 @@ def main(argv=None):
     strategies.add_arguments(parser)
     config.add_arguments(parser)
     args = parser.parse_args(argv)
-    config.check_values(args.gin_file, args.gin_param)
+    config.check_run(None, args.gin_file, args.gin_param)
     # The strategy first: several processes must meet before any of them runs an operation.
+    quiet.devices()
     strategy = strategies.from_flags(args)
-    config.parse(args.gin_file, args.gin_param)
+    from mmv_tf.training import own
+
+    if strategies.on_one_machine(strategy):
+        quiet.start()
+    chosen = own.bindings(args.gin_file, args.gin_param, args.workdir, strategy)
+    config.parse(args.gin_file, [*chosen, *args.gin_param])
     from mmv_tf.training.preemption import exit_when_preempted
     from mmv_tf.training.run import train
 

@@ -203,6 +203,8 @@ class _Stage:
         self._records.append((rank, shard, self._out.size, len(frame)))
         self._out.write(frame)
         self._counters.update(_counters(record, header))
+        if header.get("sound_failed"):
+            self.remarks.add(Remark.SOUND_FAILED, f"from {start:g} s", path=self._source.path)
 
     def _record(self, spec, key, start, header, blobs):
         settings, frames, end = self._settings, header["frames"], float(header["end"])

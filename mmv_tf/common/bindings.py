@@ -118,7 +118,17 @@ def check_values(
         full = written.full_name(selector)
         if not name:
             macros["/".join(filter(None, [scope, selector]))] = value, place
-        elif full and name in signatures[full].parameters:
+        elif full and name not in signatures[full].parameters:
+            known = difflib.get_close_matches(name, signatures[full].parameters, n=1, cutoff=0)
+            close = f"; did you mean {known[0]!r}?" if known else ""
+            raise ValueError(f"binding '{selector}.{name}': {selector} has no parameter {name!r}{close}{place}")
+        elif not full and not rules.imports and not any(known.endswith(f".{selector}") for known in signatures):
+            known = {name.rpartition(".")[2] for name in signatures}
+            if close := difflib.get_close_matches(selector.rpartition(".")[2], known, n=1):
+                raise ValueError(
+                    f"binding '{selector}.{name}': there is no {selector}; did you mean {close[0]!r}?{place}"
+                )
+        elif full:
             shown = f"{scope}/{selector}.{name}".lstrip("/")
             bound[scope, full, name] = shown, value, place
     for (_, full, name), (shown, value, place) in bound.items():
@@ -128,6 +138,29 @@ def check_values(
             if isinstance(value, references.Macro):
                 through, place = f" = {values.shown(resolved)}", macros[value][1]
             raise ValueError(f"binding {shown} = {values.shown(value)}{through}: {text}{place}")
+
+
+class Value(NamedTuple):
+    """What a name is bound to last, macros put in, and the place of the statement among all of them."""
+
+    value: object
+    place: int
+
+
+def last_values(
+    signatures: Mapping[str, Signature],
+    gin_files: Sequence[str],
+    gin_params: Iterable[str] = (),
+    search: Sequence[str] = ("",),
+) -> dict[str, Value]:
+    """{'STEPS' or 'train.batch_size': Value} of what `check_values` lets pass; bindings in scopes are left out."""
+    written, found = _Written(signatures), {}
+    statements = _statements(gin_files, gin_params, search, written, _USERS)
+    for place, (scope, selector, name, value, _) in enumerate(statements):
+        if not scope:
+            found[f"{selector.rpartition('.')[2]}.{name}" if name else selector] = Value(value, place)
+    macros = {name: one.value for name, one in found.items() if "." not in name}
+    return {name: Value(references.without_macros(one.value, macros), one.place) for name, one in found.items()}
 
 
 def unused() -> list[str]:

@@ -1,6 +1,7 @@
 """gin files: where they are found, what they may bind, and errors that a person can act on."""
 
 import argparse
+import contextlib
 import importlib
 import io
 import logging
@@ -10,7 +11,7 @@ import pathlib
 import gin
 
 import mmv_tf
-from mmv_tf.common import bindings, files, signatures
+from mmv_tf.common import bindings, files, paths, signatures
 
 # Every module that gives gin something to bind. Imported before a file is parsed, so that a name which a file
 # uses is known, and one that is not known is a mistake in the file.
@@ -32,6 +33,7 @@ _CONFIGURABLE_MODULES = (
     "mmv_tf.model.mmv",
     "mmv_tf.training.observer",
     "mmv_tf.training.optimizers",
+    "mmv_tf.training.own",
     "mmv_tf.training.probe",
     "mmv_tf.training.run",
 )
@@ -41,6 +43,22 @@ def _opened(path: str) -> io.StringIO:
     text = io.StringIO(bindings.read_text(path))
     text.name = path  # for what gin says of it
     return text
+
+
+@contextlib.contextmanager
+def kept():
+    """Inside, configurations can be parsed; afterwards gin holds what it held before, for whoever uses it beside us."""
+    held = {name: dict(getattr(gin.config, name)) for name in ("_CONFIG", "_OPERATIVE_CONFIG", "_SINGLETONS")}
+    imports, locked = set(gin.config._IMPORTS), gin.config._CONFIG_IS_LOCKED
+    try:
+        yield
+    finally:
+        with gin.unlock_config():
+            gin.clear_config()
+        for name, values in held.items():
+            getattr(gin.config, name).update(values)
+        gin.config._IMPORTS.update(imports)
+        gin.config._CONFIG_IS_LOCKED = locked
 
 
 def _is_there(path: str) -> bool:
@@ -102,6 +120,45 @@ def check_values(gin_files=(), gin_params=(), foreign=()) -> None:
     """
     known, rules = signatures.of_configurables(_CONFIGURABLE_MODULES), bindings.Rules(imports=_allowed.imports)
     bindings.check_values(known, gin_files, gin_params, _search(), rules, foreign)
+
+
+def check_run(workdir: str | None, gin_files=(), gin_params=()) -> None:
+    """`check_values`, and what else can be said of the settings for a run in a workdir before TensorFlow is imported.
+
+    Names that nothing knows, a folder that is no run, and records (`RECORDS`, `TRAIN_DATA`) in no folder.
+
+    Raises:
+      ValueError, OSError: one line that names the binding or the folder.
+    """
+    check_values(gin_files, gin_params)
+    foreign = []
+    if workdir is not None and not files.is_remote(workdir):
+        foreign = [os.path.join(workdir, "config.gin")]
+        if not os.path.isfile(foreign[0]):
+            raise FileNotFoundError(
+                f"{workdir} is not a workdir: it has no config.gin. `mmv_tf train --workdir ...` makes one."
+            )
+        check_values(gin_files, gin_params, foreign)
+    if workdir is None or foreign:
+        bindings.check([*foreign, *gin_files], gin_params, _search())
+    written = last_values(gin_files, gin_params)
+    # Where one is left open that is said first, and by the part that wants it.
+    names = (
+        () if any(one.value == "" and "." not in name for name, one in written.items()) else ("RECORDS", "TRAIN_DATA")
+    )
+    how = next((one.value for name, one in written.items() if name.endswith(".prepare") and one.value), "")
+    for name, (value, _) in written.items():
+        if name in names and isinstance(value, str) and value and not files.is_remote(value):
+            folder = paths.home(value if name == "RECORDS" else os.path.dirname(value) or ".")
+            if not os.path.isdir(folder) and "*" not in folder:
+                advice = how or "`mmv_tf preprocess` makes records"
+                raise ValueError(f"{name} = {value!r}: there is no folder {folder}; prepare them: {advice}")
+
+
+def last_values(gin_files=(), gin_params=()) -> dict[str, bindings.Value]:
+    """What gin files and bindings say of each name, without parsing them: see `bindings.last_values`."""
+    known = signatures.of_configurables(_CONFIGURABLE_MODULES)
+    return bindings.last_values(known, gin_files, gin_params, _search())
 
 
 def _search() -> tuple[str, str]:

@@ -1,12 +1,10 @@
 """The price of deflation in agreement and in retrieval, and what it saves."""
 
-import os
 import time
 
 import numpy as np
 import tensorflow as tf
 
-from mmv_tf.common import paths
 from mmv_tf.common.batches import filled
 from mmv_tf.metrics import retrieval
 from mmv_tf.model.cost import multiply_adds
@@ -32,17 +30,6 @@ def distances_in_spaces(model, rows: dict[str, np.ndarray], wanted: np.ndarray) 
         space: {name: distances(embedded[name][space].numpy(), embedded[""][space].numpy()) for name in rows}
         for space in embedded[""]
     }
-
-
-def records_beside(sources) -> str:
-    """The pattern of the test or validation records in the folder of the training records; '' if there are none."""
-    for source in sources:
-        pattern = source.pattern if isinstance(source.pattern, str) else next(iter(source.pattern))
-        for split in ("test", "validation", "val"):
-            other = os.path.join(os.path.dirname(pattern), f"{split}-*")
-            if paths.matching(other):
-                return other
-    return ""
 
 
 def costs(image, video, shape, images: int = 8) -> dict[str, float]:

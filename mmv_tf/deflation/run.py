@@ -60,7 +60,7 @@ def deflate_workdir(
     counts = f"{len(learn)} crops of {len(learn.images)} images to learn from, {len(measure)} images held out"
     print(f"{counts}; {source}", flush=True)
     if retrieval_records is None:
-        retrieval_records = report.records_beside(loaded.pipeline.sources)
+        retrieval_records = shards.held_out_beside([source.pattern for source in loaded.pipeline.sources])
     if retrieval_records:
         shards.find(retrieval_records)  # a mistyped pattern should not come to light after the training
     made_for = _made_for(settings, clips, model.backbones["video"], learn.images, measure.images)
@@ -71,6 +71,9 @@ def deflate_workdir(
         embed, targets = embedder(inflated), _targets_folder(folder, made_for)
         wanted = kept_outputs(embed, measure, settings.video_batch_size, os.path.join(targets, "held_out"), stop)
         training = Training(network, measure, wanted, settings, folder, made_for)
+        length = f"up to {settings.steps:,} steps of {settings.batch_size} crops (Deflation.steps); it ends when"
+        looks = f"{settings.patience} looks in a row, {settings.check_every} steps apart, show nothing better"
+        print(length, looks, flush=True)
         if training.restore():
             print(f"resumed from step {int(training.step.numpy())} in {folder}", flush=True)
         if not training.ended:

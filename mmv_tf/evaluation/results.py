@@ -139,7 +139,9 @@ def read(path: str) -> dict:
         if result["schema"] > SCHEMA:
             raise ValueError(f"schema {result['schema']} is newer than {SCHEMA}: update mmv_tf")
         validate(result)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except KeyError as error:
+        raise ValueError(f"{path}: no result that `mmv_tf evaluate` wrote: it has no {error.args[0]!r}") from None
+    except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: {error}") from None
     return result
 
@@ -276,7 +278,9 @@ def gather(places: list[str]) -> list[dict]:
     for place in map(pathlib.Path, places):
         if not place.exists():
             raise ValueError(f"--results {place}: no such file or folder")
-        folder = place / "results" if (place / "results").is_dir() else place
+        # The other files of JSON in a workdir are no results.
+        is_workdir = (place / "results").is_dir() or (place / "config.gin").is_file()
+        folder = place / "results" if is_workdir else place
         found = [place] if place.is_file() else sorted(folder.glob("*.json"))
         if not found:
             how = f"`python -m mmv_tf.evaluate --workdir {place} --gin_file=gin/evals/NAME.gin` makes one"

@@ -57,6 +57,21 @@ def find(pattern) -> Shards:
     return Shards(tuple(files), tuple(counts[file] for file in files))
 
 
+def held_out_beside(patterns) -> str:
+    """The pattern of the test or validation records in the folder of training records; '' if there are none.
+
+    Args:
+      patterns: of the training records, each a glob or several.
+    """
+    for one in patterns:
+        pattern = one if isinstance(one, str) else next(iter(one))
+        for split in ("test", "validation", "val"):
+            other = os.path.join(os.path.dirname(pattern), f"{split}-*")
+            if paths.matching(other):
+                return other
+    return ""
+
+
 def _known_counts(pattern):
     """{path: records} of the shards in the dataset.json of the pattern's folder whose names the pattern matches."""
     folder, name = os.path.split(pattern)

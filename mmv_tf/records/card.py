@@ -181,6 +181,7 @@ class Remark(enum.Enum):
     ROW_JOINED = "row_joined"
     SUBTITLES_IGNORED = "subtitles_ignored"
     STREAM_CHOSEN = "stream_chosen"
+    SOUND_FAILED = "sound_failed"
 
     @property
     def text(self):
@@ -199,4 +200,5 @@ _REMARKS = {
     Remark.ROW_JOINED: "rows joined with an earlier row of the same path and span",
     Remark.SUBTITLES_IGNORED: "tracks of subtitles inside a video ignored: give them as .srt or .vtt",
     Remark.STREAM_CHOSEN: "sources with several streams of a kind, of which one was taken",
+    Remark.SOUND_FAILED: "clips whose sound could not be decoded, kept for their pictures",
 }

@@ -12,6 +12,7 @@ from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count, CountOrNone, Share
 from mmv_tf.inputs.faults import explain_data_error
 from mmv_tf.pages import clip_picture
+from mmv_tf.training import outlook
 from mmv_tf.training import probe as probes
 
 
@@ -29,6 +30,7 @@ class Observer:
 
     def __init__(self, workdir: str, model, pipeline, step: tf.Variable, batch_size: int, probe: probes.Probe):
         self.last_probe: dict[str, float] = {}
+        self.history = outlook.History(workdir, int(step.numpy()))
         self._model, self._pipeline, self._step, self._probe = model, pipeline, step, probe
         self._watch = CollapseWatch(batch_size)
         self._writer = tf.summary.create_file_writer(workdir)
@@ -64,6 +66,7 @@ class Observer:
             return
         self.last_probe = self._probe.run(self._model, self._pipeline)
         self._write(self.last_probe)
+        self.history.add(step, self.last_probe)
         tqdm.tqdm.write(f"step {step}: {probes.summary(self.last_probe)}", file=sys.stderr)
 
     def _write(self, scalars: dict[str, float]):

@@ -83,10 +83,10 @@ class Probe:
 
         Returns:
           {'probe/...': value}: for each way between two modalities with a common space
-          'probe/retrieval/video_to_audio/R@1', '.../R@5' (shares) and '.../median_rank' (from 1), and for video and
-          audio 'probe/knn/video' (share classified rightly); beside each, under '<name>_chance', what knowing nothing
-          gives, and under 'probe/knn/video_control' the share of coins that are told (`mmv_tf.metrics.control`): one
-          half, unless the two sets have clips in common.
+          'probe/retrieval/video_to_audio/R@1', '.../R@5' (shares), '.../median_rank' (from 1) and '.../clips' (how many
+          were compared), and for video and audio 'probe/knn/video' (share classified rightly); beside each, under
+          '<name>_chance', what knowing nothing gives, and under 'probe/knn/video_control' the share of coins that are
+          told (`mmv_tf.metrics.control`): one half, unless the two sets have clips in common.
         Raises:
           ValueError: a set is missing, has too few clips, or lacks labels or classes; names the setting.
         """
@@ -120,6 +120,7 @@ class Probe:
                 for measure, value in retrieval.retrieval(*sides, relevance, recalls=RECALLS).items():
                     label = f"retrieval/{query}_to_{target}{twin}/{measure.replace('MedR', 'median_rank')}"
                     scalars[label], scalars[f"{label}_chance"] = value, chance[measure]
+                scalars[f"retrieval/{query}_to_{target}{twin}/clips"] = int(both.sum())
         if not scalars:
             raise ValueError(
                 f"Probe.retrieval_data = {self.retrieval_data!r}: fewer than 2 clips have both modalities of any pair."

@@ -75,7 +75,7 @@ def train(
     from mmv_tf.common import files
     from mmv_tf.inputs.pipeline import InputPipeline
     from mmv_tf.model.mmv import MMV
-    from mmv_tf.training import schedules, strategies
+    from mmv_tf.training import outlook, schedules, strategies
     from mmv_tf.training import workdir as workdirs
     from mmv_tf.training.checkpointing import Checkpoints
     from mmv_tf.training.observer import Observer
@@ -193,8 +193,11 @@ def train(
     if chief:
         summary |= {**observer.last_probe, "bad_records": pipeline.bad_records}
         files.write_text(os.path.join(workdir, workdirs.SUMMARY), json.dumps(summary, indent=2) + "\n")
-        shown = {name: value for name, value in summary.items() if not name.startswith("probe/")}
-        print(json.dumps(shown, indent=2), flush=True)
+        clips = sum(sum(one.records) for one in records or ())
+        print(*outlook.table(summary, batch_size), sep="\n", flush=True)
+        passes = summary["steps"] * batch_size / max(1, clips)
+        print(*outlook.sentences(clips, passes, observer.history.probes, summary, batch_size), sep="\n", flush=True)
+        print(f"all figures: {os.path.join(workdir, workdirs.SUMMARY)}", flush=True)
     return trainer.last_logs
 
 

@@ -115,6 +115,13 @@ def say(strategy):
     return functools.partial(print, flush=True) if is_chief(strategy) else lambda line: None
 
 
+def on_one_machine(strategy) -> bool:
+    """Whether nobody else takes part, whom an operation of this process would have to wait for."""
+    import tensorflow as tf
+
+    return not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy | tf.distribute.TPUStrategy)
+
+
 def is_chief(strategy) -> bool:
     """Whether this process is the one that writes the files of the run; true where there is only one."""
     if _workers(strategy) == 1:

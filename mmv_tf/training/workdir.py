@@ -8,6 +8,7 @@ checkpoints/kept/ckpt-N.*   those that are kept for good (train.keep_every)
 records.json                the shards that it is trained on, and an identity of what each holds
 bad_records-HOST.json       records that were left out (InputPipeline.max_bad_records), if there are any
 events.out.tfevents...      TensorBoard: scalars, example clips, the configuration
+probes.json                 what each probe found, if there are some (Probe.every)
 summary.json                what training ended with
 """
 

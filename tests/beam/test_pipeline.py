@@ -205,6 +205,7 @@ def test_sound_that_failed_is_counted_and_the_clip_kept(root, tmp_path, monkeypa
     monkeypatch.setattr(decode_source.DecodeClient, "ask", without_sound)
     counters = _run(_sources()[:1], root, tmp_path).counters
     assert (counters["accepted"], counters["with_sound"], counters["sound_failed"]) == (2, 0, 2)
+    assert counters["remarks"]["sound_failed"] == 2  # each is named in dead_letters.jsonl
 
 
 def test_a_path_that_comes_twice_is_an_error(root, tmp_path):

@@ -84,6 +84,7 @@ def test_folder_of_videos(videos, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "dataset.json", "dead_letters.jsonl"])
     out = capsys.readouterr().out
     assert "read 9 = accepted 6 + rejected 3 (3 not_a_video)" in out and "1 files ignored" in out
+    assert "of no kind that is read (notes.txt)" in out
 
 
 def _keys(path):

@@ -90,7 +90,9 @@ def test_wrong_settings_are_one_line(records, tmp_path, capsys, more, said):
 def test_no_narration_is_an_error(tmp_path, capsys):
     record_fixtures.write_shards(tmp_path, [[clip("a", "a")]])
     assert run(tmp_path, tmp_path / "words.txt") == 2
-    assert "0 narrations in 1 shards, and no word for a vocabulary" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "0 narrations in 1 shards, and no word for a vocabulary" in error
+    assert "gin/own.gin" in error and "`mmv_tf transcribe`" in error
 
 
 def test_records_and_vocabulary_in_a_bucket(records):

@@ -11,8 +11,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 # In the order in which data flows. A room (a folder, with the folders in it) imports from itself and from what stands
 # before it. `commands` are the files of mmv_tf/ itself.
 ROOMS = """
-    common pages metrics records beam inputs backbones model inspection training deflation released export searching
-    evaluation commands demo benchmarks
+    common pages metrics records beam inputs backbones model inspection diagnosis training deflation released export api
+    searching evaluation commands demo benchmarks
 """.split()
 TOP_LEVEL = ("beam", "export", "demo", "benchmarks")  # the others are folders of mmv_tf/
 

@@ -172,13 +172,6 @@ def test_retrieval_asks_with_the_middle_frame():
     assert text["turned"]["R@1"] == text["chance"]["R@1"] == 1
 
 
-def test_records_beside(tmp_path):
-    source = type("Source", (), {"pattern": str(tmp_path / "train-*")})()
-    assert report.records_beside([source]) == ""
-    (tmp_path / "validation-00000-of-00001").touch()
-    assert report.records_beside([source]) == str(tmp_path / "validation-*")
-
-
 def test_errors(deflated, tmp_path):
     model = toy.mmv(graphs.fac())
     with pytest.raises(ValueError, match="variant must be one of naive, trained, inflated, not 'best'"):

@@ -126,3 +126,13 @@ def test_a_folder_without_videos_is_an_error_that_names_it(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"not a video")
     with pytest.raises(SystemExit, match="1 files of 0 s leave nothing to search in"):
         manifest.main(argparse.Namespace(videos=str(tmp_path), output=str(tmp_path / "out"), clip_seconds=3.2))
+
+
+def test_few_clips_are_too_few_to_tell():
+    rows = {"trained": {"R@1": 4 / 23}, "chance": {"R@1": 1 / 23}}
+    assert report.how_sure({"video->audio": rows}, {"video->audio": 23}) == [
+        "  video->audio  17% of 23 found first (95 %: 7% to 37%), chance 4%"
+    ]
+    rows = {"trained": {"R@1": 2 / 23}, "chance": {"R@1": 1 / 23}}
+    (line,) = report.how_sure({"video->audio": rows}, {"video->audio": 23})
+    assert line.endswith("9% of 23 found first (95 %: 2% to 27%), chance 4%: too few to tell")

@@ -1,6 +1,7 @@
 import pytest
 import tensorflow as tf
 
+from mmv_tf.inputs import shards
 from mmv_tf.inputs.faults import FAULT_MARK, explain_data_error
 from mmv_tf.inputs.shards import read_at, read_shard, read_what_can_be_read
 
@@ -85,3 +86,12 @@ def test_reads_one_record_by_its_place(shard):
 def test_a_file_that_is_gone_is_no_damaged_record(tmp_path):
     with pytest.raises(tf.errors.NotFoundError, match="nowhere"):
         at(tmp_path / "nowhere", 0)
+
+
+def test_held_out_records_lie_beside(tmp_path):
+    pattern = str(tmp_path / "train-*")
+    assert shards.held_out_beside([pattern]) == ""
+    (tmp_path / "validation-00000-of-00001").touch()
+    assert shards.held_out_beside([pattern]) == str(tmp_path / "validation-*")
+    (tmp_path / "test-00000-of-00001").touch()
+    assert shards.held_out_beside([(pattern, "elsewhere/train-*")]) == str(tmp_path / "test-*")

@@ -36,3 +36,10 @@ def test_seeds_are_drawn_together_and_the_interval_is_that_of_the_mean():
     low, high = intervals.bootstrap(MEAN, [right], samples=2000)
     spread = 100 * right.mean(axis=1).std() / 10
     assert (high - low) / 2 == pytest.approx(1.96 * spread, rel=0.1)
+
+
+def test_the_interval_of_a_share_is_that_of_wilson():
+    """statsmodels.stats.proportion.proportion_confint(4, 23, method="wilson"), and Wilson's own limits at the ends."""
+    assert intervals.of_share(4 / 23, 23) == pytest.approx((0.06983, 0.37135), abs=1e-4)
+    assert intervals.of_share(0.0, 10) == pytest.approx((0.0, 0.27753), abs=1e-4)
+    assert intervals.of_share(1.0, 10) == pytest.approx((0.72247, 1.0), abs=1e-4)

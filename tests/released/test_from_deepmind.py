@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import mmv_tf
 from helpers import tiny
 from helpers.golden_recipe import assert_close, load, make_array, make_inputs
 from helpers.released_pickles import arrays_of, dumps, released_arrays, tree_of
@@ -361,6 +362,20 @@ def test_without_a_vocabulary_text_is_left_out(small_file, imported, tmp_path, c
         open(f"{output}/WEIGHTS_LICENSE.txt") as original,
     ):
         assert note.read() == original.read()
+
+
+def test_load_takes_the_released_file_itself(small_file, imported, tmp_path, monkeypatch):
+    monkeypatch.setattr(from_deepmind, "convert_file", lambda path: imported)
+    vocabulary = tiny.write_vocabulary(tmp_path / "words.txt")
+    model = mmv_tf.load(small_file, vocabulary=vocabulary)
+    from_deepmind.save(imported, str(tmp_path / "run"), small_file, vocabulary)
+    loaded = workdir.load(str(tmp_path / "run"))
+    expected = loaded.model.embed({"text": loaded.pipeline.text(["red ball"])[:, None]}, training=False)["text"]
+    np.testing.assert_allclose(model.embed(text="red ball")["text"]["vat"], expected["vat"][0], rtol=1e-4, atol=1e-6)
+    assert model.licence.startswith("These weights were made by DeepMind")
+    assert model.modalities == ("video", "image", "audio", "text")
+    assert (model.seconds, model.sample_rate) == (3.2, 48000)
+    assert mmv_tf.load(small_file).modalities == ("video", "image", "audio")
 
 
 def test_errors_of_the_command_are_one_line(small_file, imported, tmp_path, capsys, monkeypatch):

@@ -69,7 +69,8 @@ def test_embeddings_that_agree_find_each_other_in_every_pair_also_one_never_trai
     ways = [f"{a}_to_{b}" for a in ("video", "audio", "text") for b in ("video", "audio", "text") if a != b]
     measures = ("R@1", "R@5", "median_rank")
     names = {f"probe/retrieval/{way}/{m}{end}" for way in ways for m in measures for end in ("", "_chance")}
-    assert scalars.keys() == names
+    names |= {f"probe/retrieval/{way}/clips" for way in ways}
+    assert scalars.keys() == names and scalars["probe/retrieval/audio_to_text/clips"] == 10
     for way in ways:
         assert [scalars[f"probe/retrieval/{way}/{m}"] for m in measures] == [1.0, 1.0, 1.0]
         assert [scalars[f"probe/retrieval/{way}/{m}_chance"] for m in measures] == pytest.approx([0.1, 0.5, 5.5])
@@ -253,7 +254,7 @@ def real(tmp_path_factory):
 def test_real_records_on_one_and_on_two_replicas(real):
     pipeline, probe = real
     expected = probe.run(toy.mmv(graphs.fac()), pipeline)
-    assert len(expected) == 6 * 6 + 2 * 3
+    assert len(expected) == 7 * 6 + 2 * 3
     assert expected["probe/retrieval/video_to_audio/R@1_chance"] == pytest.approx(1 / 10)
     strategy = toy.mirrored(2)
     with strategy.scope():

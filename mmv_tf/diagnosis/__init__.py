@@ -1,0 +1,1 @@
+"""Diagnosis of an installation and its machine: `mmv_tf doctor`."""

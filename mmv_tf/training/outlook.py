@@ -1,0 +1,132 @@
+"""Outlook at the end of a run: how far above chance on held-out clips, and whether more steps or more clips may help.
+
+What probes have found on the way is a learning curve. It is read with the uncertainty of so many clips, and where that
+is large nothing is said but so.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mmv_tf.common import files
+from mmv_tf.metrics.intervals import of_share
+
+FILE = "probes.json"  # in a workdir: [[step, {name: value}], ...]
+_WIDE = 0.12  # half an interval: above, a curve of shares cannot be read
+_KNOWN = 0.5  # share found in the batch from which on training clips are told apart
+
+
+class History:
+    """The probes of a run, over all its sittings.
+
+    Args:
+      workdir: where they are kept.
+      step: that the run goes on from; what came after it is made again.
+    """
+
+    def __init__(self, workdir: str, step: int):
+        import tensorflow as tf
+
+        self._path = os.path.join(workdir, FILE)
+        there = step and tf.io.gfile.exists(self._path)
+        self.probes = [(s, found) for s, found in json.loads(files.read_text(self._path)) if s <= step] if there else []
+
+    def add(self, step: int, scalars: Mapping[str, float]) -> None:
+        self.probes = [*(one for one in self.probes if one[0] != step), (step, dict(scalars))]
+        files.write_text(self._path, json.dumps(self.probes) + "\n")
+
+
+def table(summary: Mapping, batch_size: int) -> list[str]:
+    """What a run ended with, for people: the figures of its summary.json that say something by themselves."""
+    rows = [
+        ("steps", f"{summary['steps']:,}", f"{summary['steps_in_this_sitting']:,} in this sitting"),
+        ("time", _time(summary["seconds"]), "of this sitting"),
+        ("loss", f"{summary['total_loss']:.3f}", "of the last steps, summed over pairs"),
+    ]
+    if "clips_per_second" in summary:
+        wait = f"{summary['input_wait']:.0%} of the time waiting for input" if "input_wait" in summary else ""
+        rows.insert(2, ("speed", f"{summary['clips_per_second']:.0f} clips/s", wait))
+    for name, value in summary.items():
+        kind, _, pair = name.partition("/")
+        if kind == "accuracy" and not pair.endswith("_reverse"):
+            what = f"of clips found among the {batch_size} of a batch; chance {1 / batch_size:.0%}"
+            rows.append((pair.replace("_", " -> "), f"{value:.0%}", what))
+        elif kind == "spread" and value < 0.2:
+            rows.append((f"spread {pair}", f"{value:.2f}", "1 is spread out, 0 one point: all but collapsed"))
+    rows.append(("network", f"{summary['parameters'] / 1e6:.1f} M", "parameters"))
+    if left_out := summary.get("bad_records"):
+        rows.append(("left out", f"{len(left_out)}", "records that could not be read: bad_records-*.json"))
+    return [f"  {name:<22}{value:>12}  {what}".rstrip() for name, value, what in rows]
+
+
+def _time(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def sentences(clips: int, passes: float, probes: Sequence, logs: Mapping[str, float], batch_size: int) -> list[str]:
+    """What an honest person would say of a run.
+
+    Args:
+      clips: that it was trained on.
+      passes: how often each was seen.
+      probes: of `History`.
+      logs: of the last loop: accuracy/... in the batch.
+      batch_size: of which the batch has clips.
+    """
+    lines = [
+        f"trained on {clips:,} clips, each seen {passes:,.0f} times" if passes >= 2 else f"trained on {clips:,} clips"
+    ]
+    ways = _ways(probes[-1][1]) if probes else []
+    if not ways:
+        return [*lines, "nothing is known of how well it does on other clips: there are no held-out ones (Probe)"]
+    for way, recall, share, chance, count in ways:
+        low, high = of_share(share, count)
+        what = f"{way}: among the first {recall} of {count} held-out clips {share:.0%} (95 %: {low:.0%} to {high:.0%})"
+        verdict = "" if low > chance else ", too few to tell from it" if high > chance else ", which it is below"
+        lines.append(f"{what}, chance {chance:.0%}{verdict}")
+    return [*lines, _curve(probes, logs, batch_size)]
+
+
+def _ways(scalars):
+    """[(way, k of R@k, its value, chance, clips)] of a probe: five first ones count where there are clips for it."""
+    found = []
+    for name, count in scalars.items():
+        if name.startswith("probe/retrieval/") and name.endswith("/clips"):
+            way, recall = name.removesuffix("/clips"), 5 if count >= 25 else 1
+            shown = way.removeprefix("probe/retrieval/").replace("_to_", " -> ").replace("_", " ")
+            value, chance = (float(scalars[f"{way}/R@{recall}{end}"]) for end in ("", "_chance"))
+            found.append((shown, recall, value, chance, int(count)))
+    return found
+
+
+def _curve(probes, logs, batch_size) -> str:
+    values = [(step, float(np.mean([way[2] for way in _ways(scalars)]))) for step, scalars in probes]
+    _, _, _, chance, count = _ways(probes[-1][1])[0]
+    last_step, last = values[-1]
+    low, high = of_share(last, count)
+    shown = ", ".join(f"{share:.0%}" for _, share in values)
+    if len(values) < 3:
+        return "too few probes for a learning curve (Probe.every)"
+    if (high - low) / 2 > _WIDE:
+        return f"{count} held-out clips are too few to read a learning curve from ({shown})"
+    earlier = [share for step, share in values if step <= 0.75 * last_step][-1]
+    # Of the same clips, so that the difference is surer than either; half an interval is a careful bound.
+    rise = last - earlier
+    if rise > (high - low) / 4:
+        return f"on held-out clips it was still rising at the end ({shown}): more steps may help (STEPS)"
+    inside = [value for name, value in logs.items() if name.startswith("accuracy/") and not name.endswith("_reverse")]
+    if low > chance or inside:
+        if inside and np.mean(inside) > max(_KNOWN, 3 / batch_size):
+            return (
+                f"on held-out clips it no longer rises ({shown}), while {np.mean(inside):.0%} are found in a batch of "
+                f"{batch_size} of those it is trained on: more clips may help, more steps hardly"
+            )
+    return f"on held-out clips it no longer rises ({shown}): whether more clips help is not to be seen from here"

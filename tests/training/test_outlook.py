@@ -1,0 +1,73 @@
+"""What is said at the end of a run, and what is not."""
+
+import json
+
+import pytest
+
+from mmv_tf.training import outlook
+
+
+def _probe(share, count, chance, recall=5):
+    way = "probe/retrieval/video_to_audio"
+    return {f"{way}/R@{recall}": share, f"{way}/R@{recall}_chance": chance, f"{way}/clips": count}
+
+
+def _said(shares, count, chance=0.02, recall=5, accuracy=0.3):
+    probes = [(step * 10, _probe(share, count, chance, recall)) for step, share in enumerate(shares)]
+    return outlook.sentences(500, 20.0, probes, {"accuracy/video_audio": accuracy}, 64)
+
+
+def test_nothing_is_said_without_held_out_clips():
+    assert outlook.sentences(72, 107.0, [], {}, 64) == [
+        "trained on 72 clips, each seen 107 times",
+        "nothing is known of how well it does on other clips: there are no held-out ones (Probe)",
+    ]
+
+
+def test_few_clips_are_too_few_to_tell():
+    said = _said([0.04, 0.1, 0.17, 0.17], 23, chance=0.043, recall=1)
+    assert said[1] == (
+        "video -> audio: among the first 1 of 23 held-out clips 17% (95 %: 7% to 37%), chance 4%"
+    )  # fmt: skip
+    assert said[2] == "23 held-out clips are too few to read a learning curve from (4%, 10%, 17%, 17%)"
+    assert _said([0.04, 0.1, 0.13], 23, chance=0.09, recall=1)[1].endswith("chance 9%, too few to tell from it")
+    assert _said([0.0, 0.0, 0.0], 300, chance=0.02)[1].endswith("chance 2%, which it is below")
+
+
+@pytest.mark.parametrize(
+    ("shares", "accuracy", "words"),
+    [
+        ([0.02, 0.2, 0.3, 0.35, 0.42], 0.4, "it was still rising at the end (2%, 20%, 30%, 35%, 42%): more steps may"),
+        ([0.02, 0.3, 0.4, 0.42, 0.42], 0.9, "no longer rises (2%, 30%, 40%, 42%, 42%), while 90% are found in a batch"),
+        ([0.02, 0.3, 0.4, 0.42, 0.42], 0.3, "no longer rises (2%, 30%, 40%, 42%, 42%): whether more clips help is not"),
+        ([0.02, 0.42], 0.3, "too few probes for a learning curve"),
+    ],
+)
+def test_the_learning_curve(shares, accuracy, words):
+    assert words in _said(shares, 400, accuracy=accuracy)[-1]
+
+
+def test_a_history_goes_over_sittings_and_forgets_what_is_made_again(tmp_path):
+    history = outlook.History(str(tmp_path), 0)
+    for step in (0, 10, 20):
+        history.add(step, {"a": step / 2})
+    again = outlook.History(str(tmp_path), 10)
+    assert again.probes == [(0, {"a": 0.0}), (10, {"a": 5.0})]
+    again.add(20, {"a": 1.0})
+    assert json.loads((tmp_path / outlook.FILE).read_text())[2] == [20, {"a": 1.0}]
+    assert outlook.History(str(tmp_path), 0).probes == []
+
+
+def test_the_table_is_for_people():
+    summary = {
+        "steps": 120, "seconds": 251.0, "steps_in_this_sitting": 60, "parameters": 1_273_064, "total_loss": 2.516,
+        "accuracy/video_audio": 0.4, "accuracy/video_audio_reverse": 0.41, "spread/video/va": 0.05,
+        "clips_per_second": 58.2, "input_wait": 0.05, "norm/audio/va": 3.0, "bad_records": ["x"],
+    }  # fmt: skip
+    assert [line.split("  ")[1] for line in outlook.table(summary, 64)] == [
+        "steps", "time", "speed", "loss", "video -> audio", "spread video/va", "network", "left out",
+    ]  # fmt: skip
+    text = "\n".join(outlook.table(summary, 64))
+    assert (
+        "4 min" in text and "58 clips/s  5% of the time waiting" in text and "40%  of clips found among the 64" in text
+    )
