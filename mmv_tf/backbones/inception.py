@@ -125,7 +125,11 @@ class Unit(keras.layers.Layer):
     """One or two convolutions, each with batch norm and ReLU, then an optional gate (SUnit3D of the reference).
 
     A separable convolution is (1,k,k) then (t,1,1), both with the number of output channels.
+
+    With `margin` batch statistics in training are of a map with one place more before each axis, which is then cut off.
     """
+
+    margin = False
 
     def __init__(self, channels, kernel, strides=1, separable=True, gated=True, padding="same", norm=None, **kwargs):
         super().__init__(**kwargs)
@@ -154,8 +158,13 @@ class Unit(keras.layers.Layer):
         return input_shape
 
     def call(self, x, training=False):
+        margin = self.margin and training
+        if margin:
+            x = ops.pad(x, [(0, 0), *[(1, 0)] * (len(x.shape) - 2), (0, 0)])
         for conv in self.convs:
             x = conv(x, training=training)
+        if margin:
+            x = x[(slice(None), *[slice(1, None)] * (len(x.shape) - 2))]
         if self.gate is not None:
             gate = self.gate(layers.over_map(x))
             x = x * ops.reshape(gate, (-1, *[1] * (len(x.shape) - 2), self.channels))

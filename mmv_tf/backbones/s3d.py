@@ -28,7 +28,7 @@ class S3D(Inception):
         half of the activations' memory, for a quarter to a third more time.
       padding: 'same', as released by DeepMind. 'even': as in the networks of MIL-NCE in PyTorch
         (antoine77340/MIL-NCE_HowTo100M and S3D_HowTo100M, s3dg.py): `layers.Padding` 'even' in the stem, 'least' in the
-        pools. For the stem 'space_to_depth' and sizes that divide by all strides the two are the same.
+        pools. For the stem 'space_to_depth' and sizes that divide by all strides the two are the same at inference.
       norm: settings of `BatchNorm`, such as {'decay': 0.99}, for this network's alone.
     """
 
@@ -45,6 +45,9 @@ class S3D(Inception):
         stems = {"space_to_depth": ((2, 4, 4), 1), "rgb": ((7, 7, 7), 2), "rgb_3x7x7": ((3, 7, 7), 2)}
         super().__init__(width, final_endpoint, stems[stem], True, True, rematerialise, padding, norm, **kwargs)
         self.stem = stem
+        # MIL-NCE's network pads the even kernel by half of it on both sides, and cuts off the place too many behind the
+        # batch norm: its statistics in training have seen it.
+        self.stages["Conv2d_1a_7x7"].margin = padding == "even" and stem == "space_to_depth"
 
     def get_config(self):
         return {**super().get_config(), "stem": self.stem}
