@@ -150,7 +150,8 @@ def _from_row_of_pickles(file: io.BufferedIOBase, size: int) -> dict[str, np.nda
     root, storages = run()
     tensors, (keys, _) = _state_dict(root), run()
     needed = {tensor.storage.key for tensor in tensors.values()}
-    if type(keys) is not list or sorted(storages) != sorted(map(str, keys)):
+    known = type(keys) is list and all(type(key) is str for key in keys)
+    if not known or sorted(storages) != sorted(keys):
         raise CheckpointError("damaged: other storages than its tensors name")
     numbers = {}
     for key in keys:

@@ -46,8 +46,8 @@ class Found:
     losses: str = ""
 
 
-_KINETICS = """# It saw Kinetics-400 as (x - mean) / deviation, mean (.43216, .394666, .37645), deviation (.22803, .22145, .216989),
-# 112 x 112 pixels."""
+_KINETICS = """# It saw Kinetics-400, 112 x 112 pixels, as (x - mean) / deviation of the three colours:
+# mean (.43216, .394666, .37645), deviation (.22803, .22145, .216989)."""
 TORCHVISION = System(
     "torchvision (models.video: R3D-18, MC3-18, R(2+1)D-18)",
     "BSD 3-Clause licence (github.com/pytorch/vision/blob/main/LICENSE)",
@@ -91,8 +91,8 @@ def detect(shapes: Mapping[str, tuple[int, ...]]) -> Found:
     if "mixed_3b.conv_b0.conv1.weight" in shapes:
         return _mil_nce(shapes)
     raise CheckpointError(
-        "its tensors are not those of a network whose weights are read here: the video networks of torchvision and XDC, "
-        "GDT, and MIL-NCE's S3D"
+        "its tensors are not those of a network whose weights are read here: the video networks of torchvision and "
+        "XDC, GDT, and MIL-NCE's S3D"
     )
 
 
@@ -101,7 +101,7 @@ def _video_resnet(shapes) -> Found:
     own = settings.get("between") == "own"
     if settings["depth"] != 18:
         raise CheckpointError("an R(2+1)D of another depth than 18: of those there are no published weights known here")
-    dim = _axis(shapes, "layer4.1.conv2.1.weight" if settings["depth"] == 18 else "layer4.2.conv3.1.weight", 1, 0)
+    dim = _axis(shapes, "layer4.1.conv2.1.weight", 1, 0)
     layout = _layout({"video": ("VideoResNet", settings)}, {"v": dim}, (("video", "v", {}),))
 
     def entries(model):
