@@ -87,10 +87,14 @@ class VideoInput:
         return tf.cast(tf.linspace(0.0, tf.cast(last, tf.float32), num_clips), tf.int32)
 
     def _last_start(self, stored_frames, stored_rate):
-        return tf.maximum(0, stored_frames - self._span(stored_rate))
+        return tf.maximum(0, stored_frames - self.span(stored_rate))
 
-    def _span(self, stored_rate):
-        """Stored frames that a clip is long, int32; rounded up."""
+    def reach(self, stored_rate: tf.Tensor) -> tf.Tensor:
+        """Stored frames from the first that a clip takes to the last, scalar int32."""
+        return tf.cast(tf.round((self.num_frames - 1) * stored_rate / self.frame_rate), tf.int32)
+
+    def span(self, stored_rate: tf.Tensor) -> tf.Tensor:
+        """Stored frames that a clip is long, scalar int32; rounded up."""
         return tf.cast(tf.math.ceil(self.num_frames * stored_rate / self.frame_rate - 1e-3), tf.int32)
 
     def sample(self, jpegs: tf.Tensor, stored_rate: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
@@ -103,7 +107,7 @@ class VideoInput:
         steps = tf.range(self.num_frames, dtype=tf.float32) * (stored_rate / self.frame_rate)
         nearest = start + tf.cast(tf.round(steps), tf.int32)
         # Rounding up can lead one frame beyond the end, where the last frame is the nearest.
-        is_inside = start + self._span(stored_rate) <= stored
+        is_inside = start + self.span(stored_rate) <= stored
         return tf.gather(jpegs, tf.where(is_inside, tf.minimum(nearest, stored - 1), nearest % stored))
 
     def training_clip(self, jpegs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
