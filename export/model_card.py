@@ -191,7 +191,8 @@ def _comparisons(graph, signatures):
     rows = []
     for number, first in enumerate(graph.modalities):
         for second in graph.modalities[number + 1 :]:
-            trained = [p.space for p in graph.pairs if {p.first, p.second} == {first, second}]
+            of_both = (p.space for p in graph.pairs if set(graph.modalities_of(p)) == {first, second})
+            trained = list(dict.fromkeys(of_both))
             space = trained[0] if trained else retrieval.common_space(first, second, spaces)
             if trained:
                 how = f"trained in {_listed(trained)}"

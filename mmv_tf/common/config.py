@@ -30,6 +30,7 @@ _CONFIGURABLE_MODULES = (
     "mmv_tf.inputs.video",
     "mmv_tf.inputs.views.times",
     "mmv_tf.inputs.views.view",
+    "mmv_tf.model.gdt",
     "mmv_tf.model.graph",
     "mmv_tf.model.losses",
     "mmv_tf.model.mmv",
