@@ -59,6 +59,8 @@ def network_identity(model: MMV, pipeline: InputPipeline) -> str:
     graph = model.graph
     ways = {m: {s: list(map(str, graph.path(m, s))) for s in graph.spaces_of(m)} for m in graph.modalities}
     parts = (model.backbones, model.heads, ways, pipeline.audio, pipeline.text)
+    if pipeline.video.normalises:
+        parts += (pipeline.video.value_range, pipeline.video.mean, pipeline.video.deviation)
     return identity.of(*parts, identity.of_weights(model.named_variables()))
 
 
