@@ -59,6 +59,7 @@ RIGHT = {
     "a list of 2: (a number) and (a number)": "[1, 2]",
     "a list of 2: (a number above 0) and (a number above 0)": "[1, 2]",
     "a dict, each value a whole number of at least 1": "{'a': 1}",
+    "a dict, each value a number or True or False or None": "{'a': 1} None",
     "a LogMel (@NAME(), with parentheses) or None": "@LogMel() None",
     "what makes an Optimizer (@NAME, without parentheses) or None": "None",
     "what makes a Compared (@NAME, without parentheses)": "@nce",
@@ -310,7 +311,19 @@ def test_what_gin_binds_past_our_parser_gets_it_too():
 def test_layers_take_what_every_layer_takes():
     taken = {name for name, found in STATED.items() if set(LayerSettings.__annotations__) <= set(found.parameters)}
     assert {name.rpartition(".")[2] for name in taken} == {
-        *("AudioResNet", "BatchNorm", "I3D", "MMV", "R2Plus1D", "S3D", "TSMResNet", "TextNetwork")
+        *(
+            "AudioResNet",
+            "BatchNorm",
+            "I3D",
+            "MMV",
+            "PlainCNN",
+            "R2Plus1D",
+            "ResNetV1",
+            "S3D",
+            "TSMResNet",
+            "TextNetwork",
+        ),
+        "VideoResNet",
     }
 
 
