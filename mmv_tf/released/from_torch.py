@@ -106,7 +106,9 @@ def convert(tensors: dict[str, np.ndarray]) -> Imported:
     """
     from mmv_tf.released import torch_layout
 
-    # Nothing is assigned for a file with something wrong in it.
+    # Nothing is built, and nothing assigned, for a file with something wrong in it that can be seen before.
+    for name, tensor in tensors.items():
+        check_values(name, tensor)
     found = torch_layout.detect({name: tensor.shape for name, tensor in tensors.items()})
     model = found.layout.build()
     entries = list(found.entries(model))
@@ -119,7 +121,6 @@ def convert(tensors: dict[str, np.ndarray]) -> Imported:
         shape = tensors[entry.name].shape
         if shape != entry.shape:
             raise CheckpointError(f"{entry.name}: shape {list(shape)}, but {list(entry.shape)} belongs there")
-        check_values(entry.name, tensors[entry.name])
     for entry in entries:
         if entry in needed:
             entry.variable.assign(entry.ours(tensors[entry.name].astype(np.float32)))
@@ -139,14 +140,14 @@ def check_values(name: str, tensor: np.ndarray) -> None:
     Raises:
       CheckpointError: names the tensor and what is wrong.
     """
-    leaf = name.rpartition(".")[2]
+    leaf, name = name.rpartition(".")[2], name if name.isprintable() else repr(name)
     if tensor.dtype.kind not in ("iu" if leaf == "num_batches_tracked" else "f"):
         raise CheckpointError(f"{name}: {tensor.dtype} is no type for it")
     with np.errstate(over="ignore"):
         finite = np.isfinite(tensor.astype(np.float32, copy=False)).all()
     if not finite:
         raise CheckpointError(f"{name}: holds NaN, infinite or too large values")
-    if leaf in ("num_batches_tracked", "running_var") and tensor.min() < 0:
+    if leaf in ("num_batches_tracked", "running_var") and (tensor < 0).any():
         raise CheckpointError(f"{name}: holds negative values, which it cannot")
 
 

@@ -46,24 +46,25 @@ class Found:
     losses: str = ""
 
 
-_KINETICS = """# It saw Kinetics-400, 112 x 112 pixels, as (x - mean) / deviation of the three colours:
-# mean (.43216, .394666, .37645), deviation (.22803, .22145, .216989)."""
 TORCHVISION = System(
     "torchvision (models.video: R3D-18, MC3-18, R(2+1)D-18)",
     "BSD 3-Clause licence (github.com/pytorch/vision/blob/main/LICENSE)",
-    f"{_KINETICS}\nVideoInput.num_frames = 16\nVideoInput.frame_rate = 15.0\nVideoInput.crop_size = 112\n",
+    "# Of Kinetics-400.\nVideoInput.num_frames = 16\nVideoInput.frame_rate = 15.0\n"
+    "VideoInput.min_side = 128\nVideoInput.crop_size = 112\n"
+    "VideoInput.mean = (0.43216, 0.394666, 0.37645)\nVideoInput.deviation = (0.22803, 0.22145, 0.216989)\n",
 )
 XDC = System(
     "XDC (Alwassel et al. 2020, github.com/HumamAlwassel/XDC)",
     "MIT licence (github.com/HumamAlwassel/XDC/blob/main/LICENSE)",
     "# It saw clips of 8 (pretraining) or 32 frames of 112 x 112 pixels.\n"
-    "VideoInput.num_frames = 32\nVideoInput.frame_rate = 30.0\nVideoInput.crop_size = 112\n",
+    "VideoInput.num_frames = 32\nVideoInput.frame_rate = 30.0\nVideoInput.min_side = 128\nVideoInput.crop_size = 112\n",
 )
 GDT = System(
     "GDT (Patrick et al. 2020, github.com/facebookresearch/GDT)",
     "Apache License 2.0 (github.com/facebookresearch/GDT/blob/main/LICENSE)",
-    "# It saw (x - .45) / .225, and the sound of one second as mmv_tf.inputs.filter_bank.FilterBank makes it.\n"
-    "VideoInput.num_frames = 30\nVideoInput.frame_rate = 30.0\nVideoInput.crop_size = 112\n",
+    "# One second of video and of sound.\n"
+    "VideoInput.num_frames = 30\nVideoInput.frame_rate = 30.0\nVideoInput.min_side = 128\nVideoInput.crop_size = 112\n"
+    "VideoInput.mean = (0.45, 0.45, 0.45)\nVideoInput.deviation = (0.225, 0.225, 0.225)\n",
 )
 MIL_NCE = System(
     "MIL-NCE (Miech et al. 2020, github.com/antoine77340/S3D_HowTo100M and MIL-NCE_HowTo100M)",
@@ -169,7 +170,7 @@ def _mil_nce(shapes) -> Found:
 
 
 def _layout(backbones, spaces, heads, pairs=()) -> Layout:
-    return Layout(backbones, "", {}, spaces, heads, pairs)
+    return Layout(backbones, "", {}, spaces, heads, pairs).with_a_pair()
 
 
 def _video_settings(shapes, prefix: str) -> dict:
