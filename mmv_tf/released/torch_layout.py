@@ -62,7 +62,8 @@ XDC = System(
 GDT = System(
     "GDT (Patrick et al. 2020, github.com/facebookresearch/GDT)",
     "Apache License 2.0 (github.com/facebookresearch/GDT/blob/main/LICENSE)",
-    "# One second of video and of sound.\n"
+    "# One second of video, and of sound at 24 kHz.\n"
+    "InputPipeline.audio = @FilterBank()\n"
     "VideoInput.num_frames = 30\nVideoInput.frame_rate = 30.0\nVideoInput.min_side = 128\nVideoInput.crop_size = 112\n"
     "VideoInput.mean = (0.45, 0.45, 0.45)\nVideoInput.deviation = (0.225, 0.225, 0.225)\n",
 )
