@@ -86,8 +86,15 @@ def test_even_padding_is_the_same_on_both_sides(kernel, strides, size):
     x = unit_input("x", (2, size, size, size, 4)).astype(np.float64)
     w = unit_input("w", (*kernel, 4, 3)).astype(np.float64)
     pads = [(0, 0), *((k // 2, k // 2) for k in kernel), (0, 0)]
-    expected = tf.nn.conv3d(np.pad(x, pads), w, [1, *strides, 1], "VALID")
-    assert_close(layers.convolve(x, w, strides, EVEN), expected, 1e-13)
+    x, w = tf.constant(x), tf.constant(w)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([x, w])
+        expected = tf.nn.conv3d(tf.pad(x, pads), w, [1, *strides, 1], "VALID")
+        ours = layers.convolve(x, w, strides, EVEN)
+        a, b = tf.reduce_sum(ours**2), tf.reduce_sum(expected**2)
+    assert_close(ours, expected, 1e-13)
+    for mine, theirs in zip(tape.gradient(a, [x, w]), tape.gradient(b, [x, w]), strict=True):
+        assert_close(mine, theirs, 1e-13)
     layer = layers.Conv(3, kernel, strides, EVEN, dtype="float64")
     layer.build(x.shape)
     assert layer.compute_output_shape(x.shape) == expected.shape

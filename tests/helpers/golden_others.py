@@ -47,10 +47,10 @@ def about(system: str) -> dict:
     return _about()[system]
 
 
-def weights(system: str, prefix: str = "") -> dict[str, np.ndarray]:
-    """{name: array} of the parameters whose names begin with `prefix`."""
+def weights(system: str, *prefixes: str) -> dict[str, np.ndarray]:
+    """{name: array} of the parameters whose names begin with one of `prefixes`; without any, of all."""
     parts = about(system)
-    drawn = (one for one in parts["parameters"] if one[0].startswith(prefix))
+    drawn = (one for one in parts["parameters"] if one[0].startswith(prefixes or ""))
     return {name: array(name, shape, kind, gain, parts["layout"]) for name, shape, kind, gain in drawn}
 
 

@@ -75,6 +75,15 @@ def zip_of(pickled: bytes, data: dict[str, bytes], compression: int = zipfile.ZI
     return file.getvalue()
 
 
+def with_large_end(data: bytes, size: int | None = None) -> bytes:
+    """A zip with the end for large archives, which PyTorch always writes; `size` of its directory as it states it."""
+    count, length, start = struct.unpack_from("<HLL", data, len(data) - 12)
+    sizes = (count, count, length if size is None else size, start)
+    record = struct.pack("<4sQHHLLQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, *sizes)
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, start + length, 1)
+    return data[: start + length] + record + locator + data[start + length :]
+
+
 def as_row(arrays: dict[str, np.ndarray], around=lambda value: value) -> bytes:
     """torch.save before PyTorch 1.6."""
     about = pickle.EMPTY_DICT + text("little_endian") + pickle.NEWTRUE + pickle.SETITEM

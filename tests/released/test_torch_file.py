@@ -51,6 +51,10 @@ def test_reads_every_format(form, tmp_path):
     assert found.dtype == np.float32 and found.tolist() == [1.5, -2]
 
 
+def test_reads_an_archive_with_the_end_that_pytorch_writes(tmp_path):
+    assert_arrays(read(torch_files.with_large_end(torch_files.as_zip(ARRAYS)), tmp_path))
+
+
 @pytest.mark.parametrize("form", ["zip", "row of pickles"])
 def test_reads_the_network_out_of_a_checkpoint_of_training(form, tmp_path):
     settings = name("argparse", "Namespace") + pickle.EMPTY_TUPLE + pickle.NEWOBJ
@@ -136,6 +140,7 @@ def hostile() -> dict[str, tuple[bytes, str]]:
             "compressed, which torch.save never does",
         ),
         "a directory of 1 GB": (good[:-10] + struct.pack("<I", 1 << 30) + good[-6:], "a zip with a directory of more"),
+        "a directory of 1 TB": (torch_files.with_large_end(good, 1 << 40), "a zip with a directory of more"),
         "a zip without an end": (good[:-30], "a damaged zip"),
         "a changed number": (good.replace(ARRAYS["b.weight"].tobytes(), bytes(48)), "a damaged zip: Bad CRC-32"),
         "a machine of another order": (
