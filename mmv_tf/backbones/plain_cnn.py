@@ -17,7 +17,7 @@ class PlainCNN(keras.layers.Layer):
 
     AVTS (Korbar et al. 2018) has "a VGG-like network" on 100 frames of 40 mel bands; its code was not published, and
     neither are its sizes. These are our defaults: groups of 64, 128, 256 + 256 and 512 + 512 channels, batch norm and
-    ReLU behind each convolution, the mean of the last map, a dense layer of 512 with ReLU; 4,945,856 parameters. The
+    ReLU behind each convolution, the mean of the last map, a dense layer of 512 with ReLU; 4,764,096 parameters. The
     128 numbers that AVTS compares are a head's.
 
     Args:

@@ -24,6 +24,7 @@ _CONFIGURABLE_MODULES = (
     "mmv_tf.evaluation.zero_shot",
     "mmv_tf.inputs.audio",
     "mmv_tf.inputs.augmentation.sound",
+    "mmv_tf.inputs.front_ends.filter_bank",
     "mmv_tf.inputs.mixture",
     "mmv_tf.inputs.pipeline",
     "mmv_tf.inputs.text",

@@ -4,6 +4,8 @@ Stored arrays and weights by name: `helpers.golden_others`. All networks of docs
 gradients in float64; here is one for each mechanism, as drawing the weights of one takes a second.
 """
 
+import pathlib
+
 import numpy as np
 import pytest
 
@@ -21,10 +23,11 @@ from helpers.golden_others import (
     words,
 )
 from helpers.golden_recipe import assert_close
-from mmv_tf.backbones import I3D, S3D, PlainCNN, ResNetV1, TextNetwork, VideoResNet
+from mmv_tf.backbones import I3D, S3D, PlainCNN, R2Plus1D, ResNetV1, TextNetwork, VideoResNet
 from mmv_tf.backbones.batch_norm import KERAS, PYTORCH, BatchNorm
 from mmv_tf.released import torch_names
 
+PAGE = pathlib.Path(__file__).parents[2] / "docs/networks.md"
 GROUPS = {f"group_{i}": f"layer{i + 1}" for i in range(4)}
 VIDEO_RESNETS = {
     "mc3_18": {"convolution": "mixed"},
@@ -60,14 +63,16 @@ def test_every_parameter_has_the_name_and_the_shape_of_the_reference(system):
         (lambda: ResNetV1(), 3, 23_508_032, None, None),
         (lambda: ResNetV1(width=2), 3, 93_907_072, None, None),
         (lambda: ResNetV1(width=4), 3, 375_378_176, None, None),
-        (lambda: ResNetV1(depth=18), 3, 11_176_512, None, None),
+        (lambda: S3D("rgb"), 3, 9_162_704, None, None),
+        (lambda: R2Plus1D(), 3, 33_165_639, None, None),
         (lambda: ResNetV1(depth=9), 1, 4_899_520, None, None),
-        (lambda: PlainCNN(), 1, 4_945_856, None, None),
+        (lambda: PlainCNN(), 1, 4_764_096, None, None),
     ],
 )
 def test_counts_of_the_tables(network, channels, count, classifier, table):
     made, found = sized(network(), (None, None, None, channels) if channels == 1 else None)
     assert found == count
+    assert f"{count:,}" in PAGE.read_text("utf-8")
     if classifier:
         norms = sum(2 * layer.scale.shape[0] for layer in made._flatten_layers() if isinstance(layer, BatchNorm))
         assert round((found - norms + (made.output_dim + 1) * classifier) / 1e6, 1) == table
