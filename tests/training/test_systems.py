@@ -10,6 +10,7 @@ import tensorflow as tf
 from helpers import tiny
 from helpers.mistyped import ROOT
 from mmv_tf.common import bindings, config
+from mmv_tf.evaluation import networks
 from mmv_tf.inputs.pipeline import InputPipeline
 from mmv_tf.model import losses
 from mmv_tf.model.mmv import MMV
@@ -116,6 +117,13 @@ def test_a_tiny_step_of_a_system(name, more, records):
     assert np.isfinite(sums).all() and sums[0, 0] > 0
     changed = {n.partition("/")[0] for n, v in model.named_variables().items() if not np.array_equal(before[n], v)}
     assert changed == {*model.backbones, *model.heads}
+    # What export and evaluation then look at: the modalities, of which there may be one.
+    network = networks.of_model(model, pipeline)
+    assert set(network.outputs) == set(model.graph.modalities) and network.outputs["video"][0] == "before_head"
+    if name.startswith("simclr"):
+        frames = tf.cast(tf.round(255 * batch["video"]), tf.uint8)
+        seen = network.function("video", "v")(frames)
+        np.testing.assert_allclose(seen, model.embed({"video": batch["video"]})["video"]["v"], rtol=1e-3, atol=1e-4)
 
 
 def test_a_record_that_is_too_short_for_hard_negatives_is_named(records):
