@@ -141,7 +141,8 @@ class ClipMaker:
         """The waveform [samples] from second `begin`; its span is that of the frames, with which it repeats."""
         rate = float(self._audio.sample_rate)
         found = tf.strings.as_string(record["sample_rate"], shortest=True)
-        wrong_rate = [FAULT_MARK, "record ", record["key"], ": sound at ", found, " Hz, and LogMel.sample_rate is "]
+        setting = f"{type(self._audio).__name__ if isinstance(self._audio, LogMel) else 'LogMel'}.sample_rate"
+        wrong_rate = [FAULT_MARK, "record ", record["key"], ": sound at ", found, f" Hz, and {setting} is "]
         wrong_rate = tf.strings.join([*wrong_rate, f"{rate:g}: preprocess with that rate, or change the setting"])
         fits = (tf.size(record["audio"]) == 0) | (record["sample_rate"] == rate)
         with tf.control_dependencies([tf.debugging.Assert(fits, [wrong_rate])]):

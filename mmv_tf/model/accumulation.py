@@ -42,7 +42,9 @@ def gradients(model, batch, variables, micro_batches: int = 1, scale=lambda loss
         with batch_norm.averages_frozen():  # the second pass sees the same statistics, and updates them
             return model.represent(part, training=True)
 
-    types = {n: model.backbones[model.graph.modality_of(n)].compute_dtype for n in model.graph.inputs if n in parts}
+    types = {
+        n: model.backbones[model.graph.modality_of(n)].compute_dtype for n in model.graph.trained_inputs if n in parts
+    }
     representations = _map(first_pass, parts, micro_batches, types)
     with tf.GradientTape() as tape:
         tape.watch(representations)

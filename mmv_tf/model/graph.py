@@ -161,6 +161,11 @@ class Graph:
         """The modalities, each with its views after it: what a training batch holds."""
         return tuple(name for modality in self.modalities for name in self.inputs_of(modality))
 
+    @property
+    def trained_inputs(self) -> tuple[str, ...]:
+        """What training looks at: all inputs, but not a modality of which nothing is compared except its views."""
+        return tuple(n for n in self.inputs if self.compared_spaces(n) or n not in self.views.values())
+
     def inputs_of(self, modality: str) -> tuple[str, ...]:
         """A modality and its views."""
         return modality, *(view for view, of in self.views.items() if of == modality)

@@ -209,7 +209,8 @@ class MMV(keras.Model):
           ValueError: views that shall pass as one batch have several shapes.
         """
         representations = {}
-        for names in self._passes(batch):
+        looked_at = self.graph.trained_inputs if training else self.graph.inputs
+        for names in self._passes([name for name in batch if name in looked_at]):
             backbone = self.backbones[self.graph.modality_of(names[0])]
             masks = {name: batch.get(f"{name}_mask") for name in names}
             inputs = {name: batch[name] for name in names}

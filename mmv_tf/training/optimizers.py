@@ -141,6 +141,11 @@ def with_l2(
     return made
 
 
+def _norm(x):
+    # Not ops.norm: it takes no more than two axes.
+    return ops.sqrt(ops.sum(ops.square(x)))
+
+
 @checked
 class LARS(keras.optimizers.Optimizer):
     """Layer-wise adaptive rate scaling (You et al. 2017, arXiv 1708.03888, algorithm 1), for large batches.
@@ -206,23 +211,23 @@ class LARS(keras.optimizers.Optimizer):
         gradient = ops.cast(gradient, variable.dtype)
         rate = ops.cast(learning_rate, variable.dtype)
         has_ratio = len(variable.shape) > 1
-        slope = ops.norm(gradient)
+        slope = _norm(gradient)
         if has_ratio:
             gradient += self.decay * variable
         if self.classic:
             if has_ratio:
-                slopes = ops.norm(gradient) if self.joint_ratio else slope + self.decay * ops.norm(variable)
+                slopes = _norm(gradient) if self.joint_ratio else slope + self.decay * _norm(variable)
                 rate *= self._ratio(variable, slopes, slope > 0)
             gradient = rate * gradient
         velocity = self._velocities[self._get_variable_index(variable)]
         self.assign(velocity, self.momentum * velocity + gradient)
         step = self.momentum * velocity + gradient if self.nesterov else ops.convert_to_tensor(velocity)
         if not self.classic:
-            step *= rate * (self._ratio(variable, ops.norm(step), True) if has_ratio else 1.0)
+            step *= rate * (self._ratio(variable, _norm(step), True) if has_ratio else 1.0)
         self.assign_sub(variable, step)
 
     def _ratio(self, variable, slopes, is_sloping):
-        size = ops.norm(variable)
+        size = _norm(variable)
         return ops.where((size > 0) & (slopes > 0) & is_sloping, self.trust * size / slopes, 1.0)
 
     def get_config(self):

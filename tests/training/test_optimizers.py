@@ -122,6 +122,14 @@ def test_lars_goes_on_from_a_checkpoint(tmp_path):
         np.testing.assert_array_equal(its, mine, err_msg=mine.path)
 
 
+def test_lars_steps_kernels_of_convolutions():
+    kernel, gradient = normal((3, 3, 2, 4), 1), normal((3, 3, 2, 4), 2)
+    variable = keras.Variable(kernel)
+    LARS(0.5, trust=0.1).apply([gradient], [variable])
+    ratio = 0.1 * np.linalg.norm(kernel) / np.linalg.norm(gradient)
+    np.testing.assert_allclose(variable, kernel - 0.5 * ratio * gradient, rtol=1e-5, atol=1e-6)
+
+
 def test_lars_keeps_its_settings():
     made = LARS.from_config(LARS(0.25, **SETTINGS).get_config())
     assert (made.momentum, made.decay, made.trust, float(made.learning_rate)) == (0.9, 0.1, 0.02, 0.25)
