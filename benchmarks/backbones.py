@@ -28,6 +28,8 @@ def networks(size: int, frames: int) -> dict:
         "s3d_s2d": (backbones.S3D, clip, "float32"),
         "tsm50": (backbones.TSMResNet, clip, "float32"),
         "r2plus1d": (backbones.R2Plus1D, clip, "float32"),
+        "mc3": (lambda: backbones.VideoResNet(convolution="mixed"), clip, "float32"),
+        "r3d50_slow": (lambda: backbones.VideoResNet(50, "slow", padding="same"), clip, "float32"),
         "i3d": (backbones.I3D, clip, "float32"),
         "audio50": (backbones.AudioResNet, mel, "float32"),
         "audio18": (lambda: backbones.AudioResNet(18), mel, "float32"),

@@ -152,11 +152,12 @@ def _preprocessing(pipeline, signatures, config):
         f"{video.crop_size} x {video.crop_size} pixels is taken"
     )
     lines = []
+    inside = " (the module does so itself)" if video.normalises else ""
     if "video" in signatures:
         lines.append(
             f"**video**, as the caller prepares it: {video.num_frames} frames at {video.frame_rate:g} frames/s "
             f"({video.seconds:g} s); {size}; RGB in this order, values divided by 255 to [0, 1]; no mean or "
-            "deviation is subtracted. Other numbers of frames and other sizes are taken, too."
+            f"deviation is subtracted{inside}. Other numbers of frames and other sizes are taken, too."
         )
     if "image" in signatures:
         lines.append(f"**image**, likewise: {size}; RGB, divided by 255 to [0, 1]. Other sizes are taken, too.")
@@ -191,7 +192,8 @@ def _comparisons(graph, signatures):
     rows = []
     for number, first in enumerate(graph.modalities):
         for second in graph.modalities[number + 1 :]:
-            trained = [p.space for p in graph.pairs if {p.first, p.second} == {first, second}]
+            of_both = (p.space for p in graph.pairs if set(graph.modalities_of(p)) == {first, second})
+            trained = list(dict.fromkeys(of_both))
             space = trained[0] if trained else retrieval.common_space(first, second, spaces)
             if trained:
                 how = f"trained in {_listed(trained)}"

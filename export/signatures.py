@@ -97,7 +97,8 @@ def embed_function(loaded, modality: str, network) -> Callable:
       network: the backbone.
     """
     raw = RAW_INPUTS[modality]
-    front_end = {"audio": loaded.pipeline.audio, "text": loaded.pipeline.text}.get(modality, tf.identity)
+    front_ends = {"audio": loaded.pipeline.audio, "text": loaded.pipeline.text}
+    front_end = front_ends.get(modality, loaded.pipeline.video.normalised)
     headed = "video" if modality == "image" else modality
 
     def embed(inputs, training=False):

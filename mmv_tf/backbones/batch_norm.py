@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from collections.abc import Mapping
 
 import keras
 from keras import ops
@@ -17,6 +18,11 @@ class _Here(threading.local):  # MirroredStrategy traces each replica in a threa
 
 
 _here = _Here()
+
+# Settings of `BatchNorm` for the networks of other libraries, in which only what differs from ours stands.
+PYTORCH = {"unbiased": True, "debias": False}
+KERAS = {"debias": False}
+SETTINGS = ("decay", "epsilon", "unbiased", "debias")
 
 
 @contextlib.contextmanager
@@ -89,19 +95,35 @@ class BatchNorm(keras.layers.Layer):
     normalises with its moving averages also when `training=True`, and leaves them alone. See `present` for samples that
     are missing, and `averages_frozen`.
 
+    Networks of other libraries differ in the averages (their outputs in training are the same): PyTorch's averages the
+    unbiased variance, and neither PyTorch nor Keras debiases. `PYTORCH` has the settings of the one, `KERAS` of the
+    other.
+
     Args:
-      decay: weight of the past in the moving averages.
+      decay: weight of the past in the moving averages (PyTorch's `momentum` is 1 - decay).
       epsilon: added to the variance.
+      unbiased: average the variance times n / (n - 1), n being the number of values behind it in the global batch. What
+        normalises the batch is the biased one all the same.
+      debias: see above; otherwise the averages start at 0 and 1, and `average += (batch - average) * (1 - decay)`.
     """
 
-    def __init__(self, decay: ShareBelowOne = 0.9, epsilon: NotNegative = 1e-5, **kwargs):
+    scale_initializer = "ones"  # a network may set another on the layer before it is built
+
+    def __init__(
+        self,
+        decay: ShareBelowOne = 0.9,
+        epsilon: NotNegative = 1e-5,
+        unbiased: bool = False,
+        debias: bool = True,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        self.decay = decay
-        self.epsilon = epsilon
+        self.decay, self.epsilon = decay, epsilon
+        self.unbiased, self.debias = unbiased, debias
 
     def build(self, input_shape):
         shape = (input_shape[-1],)
-        self.scale = self.add_weight(name="scale", shape=shape, initializer="ones", autocast=False)
+        self.scale = self.add_weight(name="scale", shape=shape, initializer=self.scale_initializer, autocast=False)
         self.offset = self.add_weight(name="offset", shape=shape, initializer="zeros", autocast=False)
         # Each replica updates its own copy: the statistics were reduced already, so the copies stay equal without
         # another exchange (aggregation "none", the default of add_weight). The counter is a float because an int32
@@ -117,7 +139,7 @@ class BatchNorm(keras.layers.Layer):
     def call(self, inputs, training=False):
         """Normalises `inputs` [..., C]; the result has the layer's compute dtype."""
         if training and self.trainable:
-            outputs, mean, variance, weight = self._normalise_by_batch(inputs)
+            outputs, mean, variance, weight = self._normalise_by_batch(inputs)  # the variance that is averaged
             if _here.condition is not None:
                 weight *= ops.cast(_here.condition, weight.dtype)
             if not _here.frozen:
@@ -153,10 +175,12 @@ class BatchNorm(keras.layers.Layer):
         # The deviations have no gradient for the mean; it comes back in a term that is 0. One pass over x less.
         shift = self.offset - (mean - ops.stop_gradient(mean)) * multiplier
         outputs = ops.cast(deviations * multiplier + shift, self.compute_dtype)
+        if self.unbiased:
+            variance *= count / ops.maximum(count - 1, 1)
         return outputs, mean, variance, ops.cast(count > 0, mean.dtype)
 
     def _fused(self, x, mean=None, variance=None):
-        """Outputs, mean and variance by one kernel; with the statistics of `x` unless others are given."""
+        """Outputs, mean and variance to average by one kernel; with the statistics of `x` unless others are given."""
         # On a CPU four times as fast in training as separate operations, forward and backward, twice at inference.
         import tensorflow as tf
 
@@ -171,7 +195,7 @@ class BatchNorm(keras.layers.Layer):
             is_training=mean is None,
         )
         count = tf.cast(tf.reduce_prod(shape[:-1]), tf.float32)
-        variance = unbiased * ((count - 1) / count)
+        variance = unbiased if self.unbiased else unbiased * ((count - 1) / count)
         outputs = tf.reshape(rows, shape)
         outputs.set_shape(x.shape)
         return outputs, mean, variance
@@ -179,7 +203,9 @@ class BatchNorm(keras.layers.Layer):
     def _update(self, mean, variance, weight):
         counter = self.counter + weight
         decay = ops.cast(self.decay, self.counter.dtype)
-        rate = weight * (1 - decay) / (1 - ops.power(decay, ops.maximum(counter, 1)))
+        rate = weight * (1 - decay)
+        if self.debias:
+            rate /= 1 - ops.power(decay, ops.maximum(counter, 1))
         self.counter.assign(counter)
         self.moving_mean.assign(self.moving_mean + (ops.stop_gradient(mean) - self.moving_mean) * rate)
         self.moving_variance.assign(self.moving_variance + (ops.stop_gradient(variance) - self.moving_variance) * rate)
@@ -255,3 +281,19 @@ def _is_alone() -> bool:
     from mmv_tf.common import replicas
 
     return replicas.context() is None
+
+
+def make(settings: Mapping[str, float | bool] | None, **kwargs) -> BatchNorm:
+    """A `BatchNorm` as a network's setting `norm` asks for, with gin's settings for the rest.
+
+    Args:
+      settings: {setting of `BatchNorm`: value}; None: none.
+      kwargs: of a Keras layer.
+
+    Raises:
+      ValueError: a setting that there is not, or a wrong value; names it.
+    """
+    for name in settings or {}:
+        if name not in SETTINGS:
+            raise ValueError(f"norm = {dict(settings)}: {name!r} is no setting of BatchNorm: {', '.join(SETTINGS)}.")
+    return BatchNorm(**(settings or {}), **kwargs)

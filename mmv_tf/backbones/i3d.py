@@ -1,5 +1,8 @@
 """I3D (Carreira and Zisserman 2017), the second video network of MIL-NCE."""
 
+from collections.abc import Mapping
+from typing import Literal
+
 from mmv_tf.backbones.inception import Endpoint, Inception
 from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Positive
@@ -18,11 +21,17 @@ class I3D(Inception):
     Args:
       width: multiplies the channels (to multiples of 8).
       final_endpoint: the last layer, one of `inception.ENDPOINTS`.
-      rematerialise: see `S3D`.
+      rematerialise, padding, norm: see `S3D`.
     """
 
     def __init__(
-        self, width: Positive = 1.0, final_endpoint: Endpoint = "Mixed_5c", rematerialise: bool = False, **kwargs
+        self,
+        width: Positive = 1.0,
+        final_endpoint: Endpoint = "Mixed_5c",
+        rematerialise: bool = False,
+        padding: Literal["same", "even"] = "same",
+        norm: Mapping[str, float | bool] | None = None,
+        **kwargs,
     ):
         stem = ((7, 7, 7), 2)
-        super().__init__(width, final_endpoint, stem, False, False, rematerialise, **kwargs)
+        super().__init__(width, final_endpoint, stem, False, False, rematerialise, padding, norm, **kwargs)

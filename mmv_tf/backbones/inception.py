@@ -1,5 +1,6 @@
 """The parts of the Inception networks over time: I3D has full 3-D convolutions, S3D-G separable ones and gates."""
 
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 import keras
@@ -46,26 +47,39 @@ class Inception(keras.layers.Layer):
       final_endpoint: the last layer, one of `ENDPOINTS`.
       stem: (kernel, stride) of the first convolution.
       separable, gated: of the convolutions from Conv2d_2c_3x3 on.
-      rematerialise: see `S3D`.
+      rematerialise, padding, norm: see `S3D`.
     """
 
     def __init__(
-        self, width: float, final_endpoint: str, stem, separable: bool, gated: bool, rematerialise: bool, **kwargs
+        self,
+        width: float,
+        final_endpoint: str,
+        stem,
+        separable: bool,
+        gated: bool,
+        rematerialise: bool,
+        padding: str,
+        norm: Mapping | None,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.width, self.final_endpoint, self.rematerialise = width, final_endpoint, rematerialise
+        self.padding, self.norm = padding, norm
         dtype = {"dtype": self.dtype_policy}  # parts compute in the dtype of the whole
-        options = {"separable": separable, "gated": gated, **dtype}
+        # Where there are no strides, paddings do not differ.
+        options = {"separable": separable, "gated": gated, "norm": norm, **dtype}
+        strided = {"separable": False, "gated": False, "padding": padding, "norm": norm, **dtype}
         self.stages = {}
         for name in ENDPOINTS[: ENDPOINTS.index(final_endpoint) + 1]:
             if name in _POOLS:
-                stage = MaxPool(*_POOLS[name], name=name, **dtype)
+                kind = "same" if padding == "same" else "least"
+                stage = MaxPool(*_POOLS[name], padding=kind, name=name, **dtype)
             elif name in _MIXED:
                 stage = Mixed([[scaled(c, width) for c in branch] for branch in _MIXED[name]], **options, name=name)
             elif name == "Conv2d_1a_7x7":
-                stage = Unit(scaled(64, width), *stem, separable=False, gated=False, name=name, **dtype)
+                stage = Unit(scaled(64, width), *stem, **strided, name=name)
             elif name == "Conv2d_2b_1x1":
-                stage = Unit(scaled(64, width), (1, 1, 1), gated=False, name=name, **dtype)
+                stage = Unit(scaled(64, width), (1, 1, 1), gated=False, norm=norm, name=name, **dtype)
             else:
                 stage = Unit(scaled(192, width), (3, 3, 3), **options, name=name)
             self.stages[name] = stage
@@ -82,7 +96,7 @@ class Inception(keras.layers.Layer):
         return 3
 
     def get_config(self):
-        names = ("width", "final_endpoint", "rematerialise")
+        names = ("width", "final_endpoint", "rematerialise", "padding", "norm")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def build(self, input_shape):
@@ -111,18 +125,21 @@ class Unit(keras.layers.Layer):
     """One or two convolutions, each with batch norm and ReLU, then an optional gate (SUnit3D of the reference).
 
     A separable convolution is (1,k,k) then (t,1,1), both with the number of output channels.
+
+    With `margin` batch statistics in training are of a map with one place more before each axis, which is then cut off.
     """
 
-    def __init__(self, channels, kernel, strides=1, separable=True, gated=True, **kwargs):
+    margin = False
+
+    def __init__(self, channels, kernel, strides=1, separable=True, gated=True, padding="same", norm=None, **kwargs):
         super().__init__(**kwargs)
         self.channels = channels
         time, *space = kernel
         kernels = [(1, *space), (time, 1, 1)] if separable and tuple(space) != (1, 1) else [kernel]
         if len(kernels) == 2 and strides != 1:
             raise ValueError(f"A separable Unit has stride 1, not {strides}.")
-        self.convs = [
-            ConvNorm(channels, k, strides, name=f"conv_{i}", dtype=self.dtype_policy) for i, k in enumerate(kernels)
-        ]
+        options = {"padding": padding, "norm": norm, "dtype": self.dtype_policy}
+        self.convs = [ConvNorm(channels, k, strides, name=f"conv_{i}", **options) for i, k in enumerate(kernels)]
         self.gate = None
         if gated:
             options = {"kernel_initializer": layers.fan_in_normal(), "dtype": self.dtype_policy}
@@ -141,8 +158,13 @@ class Unit(keras.layers.Layer):
         return input_shape
 
     def call(self, x, training=False):
+        margin = self.margin and training
+        if margin:
+            x = ops.pad(x, [(0, 0), *[(1, 0)] * (len(x.shape) - 2), (0, 0)])
         for conv in self.convs:
             x = conv(x, training=training)
+        if margin:
+            x = x[(slice(None), *[slice(1, None)] * (len(x.shape) - 2))]
         if self.gate is not None:
             gate = self.gate(layers.over_map(x))
             x = x * ops.reshape(gate, (-1, *[1] * (len(x.shape) - 2), self.channels))
@@ -152,7 +174,7 @@ class Unit(keras.layers.Layer):
 class Mixed(keras.layers.Layer):
     """Four branches side by side, concatenated; the gates are inside the branches."""
 
-    def __init__(self, branches, separable=True, gated=True, **kwargs):
+    def __init__(self, branches, separable=True, gated=True, norm=None, **kwargs):
         super().__init__(**kwargs)
         self.channels = sum(branch[-1] for branch in branches)
         names = (
@@ -167,7 +189,7 @@ class Mixed(keras.layers.Layer):
             for i, (count, name) in enumerate(zip(channels, branch, strict=True)):
                 kernel = (3, 3, 3) if name.endswith("3x3") else (1, 1, 1)
                 last = i == len(branch) - 1
-                options = {"separable": separable, "gated": gated and last}
+                options = {"separable": separable, "gated": gated and last, "norm": norm}
                 units.append(Unit(count, kernel, **options, name=name, dtype=self.dtype_policy))
             self.branches.append(units)
 
@@ -194,10 +216,9 @@ class Mixed(keras.layers.Layer):
 class MaxPool(keras.layers.Layer):
     """Max pooling as a layer, so that all stages are called alike."""
 
-    def __init__(self, window, strides, **kwargs):
+    def __init__(self, window, strides, padding="same", **kwargs):
         super().__init__(**kwargs)
-        self.window = window
-        self.strides = strides
+        self.window, self.strides, self.padding = window, strides, padding
 
     def build(self, input_shape):
         pass
@@ -208,4 +229,4 @@ class MaxPool(keras.layers.Layer):
         return (input_shape[0], *sizes, input_shape[-1])
 
     def call(self, x, training=False):
-        return layers.max_pool(x, self.window, self.strides)
+        return layers.max_pool(x, self.window, self.strides, self.padding)

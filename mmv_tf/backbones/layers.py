@@ -8,11 +8,25 @@ A layer that is built for images [B, H, W, C] has no time axis at all: its kerne
 and windows lose their first extent. See `mmv_tf.deflation.network`.
 """
 
+from collections.abc import Mapping
+from typing import Literal
+
 import keras
 from keras import ops
 
 from mmv_tf.backbones import batch_norm
-from mmv_tf.backbones.batch_norm import BatchNorm
+
+Padding = Literal["same", "even", "least"]
+"""What stands beyond the edges: zeros for a convolution, nothing that could be a maximum for a pooling.
+
+All three give ceil(size / stride) places; they differ where there are strides, in where the first window begins.
+
+- 'same': TensorFlow's. So much that the last window fits, half of it before: it depends on the size.
+- 'even': (k - 1) // 2 before whatever the size, as PyTorch's networks pad odd kernels (the same on both sides), and
+  what SimCLR calls fixed padding.
+- 'least': (k - stride) // 2 before, for pooling: what MIL-NCE's PyTorch network has for TensorFlow's 'same', which it
+  equals where the stride divides the size.
+"""
 
 
 def fan_in_normal() -> keras.initializers.Initializer:
@@ -30,29 +44,54 @@ def scaled(channels: int, width: float) -> int:
     return max(8, 8 * round(channels * width / 8))
 
 
-def convolve(x, kernel, strides=(1, 1, 1)):
-    """3-D convolution with SAME padding: x [B,T,H,W,C], kernel [t,h,w,C,D] -> [B,T/st,H/sh,W/sw,D]."""
+def convolve(x, kernel, strides=(1, 1, 1), padding: Padding = "same"):
+    """3-D convolution: x [B,T,H,W,C], kernel [t,h,w,C,D] -> [B,T/st,H/sh,W/sw,D], sizes rounded up."""
     time, height, width = kernel.shape[:3]
     if time == strides[0] == 1:
-        return over_frames(x, lambda frames: ops.conv(frames, kernel[0], strides[1:], padding="same"))
+        return over_frames(x, lambda frames: convolve_images(frames, kernel[0], strides[1:], padding))
     if height == width == strides[1] == strides[2] == 1:
         kernel = kernel[:, :, 0]
-        return over_positions(x, lambda rows: ops.conv(rows, kernel, (strides[0], 1), padding="same"))
-    return ops.conv(x, kernel, strides, padding="same")
+        return over_positions(x, lambda rows: convolve_images(rows, kernel, (strides[0], 1), padding))
+    x, padding = _padded(x, kernel.shape[:3], strides, padding)
+    return ops.conv(x, kernel, strides, padding=padding)
 
 
-def max_pool(x, window, strides):
-    """3-D max pooling with SAME padding: [B,T,H,W,C] -> [B,T/st,H/sh,W/sw,C]; of images [B,H,W,C] over space alone.
+def convolve_images(x, kernel, strides, padding: Padding = "same"):
+    """2-D convolution: x [N,H,W,C], kernel [h,w,C,D] -> [N,H/sh,W/sw,D], sizes rounded up."""
+    x, padding = _padded(x, kernel.shape[:2], strides, padding)
+    return ops.conv(x, kernel, strides, padding=padding)
+
+
+def max_pool(x, window, strides, padding: Padding = "same"):
+    """3-D max pooling: [B,T,H,W,C] -> [B,T/st,H/sh,W/sw,C], sizes rounded up; of images [B,H,W,C] over space alone.
 
     The maximum of a box is the maximum over time of the maxima over space: 2-D kernels instead of the 3-D ones.
     """
+
+    def pool(x, window, strides):
+        x, kind = _padded(x, window, strides, padding, beyond=float("-inf"))
+        return ops.max_pool(x, window, strides, padding=kind)
+
     if len(x.shape) == 4:
-        return ops.max_pool(x, window[1:], strides[1:], padding="same")
+        return pool(x, window[1:], strides[1:])
     if window[1:] != (1, 1) or strides[1:] != (1, 1):
-        x = over_frames(x, lambda frames: ops.max_pool(frames, window[1:], strides[1:], padding="same"))
+        x = over_frames(x, lambda frames: pool(frames, window[1:], strides[1:]))
     if window[0] != 1 or strides[0] != 1:
-        x = over_positions(x, lambda rows: ops.max_pool(rows, (window[0], 1), (strides[0], 1), padding="same"))
+        x = over_positions(x, lambda rows: pool(rows, (window[0], 1), (strides[0], 1)))
     return x
+
+
+def _padded(x, extents, strides, padding: Padding, beyond: float = 0.0):
+    """`x` padded as `padding` says, and what is left to do for Keras: 'same' or 'valid'."""
+    pads = [(0, 0)] * (len(extents) + 2)
+    for axis, (extent, stride) in enumerate(zip(extents, strides, strict=True), 1):
+        before = max(extent - (stride if padding == "least" else 1), 0) // 2
+        # With extent - 1 in all, windows begin at every multiple of the stride that is in the input, and nowhere else.
+        pads[axis] = (before, extent - 1 - before)
+    # Without strides all three paddings are one, and the kernels of TensorFlow pad for nothing.
+    if padding == "same" or all(s == 1 or k == 1 for k, s in zip(extents, strides, strict=True)):
+        return x, "same"
+    return ops.pad(x, pads, constant_values=beyond), "valid"
 
 
 def over_frames(x, function):
@@ -135,14 +174,21 @@ def run(layer, x, rematerialise: bool = False, training: bool = False, **options
 
 
 class Conv(keras.layers.Layer):
-    """Convolution without bias, SAME padding. `kernel` is (h, w) for images [B,H,W,C] or (t, h, w) for clips.
+    """Convolution without bias. `kernel` is (h, w) for images [B,H,W,C] or (t, h, w) for clips.
 
     Built for images, (t, h, w) becomes (h, w).
     """
 
-    def __init__(self, channels: int, kernel: tuple[int, ...], strides: tuple[int, ...] | int = 1, **kwargs):
+    def __init__(
+        self,
+        channels: int,
+        kernel: tuple[int, ...],
+        strides: tuple[int, ...] | int = 1,
+        padding: Padding = "same",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        self.channels = channels
+        self.channels, self.padding = channels, padding
         self.kernel_size = tuple(kernel)
         self.strides = (strides,) * len(kernel) if isinstance(strides, int) else tuple(strides)
 
@@ -159,9 +205,7 @@ class Conv(keras.layers.Layer):
     def convolve(self, x, kernel):
         """`x` with another kernel of the same shape."""
         kernel = ops.cast(kernel, self.compute_dtype)
-        if len(self.kernel_size) == 2:
-            return ops.conv(x, kernel, self.strides, padding="same")
-        return convolve(x, kernel, self.strides)
+        return (convolve_images if len(self.kernel_size) == 2 else convolve)(x, kernel, self.strides, self.padding)
 
     def compute_output_shape(self, input_shape):
         sizes = [n and -(-n // s) for n, s in zip(input_shape[1:-1], self.strides, strict=True)]
@@ -169,13 +213,25 @@ class Conv(keras.layers.Layer):
 
 
 class ConvNorm(keras.layers.Layer):
-    """Convolution -> batch norm -> ReLU (or none). At inference the batch norm is folded into the kernel."""
+    """Convolution -> batch norm -> ReLU (or none). At inference the batch norm is folded into the kernel.
 
-    def __init__(self, channels: int, kernel: tuple[int, ...], strides=1, relu: bool = True, **kwargs):
+    `norm` has settings of `BatchNorm`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel: tuple[int, ...],
+        strides=1,
+        relu: bool = True,
+        padding: Padding = "same",
+        norm: Mapping | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.relu = relu
-        self.conv = Conv(channels, kernel, strides, name="conv", dtype=self.dtype_policy)
-        self.norm = BatchNorm(name="norm", dtype=self.dtype_policy)
+        self.conv = Conv(channels, kernel, strides, padding, name="conv", dtype=self.dtype_policy)
+        self.norm = batch_norm.make(norm, name="norm", dtype=self.dtype_policy)
 
     def build(self, input_shape):
         self.conv.build(input_shape)

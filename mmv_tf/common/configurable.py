@@ -30,7 +30,9 @@ def checked(target, whole: bool = False):
     signature = inspect.signature(function)
     parameters = signature.parameters.values()
     wanted = {one.name: one.annotation for one in parameters}
-    needed = [one.name for one in parameters if whole and one.default is one.empty and one.kind is not one.VAR_KEYWORD]
+    spread = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [one.name for one in parameters if whole and one.default is one.empty and one.kind not in spread]
+    wanted = {name: one for name, one in wanted.items() if signature.parameters[name].kind not in spread}
 
     @functools.wraps(function)
     def calling(*args, **kwargs):

@@ -6,7 +6,7 @@ import os
 import keras
 import numpy as np
 
-from mmv_tf.backbones.batch_norm import BatchNorm
+from mmv_tf.backbones.batch_norm import SETTINGS, BatchNorm
 
 FOLDER = "deflated"
 WEIGHTS = "weights"
@@ -42,7 +42,8 @@ def deflate(network: keras.layers.Layer) -> keras.layers.Layer:
     twin(np.zeros((1, 32, 32, 3), np.float32))
     for ours, theirs in zip(_batch_norms(twin), _batch_norms(network), strict=True):
         # gin may have set them for the scope in which the video network was made.
-        ours.decay, ours.epsilon = theirs.decay, theirs.epsilon
+        for name in SETTINGS:
+            setattr(ours, name, getattr(theirs, name))
     for ours, theirs in zip(twin.variables, network.variables, strict=True):
         weights = keras.ops.convert_to_numpy(theirs)
         if ours.shape != theirs.shape and len(ours.shape) == 4 and weights.ndim == 5:

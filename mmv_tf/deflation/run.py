@@ -68,7 +68,7 @@ def deflate_workdir(
     # 3. What the video network makes of them, once; then scales and offsets that make the same.
     with Preemption(tf.distribute.get_strategy()) as stop:
         tf.io.gfile.makedirs(folder)
-        embed, targets = embedder(inflated), _targets_folder(folder, made_for)
+        embed, targets = embedder(inflated, clips.normalised), _targets_folder(folder, made_for)
         wanted = kept_outputs(embed, measure, settings.video_batch_size, os.path.join(targets, "held_out"), stop)
         training = Training(network, measure, wanted, settings, folder, made_for)
         length = f"up to {settings.steps:,} steps of {settings.batch_size} crops (Deflation.steps); it ends when"
@@ -88,7 +88,10 @@ def deflate_workdir(
     manager.save(checkpoint_number=loaded.step)
     files.write_text(os.path.join(folder, workdirs.CONFIG), gin.operative_config_str())
     networks = {"naive": naive, "trained": network, "inflated": inflated}
-    rows = {name: outputs(embedder(networks[name]), measure, settings.batch_size) for name in ("naive", "trained")}
+    rows = {
+        name: outputs(embedder(networks[name], clips.normalised), measure, settings.batch_size)
+        for name in ("naive", "trained")
+    }
     result = {
         "step": loaded.step,
         "frames": clips.num_frames,

@@ -14,9 +14,17 @@ from mmv_tf.deflation.images import Crops
 _CHUNK = 128  # crops in a file: what a killed run loses at most
 
 
-def embedder(network):
-    """A compiled function: crops [B,H,W,3] uint8 -> what `network` makes of them, [B,D] float32."""
-    return tf.function(lambda crops: tf.cast(network(to_float(crops), training=False), tf.float32), autograph=False)
+def embedder(network, normalised=tf.identity):
+    """A compiled function: crops [B,H,W,3] uint8 -> what `network` makes of them, [B,D] float32.
+
+    Args:
+      normalised: of the run's VideoInput.
+    """
+
+    def embed(crops):
+        return tf.cast(network(normalised(to_float(crops)), training=False), tf.float32)
+
+    return tf.function(embed, autograph=False)
 
 
 def to_float(crops):

@@ -39,7 +39,8 @@ class Training:
     """
 
     def __init__(self, network, held_out: Crops, held_out_targets, settings: Deflation, folder: str, made_for: str):
-        self._network, self._embed, self._settings = network, embedder(network), settings
+        self._normalised = held_out.video.normalised
+        self._network, self._embed, self._settings = network, embedder(network, self._normalised), settings
         self._held_out, self._held_out_targets = held_out, held_out_targets
         self._variables = trained_variables(network)
         if not self._variables:
@@ -172,7 +173,7 @@ class Training:
         variables = list(self._variables.values())
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([v.value for v in variables])
-            made = tf.cast(self._network(to_float(crops), training=False), tf.float32)
+            made = tf.cast(self._network(self._normalised(to_float(crops)), training=False), tf.float32)
             loss = tf.reduce_mean(tf.abs(made - targets))
         self._optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
         return loss

@@ -94,7 +94,8 @@ def of_model(model, pipeline, name: str = "network", image_network=None, descrip
       image_network: a layer for images [B,H,W,3] -> [B,D], from `deflation.network.image_network`; None: no images.
     """
     networks = dict(model.backbones) | ({"image": image_network} if image_network is not None else {})
-    front_ends = {"audio": pipeline.audio, "text": pipeline.text}
+    seen = pipeline.video.normalised
+    front_ends = {"audio": pipeline.audio, "text": pipeline.text, "video": seen, "image": seen}
 
     def function(modality, network):
         def embed(inputs):
@@ -114,7 +115,7 @@ def of_model(model, pipeline, name: str = "network", image_network=None, descrip
         about["image_identity"] = identity.of(image_network, identity.of_weights(image_network.variables))
     trainable = {
         modality: Trainable(
-            lambda inputs, training, backbone=backbone: backbone(inputs, training=training),
+            lambda inputs, training, backbone=backbone: backbone(seen(inputs), training=training),
             [variable.value for variable in backbone.trainable_variables],
             [variable.value for variable in backbone.variables],
         )

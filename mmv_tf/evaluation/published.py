@@ -67,6 +67,12 @@ TABLES = (
             ("FAC S3D-G, AS+HT", (89.6, 92.5, 62.6, 69.6, 87.7, 30.3, 68.0)),
             ("FAC TSM-50, AS+HT", (91.5, 94.9, 66.7, 73.2, 86.4, 30.6, 67.8)),
             ("FAC TSM-50x2, AS+HT", (91.8, 95.2, 67.1, 75.0, 88.9, 30.9, 70.5)),
+            ("MIL-NCE I3D, HT", (83.4, 89.1, 54.8, 59.2, None, None, None)),
+            ("MIL-NCE S3D-G, HT", (82.7, 91.3, 53.1, 61.0, None, None, None)),
+            ("AVTS MC3-18, AS", (None, 89.0, None, 61.6, 80.6, None, None)),
+            ("GDT R(2+1)D-18, AS", (None, 92.5, None, 66.1, 88.5, None, None)),
+            ("GDT R(2+1)D-18, IG65M", (None, 95.2, None, 72.8, None, None, None)),
+            ("CVRL R3D-50, Kinetics-600", (None, None, None, None, None, None, 64.1)),
         ),
     ),
     Table(
@@ -91,6 +97,8 @@ TABLES = (
             ("supervised TSM-50 def", (66.9, 43.4, 68.3)),
             ("supervised TSM-50x2 def", (66.9, 47.8, 72.7)),
             ("SimCLR ResNet-50", (80.5, 69.3, 89.0)),
+            ("SimCLR ResNet-50x2", (None, 74.2, 92.0)),
+            ("SimCLR ResNet-50x4", (84.2, 76.5, 93.2)),
         ),
     ),
     Table(
@@ -98,6 +106,9 @@ TABLES = (
         "MMV's row as VATT prints it. MedR is a rank: smaller is better.",
         (_YOUCOOK, Column("YouCook2 MedR", "youcook2", "text->video MedR"))
         + (_MSRVTT, Column("MSR-VTT MedR", "msrvtt", "text->video MedR")),
-        (("MMV", (45.4, 13, 31.1, 38)),),
+        (
+            ("MMV", (45.4, 13, 31.1, 38)),
+            ("MIL-NCE S3D-G", (51.2, 10, 32.4, 30)),
+        ),
     ),
 )

@@ -12,6 +12,16 @@ from mmv_tf.inputs.shards import read_shard
 from mmv_tf.inputs.video import VideoInput
 from mmv_tf.records import schema
 
+# A protocol says itself what it does to frames: what the configuration of a run says is not asked.
+_NOT_OF_THE_RUN = {
+    "max_side": 0,
+    "crop_only": False,
+    "crop_area": None,
+    "colour_order": "together",
+    "grey_probability": 0.0,
+    "blur_probability": 0.0,
+    "solarise_probability": 0.0,
+}
 _SOUND_RATE = 100.0  # windows of sound begin at multiples of 1 / 100 s
 
 
@@ -126,6 +136,7 @@ class Windows:
             scale_jitter_probability=float(self.scale_jitter > 0),
             flip_probability=self.flip_probability,
             colour_probability=self.colour_probability,
+            **_NOT_OF_THE_RUN,
         )
         if self.modality == "audio":
             return ClipMaker(["audio"], video, types.SimpleNamespace(sample_rate=self.sample_rate), 1)

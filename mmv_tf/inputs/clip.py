@@ -1,11 +1,15 @@
-"""One record to one clip of it: frames, sound and narrations of the same time."""
+"""One record to one clip of it, frames, sound and narrations of the same time, and to further views of the record."""
+
+from collections.abc import Mapping
 
 import tensorflow as tf
 
 from mmv_tf.inputs import labels
 from mmv_tf.inputs.audio import LogMel
+from mmv_tf.inputs.augmentation.sound import SoundAugment
 from mmv_tf.inputs.faults import FAULT_MARK
 from mmv_tf.inputs.video import VideoInput
+from mmv_tf.inputs.views.view import View, seed_of, starts_of
 from mmv_tf.records import schema
 
 
@@ -14,7 +18,8 @@ class ClipMaker:
 
     An example: video [T, H, W, 3] uint8, audio [S] float32 (the waveform), text [K] string, those of them that are in
     `modalities`; video_mask, audio_mask bool; label int32, the first, -1 for none; label_names string, as
-    `mmv_tf.inputs.labels` joins them; key string. Sound that is digital silence all through the clip is missing: it is
+    `mmv_tf.inputs.labels` joins them; key string. In training each view has an entry like that of its modality, with a
+    mask where video and sound have one. Sound that is digital silence all through the clip is missing: it is
     what stands where a source has no sound.
 
     Args:
@@ -22,11 +27,26 @@ class ClipMaker:
       video: also says which span of time a clip is.
       audio: says the rate of the sound; None without sound.
       max_candidates: K.
+      further: {name: View}, in an order in which each comes after the one that its time refers to.
+      sound: augmentation of the sound in training; what it draws is in the example, as audio_draw.
     """
 
-    def __init__(self, modalities, video: VideoInput, audio: LogMel | None, max_candidates: int):
+    def __init__(
+        self,
+        modalities,
+        video: VideoInput,
+        audio: LogMel | None,
+        max_candidates: int,
+        further: Mapping[str, View] | None = None,
+        sound: SoundAugment | None = None,
+    ):
         self._modalities, self._video, self._audio, self._candidates = modalities, video, audio, max_candidates
-        self.num_samples = round(video.seconds * audio.sample_rate) if audio else 0  # S
+        self._views, self._sound_augment = dict(further or {}), sound
+        self.num_samples = self.samples_of(video)  # S
+
+    def samples_of(self, video: VideoInput) -> int:
+        """Samples of sound in a clip that is as long as those of `video`."""
+        return round(video.seconds * self._audio.sample_rate) if self._audio else 0
 
     def training(self, serialized: tf.Tensor, source: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """A clip at a random time, augmented, with `source` among what it holds; a pure function of the arguments.
@@ -42,10 +62,36 @@ class ClipMaker:
         start_seed, clip_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
         start = self._video.random_start(*self.stored(record), start_seed)
         text_seed = tf.random.experimental.stateless_fold_in(seed, 1)
-        return {
+        starts = starts_of(self._views, self._video, *self.stored(record), start, seed, record["key"])
+        start = starts.pop("")
+        example = {
             **self._example(record, start, lambda jpegs: self._video.training_clip(jpegs, clip_seed), text_seed),
             "source": source,
         }
+        if self._sound_augment and "audio" in self._modalities:
+            example["audio_draw"] = self._sound_augment.draw(tf.random.experimental.stateless_fold_in(seed, 2))
+        for name, view in self._views.items():
+            example |= self._view(record, name, view, starts[name], seed_of(name, seed))
+        return example
+
+    def _view(self, record, name, view, start, seed):
+        """What a view adds to an example."""
+        video = view.video or self._video
+        _, clip_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+        seen = self._of_time(
+            record,
+            start,
+            (view.of,),
+            video,
+            lambda jpegs: video.training_clip(jpegs, clip_seed),
+            tf.random.experimental.stateless_fold_in(seed, 1),
+        )
+        if view.reverse and view.of == "video":
+            seen["video"] = tf.reverse(seen["video"], [0])
+        sound = view.sound or self._sound_augment
+        if sound and view.of == "audio":
+            seen["audio_draw"] = sound.draw(tf.random.experimental.stateless_fold_in(seed, 2))
+        return {f"{name}{key.removeprefix(view.of)}": value for key, value in seen.items()}
 
     def evaluation(self, serialized: tf.Tensor, clip: tf.Tensor, num_clips: int) -> dict[str, tf.Tensor]:
         """Clip number `clip` of `num_clips` evenly spaced ones, not augmented."""
@@ -63,32 +109,40 @@ class ClipMaker:
 
     def _example(self, record, start, decode, text_seed=None):
         """One clip of a record: frames from number `start`, and what belongs to the same time."""
-        frames, frame_rate = self.stored(record)
-        example = {
+        return {
             "key": record["key"],
             "label": tf.cast(tf.concat([record["label"], [-1]], axis=0)[0], tf.int32),
             "label_names": labels.joined(record),
+            **self._of_time(record, start, self._modalities, self._video, decode, text_seed),
         }
+
+    def _of_time(self, record, start, modalities, video, decode, text_seed):
+        """The modalities of a clip as long as those of `video`, from frame number `start`, with their masks."""
+        frames, frame_rate = self.stored(record)
+        example = {}
         begin = tf.cast(start, tf.float32) / frame_rate  # seconds from the start of the record
-        if "video" in self._modalities:
+        if "video" in modalities:
             example["video_mask"] = tf.size(record["video"]) > 0
             example["video"] = tf.cond(
                 example["video_mask"],
-                lambda: decode(self._video.sample(record["video"], frame_rate, start)),
-                lambda: tf.zeros(self._video.shape, tf.uint8),
+                lambda: decode(video.sample(record["video"], frame_rate, start)),
+                lambda: tf.zeros(video.shape, tf.uint8),
             )
-        if "audio" in self._modalities:
-            example["audio"] = self._sound(record, begin, tf.cast(frames, tf.float32) / frame_rate)
+        if "audio" in modalities:
+            example["audio"] = self._sound(
+                record, begin, tf.cast(frames, tf.float32) / frame_rate, self.samples_of(video)
+            )
             example["audio_mask"] = tf.reduce_any(example["audio"] != 0)
-        if "text" in self._modalities:
-            example["text"] = self._narrations(record, record["start"] + begin, text_seed)
+        if "text" in modalities:
+            example["text"] = self._narrations(record, record["start"] + begin, video.seconds, text_seed)
         return example
 
-    def _sound(self, record, begin, seconds):
-        """The waveform [S] from second `begin`; its span is that of the frames, with which it repeats."""
+    def _sound(self, record, begin, seconds, samples):
+        """The waveform [samples] from second `begin`; its span is that of the frames, with which it repeats."""
         rate = float(self._audio.sample_rate)
         found = tf.strings.as_string(record["sample_rate"], shortest=True)
-        wrong_rate = [FAULT_MARK, "record ", record["key"], ": sound at ", found, " Hz, and LogMel.sample_rate is "]
+        setting = f"{type(self._audio).__name__ if isinstance(self._audio, LogMel) else 'LogMel'}.sample_rate"
+        wrong_rate = [FAULT_MARK, "record ", record["key"], ": sound at ", found, f" Hz, and {setting} is "]
         wrong_rate = tf.strings.join([*wrong_rate, f"{rate:g}: preprocess with that rate, or change the setting"])
         fits = (tf.size(record["audio"]) == 0) | (record["sample_rate"] == rate)
         with tf.control_dependencies([tf.debugging.Assert(fits, [wrong_rate])]):
@@ -97,13 +151,13 @@ class ClipMaker:
         sound = tf.pad(sound, [[0, period - tf.size(sound)]])
         first = tf.cast(tf.round(begin * rate), tf.int32)
         sound = tf.cond(
-            first + self.num_samples <= period,
-            lambda: sound[first : first + self.num_samples],
-            lambda: tf.gather(sound, (first + tf.range(self.num_samples)) % period),
+            first + samples <= period,
+            lambda: sound[first : first + samples],
+            lambda: tf.gather(sound, (first + tf.range(samples)) % period),
         )
-        return tf.ensure_shape(sound, [self.num_samples])
+        return tf.ensure_shape(sound, [samples])
 
-    def _narrations(self, record, begin, seed):
+    def _narrations(self, record, begin, seconds, seed):
         """K texts, '' where there are fewer: those nearest to the clip, which begins at second `begin` of the source.
 
         A record holds them nearest to itself first. If it has more than K and knows their times, the K nearest to the
@@ -118,7 +172,7 @@ class ClipMaker:
             return tf.gather(texts, tf.cond(have_times, lambda: nearest(order), lambda: order)[: self._candidates])
 
         def nearest(order):
-            end = begin + self._video.seconds
+            end = begin + seconds
             middles = tf.abs(starts + ends - (begin + end))
             gaps = tf.maximum(tf.maximum(starts - end, begin - ends), 0.0)
             for distance in (middles, gaps):

@@ -4,19 +4,20 @@
 
 The batch: video [B, T, H, W, 3] float32 in [0, 1]; audio [B, T', M, 1] float32 log-mel; text [B, K, W] int32 word ids;
 video_mask, audio_mask [B] bool and text_mask [B, K] bool tell what a record has; label [B] int32, -1 for none; in
-training source [B] int32, the number of the source in `InputPipeline.sources`; in evaluation key [B] string. What is
-missing is zeros under a False mask.
+training source [B] int32, the number of the source in `InputPipeline.sources`, and under its name each view, as its
+modality is, with its mask; in evaluation key [B] string. What is missing is zeros under a False mask.
 """
 
-from collections.abc import Sequence
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, get_args
 
 import tensorflow as tf
 
 from mmv_tf.common.configurable import configurable
-from mmv_tf.common.values import Count, CountOrNone, Positive
+from mmv_tf.common.values import Count, CountOrNone, Positive, Written
 from mmv_tf.inputs import contents, notes, shards
 from mmv_tf.inputs.audio import LogMel
+from mmv_tf.inputs.augmentation.sound import SoundAugment
 from mmv_tf.inputs.clip import ClipMaker
 from mmv_tf.inputs.examples import TrainingExamples
 from mmv_tf.inputs.faults import BadRecords, explain_data_error  # noqa: F401  (for users of the pipeline)
@@ -24,6 +25,7 @@ from mmv_tf.inputs.mixture import Source, distinct_names
 from mmv_tf.inputs.shards import read_shard
 from mmv_tf.inputs.text import Tokenizer
 from mmv_tf.inputs.video import VideoInput
+from mmv_tf.inputs.views.view import View, in_order
 
 Modality = Literal["video", "audio", "text"]
 MODALITIES = get_args(Modality)
@@ -39,6 +41,9 @@ class InputPipeline:
         within two clips or so. `source_names` has a name for each, all different.
       modalities: of 'video', 'audio', 'text': which of them a batch holds.
       video, audio, text: a VideoInput, LogMel and Tokenizer; made with their gin settings if None.
+      sound: a SoundAugment: what is changed of the sound of training clips; None is nothing.
+      views: {name: View}, or what a View is made of, ('video', {'time': @anywhere()}): further inputs of the modalities
+        in training (see `mmv_tf.inputs.views.view`).
       max_candidates: K, how many narrations a clip has: those nearest in time.
       readers: records that are read side by side, on each host.
       shuffle_window: 0: each epoch is a permutation of all records of a source. Else about so many records are permuted
@@ -50,7 +55,8 @@ class InputPipeline:
         stay where they are. One more stops the run; so does the first with 0. Evaluation leaves out none.
 
     Raises:
-      ValueError: unknown modality; two sources of one name; or a setting of the parts is wrong.
+      ValueError: unknown modality; a view that nothing can be made of; two sources of one name; or a setting of the
+        parts is wrong.
     """
 
     def __init__(
@@ -65,6 +71,8 @@ class InputPipeline:
         shuffle_window: CountOrNone = 0,
         shuffle_bytes: Positive | None = None,
         max_bad_records: CountOrNone = 0,
+        sound: SoundAugment | None = None,
+        views: Mapping[str, Annotated[View, Written()]] | None = None,
     ):
         self.sources, self.modalities = tuple(sources), tuple(m for m in MODALITIES if m in modalities)
         self.source_names = distinct_names(self.sources)
@@ -75,7 +83,8 @@ class InputPipeline:
         self.shuffle_window, self.shuffle_bytes = shuffle_window, shuffle_bytes
         self.max_bad_records, self._bad_records = max_bad_records, BadRecords(max_bad_records)
         self._known_shards: dict = {}
-        self.clips = ClipMaker(self.modalities, self.video, self.audio, max_candidates)
+        self.sound, self.views = sound, in_order(views or {}, self.modalities, self.audio)
+        self.clips = ClipMaker(self.modalities, self.video, self.audio, max_candidates, self.views, sound)
 
     @property
     def num_samples(self) -> int:
@@ -248,6 +257,13 @@ class InputPipeline:
             "source": tf.zeros([batch_size], tf.int32),
         }
         absent = set(MODALITIES) - set(self.modalities)
+        for name, view in self.views.items():
+            video = view.video or self.video
+            shaped = {"video": (*video.shape,), "audio": (self.clips.samples_of(video),)}
+            for part in ("", "_mask") if view.of != "text" else ("",):
+                like = example[f"{view.of}{part}"]
+                is_new = not part and view.of in shaped
+                example[f"{name}{part}"] = tf.zeros((batch_size, *shaped[view.of]), like.dtype) if is_new else like
         return self._finish_batch({k: v for k, v in example.items() if k.removesuffix("_mask") not in absent})
 
     def element_spec(self, batch_size: int) -> dict[str, tf.TensorSpec]:
@@ -277,13 +293,30 @@ class InputPipeline:
     def _finish_batch(self, batch):
         """What is best done for a whole batch: frames to float32, sound to log-mel, text to word ids."""
         batch = dict(batch)
-        if "video" in self.modalities:
-            batch["video"] = self.video.to_float(batch["video"])
-        if "audio" in self.modalities:
-            # The log-mel of silence can be other than zero; what is missing is zeros.
-            present = tf.cast(batch["audio_mask"], tf.float32)[:, None, None, None]
-            batch["audio"] = self.audio(batch["audio"]) * present
-        if "text" in self.modalities:
-            batch["text"] = self.text(batch["text"])
-            batch["text_mask"] = tf.reduce_any(batch["text"] > 0, axis=-1)
+        for name in (*self.modalities, *self.views):
+            view = self.views.get(name)
+            if name not in batch:
+                continue  # a view, in evaluation
+            if "video" in (name, view and view.of):
+                batch[name] = (view and view.video or self.video).to_float(batch[name])
+            elif "audio" in (name, view and view.of):
+                batch[name] = self._spectrogram(
+                    view, batch[name], batch[f"{name}_mask"], batch.pop(f"{name}_draw", None)
+                )
+            else:
+                batch[name] = self.text(batch[name])
+                batch[f"{name}_mask"] = tf.reduce_any(batch[name] > 0, axis=-1)
         return batch
+
+    def _spectrogram(self, view, waveform, mask, draw):
+        """[B, S] -> [B, T', M, 1]; `draw` [B, n] is what the augmentation drew, None for none."""
+        augment = view and view.sound or self.sound
+        if draw is not None:
+            waveform = augment.change_volume(waveform, draw)
+        spectrogram = (view and view.audio or self.audio)(waveform)
+        if view and view.reverse:
+            spectrogram = tf.reverse(spectrogram, [1])
+        if draw is not None:
+            spectrogram = augment.mask(spectrogram, draw)
+        # The log-mel of silence can be other than zero; what is missing is zeros.
+        return spectrogram * tf.cast(mask, tf.float32)[:, None, None, None]

@@ -3,12 +3,16 @@
 Every random choice is a pure function of the seed that a record is given, one choice a clip, so all frames agree.
 """
 
+from collections.abc import Sequence
+from typing import Literal
+
 import gin
 import numpy as np
 import tensorflow as tf
 
 from mmv_tf.common.configurable import configurable
-from mmv_tf.common.values import Count, Positive, Share, ShareBelowOne
+from mmv_tf.common.values import Count, CountOrNone, Positive, Share, ShareBelowOne
+from mmv_tf.inputs.augmentation import frames as changes
 
 _REDUCTIONS = (1, 2, 4, 8)  # libjpeg decodes at these fractions of the size, faster and without aliasing
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -20,8 +24,9 @@ _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ).astype(np.float32)
 class VideoInput:
     """Turns the JPEG frames of one record into clips [num_frames, crop_size, crop_size, 3] uint8 (see to_float).
 
-    Training: scale jitter, resize to min_side, random crop, flip, colour; evaluation: resize, centre crop. The steps
-    and ranges are those of MMV (paper section 4.1; DMVR and VATT publish the same ones in code).
+    Training: scale jitter, resize to min_side, random crop, colour, grey, blur, solarisation, flip; evaluation: resize,
+    centre crop. The steps and ranges are those of MMV (paper section 4.1; DMVR and VATT publish the same ones in code),
+    which has no grey, blur and solarisation.
 
     Args:
       num_frames: T.
@@ -34,9 +39,20 @@ class VideoInput:
       saturation, contrast: greatest change of the factor (0.4: from 0.6 to 1.4).
       hue: greatest turn, as a part of the full circle.
       jit_compile: run the colour step as one XLA loop; several times faster on CPU.
+      max_side: if it is not 0, min_side is drawn from min_side to max_side (GDT).
+      crop_only: the random crop is taken of the stored frames as they are, without resizing (MIL-NCE).
+      crop_area: least and greatest part of the frame that a crop of random size is, which is resized to crop_size
+        (SimCLR: 0.08 and 1; CVRL: 0.3 and 1); None: crops as above.
+      crop_aspect: of such a crop, least and greatest width over height.
+      colour_order: 'together', as above; 'random': brightness (then a factor, too), contrast, saturation and hue one
+        after the other, in an order that is drawn, clipped after each (SimCLR, CVRL; slower).
+      grey_probability, blur_probability, solarise_probability: of each.
+      blur_sigma: least and greatest deviation of the blur, in pixels, over a tenth of crop_size.
+      value_range: what networks get for black and white in place of 0 and 1, in training and ever after ...
+      mean, deviation: ... and what is then taken off each channel, and what it is divided by.
 
     Raises:
-      ValueError: crop_size above min_side, or a number that must be positive is not.
+      ValueError: crop_size above min_side, a range that does not rise, or a number that must be positive is not.
     """
 
     def __init__(
@@ -54,6 +70,18 @@ class VideoInput:
         contrast: Share = 0.4,
         hue: Share = 0.2,
         jit_compile: bool = True,
+        max_side: CountOrNone = 0,
+        crop_only: bool = False,
+        crop_area: tuple[Share, Share] | None = None,
+        crop_aspect: tuple[Positive, Positive] = (3 / 4, 4 / 3),
+        colour_order: Literal["together", "random"] = "together",
+        grey_probability: Share = 0.0,
+        blur_probability: Share = 0.0,
+        blur_sigma: tuple[Positive, Positive] = (0.1, 2.0),
+        solarise_probability: Share = 0.0,
+        value_range: tuple[float, float] = (0.0, 1.0),
+        mean: Sequence[float] = (0.0, 0.0, 0.0),
+        deviation: Sequence[Positive] = (1.0, 1.0, 1.0),
     ):
         if crop_size > min_side:
             raise ValueError(f"VideoInput.crop_size = {crop_size} is more than VideoInput.min_side = {min_side}.")
@@ -61,8 +89,45 @@ class VideoInput:
         self.scale_jitter, self.scale_jitter_probability = scale_jitter, scale_jitter_probability
         self.flip_probability, self.colour_probability = flip_probability, colour_probability
         self.brightness, self.saturation, self.contrast, self.hue = brightness, saturation, contrast, hue
+        ranges = {"crop_area": crop_area or (0, 1), "crop_aspect": crop_aspect, "blur_sigma": blur_sigma}
+        for name, (least, most) in {**ranges, "value_range": value_range}.items():
+            if least > most or name == "value_range" and least == most or name == "crop_area" and not most:
+                raise ValueError(f"VideoInput.{name} = {(least, most)}: the second number must be above the first.")
+        for name, values in {"mean": mean, "deviation": deviation}.items():
+            if len(values) != 3:
+                raise ValueError(f"VideoInput.{name} = {tuple(values)}: there are three channels.")
+        if 0 < max_side < min_side:
+            raise ValueError(f"VideoInput.max_side = {max_side} is less than VideoInput.min_side = {min_side}.")
+        if crop_only and crop_area:
+            raise ValueError("VideoInput.crop_only does not resize, and VideoInput.crop_area does; leave one out.")
+        self.max_side, self.crop_only, self.crop_area, self.crop_aspect = max_side, crop_only, crop_area, crop_aspect
+        self.colour_order, self.grey_probability, self.blur_probability = (
+            colour_order,
+            grey_probability,
+            blur_probability,
+        )
+        self.blur_sigma, self.solarise_probability = blur_sigma, solarise_probability
+        self.value_range, self.mean, self.deviation = tuple(value_range), tuple(mean), tuple(deviation)
         self._change_colour = tf.function(self._colour, jit_compile=jit_compile, autograph=False)
-        self.to_float = tf.function(_to_float, jit_compile=jit_compile, autograph=False)
+        to_float = (lambda frames: self.normalised(_to_float(frames))) if self.normalises else _to_float
+        self.to_float = tf.function(to_float, jit_compile=jit_compile, autograph=False)
+
+    @property
+    def normalises(self) -> bool:
+        """Whether networks get other values than those in [0, 1]."""
+        return (self.value_range, self.mean, self.deviation) != ((0.0, 1.0), (0.0,) * 3, (1.0,) * 3)
+
+    def normalised(self, frames: tf.Tensor) -> tf.Tensor:
+        """Frames or images [..., 3] in [0, 1] as networks get them. Whatever gives frames to a network calls this."""
+        if not self.normalises:
+            return frames
+        low, high = self.value_range
+        return (frames * (high - low) + (low - np.float32(self.mean))) / np.float32(self.deviation)
+
+    def restored(self, frames: np.ndarray) -> np.ndarray:
+        """Frames that are `normalised` in [0, 1] again, to be looked at."""
+        low, high = self.value_range
+        return (frames * np.float32(self.deviation) + np.float32(self.mean) - low) / (high - low)
 
     @property
     def seconds(self) -> float:
@@ -87,10 +152,14 @@ class VideoInput:
         return tf.cast(tf.linspace(0.0, tf.cast(last, tf.float32), num_clips), tf.int32)
 
     def _last_start(self, stored_frames, stored_rate):
-        return tf.maximum(0, stored_frames - self._span(stored_rate))
+        return tf.maximum(0, stored_frames - self.span(stored_rate))
 
-    def _span(self, stored_rate):
-        """Stored frames that a clip is long, int32; rounded up."""
+    def reach(self, stored_rate: tf.Tensor) -> tf.Tensor:
+        """Stored frames from the first that a clip takes to the last, scalar int32."""
+        return tf.cast(tf.round((self.num_frames - 1) * stored_rate / self.frame_rate), tf.int32)
+
+    def span(self, stored_rate: tf.Tensor) -> tf.Tensor:
+        """Stored frames that a clip is long, scalar int32; rounded up."""
         return tf.cast(tf.math.ceil(self.num_frames * stored_rate / self.frame_rate - 1e-3), tf.int32)
 
     def sample(self, jpegs: tf.Tensor, stored_rate: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
@@ -103,14 +172,18 @@ class VideoInput:
         steps = tf.range(self.num_frames, dtype=tf.float32) * (stored_rate / self.frame_rate)
         nearest = start + tf.cast(tf.round(steps), tf.int32)
         # Rounding up can lead one frame beyond the end, where the last frame is the nearest.
-        is_inside = start + self._span(stored_rate) <= stored
+        is_inside = start + self.span(stored_rate) <= stored
         return tf.gather(jpegs, tf.where(is_inside, tf.minimum(nearest, stored - 1), nearest % stored))
 
     def training_clip(self, jpegs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Decodes and augments sampled frames: [T] string, seed [2] integer -> [T, H, W, 3] uint8."""
         draw = tf.random.stateless_uniform([16], seed)
         size = tf.io.extract_jpeg_shape(jpegs[0])[:2]
-        window = self._random_window(tf.cast(size, tf.float32), draw[:5])
+        if self.crop_area:
+            crop_seed = tf.random.experimental.stateless_fold_in(seed, 1)
+            window = changes.resized_window(size, crop_seed, self.crop_area, self.crop_aspect)
+        else:
+            window = self._random_window(tf.cast(size, tf.float32), draw[:5], draw[15])
         frames = self._decode(jpegs, tf.reduce_min(window[2:]) // self.crop_size)
         scale = tf.cast(tf.shape(frames)[1:3], tf.float32) / tf.cast(size, tf.float32)
         begin, extent = _whole_pixels(window, scale, tf.shape(frames)[1:3])
@@ -118,7 +191,9 @@ class VideoInput:
         # The kernel for float32 is faster than the one for uint8.
         frames = tf.image.resize(tf.cast(frames, tf.float32), [self.crop_size, self.crop_size])
         frames = tf.ensure_shape(frames, self.shape)
-        if self.colour_probability:
+        if self.colour_order == "random" or self.grey_probability or self.blur_probability or self.solarise_probability:
+            frames = self._change_in_steps(frames, draw[6:15], seed)
+        elif self.colour_probability:
             frames = self._change_colour(frames, draw[6:11])
         else:  # whose compilation takes seconds
             frames = tf.cast(frames + 0.5, tf.uint8)
@@ -136,7 +211,7 @@ class VideoInput:
         branch = tf.reduce_sum(tf.cast(reduction >= tf.constant(_REDUCTIONS[1:], reduction.dtype), tf.int32))
         return tf.switch_case(branch, [decode(ratio) for ratio in _REDUCTIONS])
 
-    def _random_window(self, size, draw):
+    def _random_window(self, size, draw, side_draw=0.0):
         """The part of the stored frame that training sees, float32 [top, left, height, width] in stored pixels.
 
         Scale jitter, resize_smallest and crop, one after the other, are one change of coordinates: the frame is
@@ -144,7 +219,11 @@ class VideoInput:
         """
         jitter = 1.0 + self.scale_jitter * (2.0 * draw[1:3] - 1.0)
         scale = tf.where(draw[0] < self.scale_jitter_probability, jitter, tf.ones([2]))
-        scale *= self.min_side / tf.reduce_min(size * scale)
+        side = float(self.min_side)
+        if self.max_side:
+            side = tf.floor(side + side_draw * (self.max_side - self.min_side + 1))
+        if not self.crop_only:
+            scale *= side / tf.reduce_min(size * scale)
         extent = tf.minimum(self.crop_size / scale, size)
         return tf.concat([draw[3:5] * (size - extent), extent], axis=0)
 
@@ -171,6 +250,33 @@ class VideoInput:
         red, green, blue = tf.unstack(frames, axis=-1)
         channels = [matrix[i, 0] * red + matrix[i, 1] * green + matrix[i, 2] * blue + offset[i] for i in range(3)]
         return tf.cast(tf.clip_by_value(tf.stack(channels, axis=-1), 0.0, 255.0) + 0.5, tf.uint8)
+
+    def _change_in_steps(self, frames, draw, seed):
+        """Colour, grey, blur and solarisation: [T, H, W, 3] float32 in [0, 255], draws [9] -> [T, H, W, 3] uint8."""
+
+        def maybe(change, chance, number, frames):
+            return tf.cond(draw[number] < chance, lambda: change(frames), lambda: frames) if chance else frames
+
+        def jitter(frames):
+            order_seed = tf.random.experimental.stateless_fold_in(seed, 2)
+            order = tf.random.experimental.stateless_shuffle(tf.range(4), order_seed)
+            ranges = (self.brightness, self.contrast, self.saturation, self.hue)
+            return changes.jitter(frames, draw[1:5], order, ranges)
+
+        def blur(frames):
+            low, high = self.blur_sigma
+            return changes.blur(frames, low + (high - low) * draw[7], self.crop_size // 10)
+
+        if self.colour_order == "random":
+            frames = maybe(jitter, self.colour_probability, 0, frames / 255)
+        elif self.colour_probability:
+            frames = tf.cast(self._change_colour(frames, draw[:5]), tf.float32) / 255
+        else:
+            frames = frames / 255
+        frames = maybe(changes.grey, self.grey_probability, 5, frames)
+        frames = maybe(blur, self.blur_probability, 6, frames)
+        frames = maybe(changes.solarise, self.solarise_probability, 8, frames)
+        return tf.cast(255.0 * tf.clip_by_value(frames, 0.0, 1.0) + 0.5, tf.uint8)
 
     def evaluation_clip(self, jpegs: tf.Tensor) -> tf.Tensor:
         """Decodes sampled frames and takes the centre: [T] string -> [T, H, W, 3] uint8."""

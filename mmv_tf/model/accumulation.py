@@ -42,7 +42,9 @@ def gradients(model, batch, variables, micro_batches: int = 1, scale=lambda loss
         with batch_norm.averages_frozen():  # the second pass sees the same statistics, and updates them
             return model.represent(part, training=True)
 
-    types = {m: model.backbones[m].compute_dtype for m in model.graph.modalities}
+    types = {
+        n: model.backbones[model.graph.modality_of(n)].compute_dtype for n in model.graph.trained_inputs if n in parts
+    }
     representations = _map(first_pass, parts, micro_batches, types)
     with tf.GradientTape() as tape:
         tape.watch(representations)
@@ -67,7 +69,7 @@ def gradients(model, batch, variables, micro_batches: int = 1, scale=lambda loss
 
 def _cut(model, batch, count):
     """The inputs and masks of the backbones as [count, b / count, ...]."""
-    names = [n for n in batch if n.removesuffix("_mask") in model.graph.modalities]
+    names = [n for n in batch if n.removesuffix("_mask") in model.graph.inputs]
     size = next(iter(batch.values())).shape[0]
     if size is not None and size % count:
         raise ValueError(

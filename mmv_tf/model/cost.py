@@ -74,7 +74,7 @@ def count(model, inputs: dict) -> list[Count]:
         found.append(Count(modality, *_parameters(backbone), cost))
     for head in model.graph.heads:
         layer = model.heads[str(head)]
-        dim = model.graph.spaces.get(head.source) or model.backbones[head.source].output_dim
+        dim = model.graph.spaces.get(head.source) or model.backbones[model.graph.modality_of(head.source)].output_dim
         spec = tf.TensorSpec([1, dim], tf.float32)
         cost = multiply_adds(lambda x, layer=layer: layer(x, training=False), spec)
         found.append(Count(str(head), *_parameters(layer), cost))

@@ -3,8 +3,9 @@
 A graph is data (paper section 3.1; docs/design.md section 4). *Spaces* are named vector spaces. A *head* maps a
 modality's representation, or another space, into a space. A *pair* says that two modalities are compared in a
 space by a loss. The embedding of a modality in a space is the composition of the heads on the path that leads
-there. Shared, disjoint and FAC spaces are three values of one class, and nothing else in the library knows which
-of them is in use.
+there. A *view* is a further input of a modality, such as a second clip of the same video: it goes through the
+modality's backbone and heads, and stands in pairs as a modality does. Shared, disjoint and FAC spaces are three values
+of one class, and nothing else in the library knows which of them is in use.
 
     python -m mmv_tf.graph --gin_file=gin/fac.gin        # prints the graph and writes graph.svg
 """
@@ -21,10 +22,10 @@ from mmv_tf.model import losses
 @checked
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """A projection from `source` (a modality or a space) into `space`.
+    """A projection from `source` (a modality, a view or a space) into `space`.
 
     Attributes:
-      source: name of a modality or of a space.
+      source: name of a modality or of a space; or of a view, which then does not take its modality's head to there.
       space: name of the space that it leads into.
       hidden: widths of hidden layers, each dense -> batch norm -> ReLU; () is a linear head.
       activation: what is applied to the source before the head: None, 'relu' or 'bnrelu' (batch norm, then ReLU).
@@ -48,21 +49,47 @@ class Head:
 @checked
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Two modalities compared in a space by a loss (a function of `mmv_tf.model.losses`) with a weight."""
+    """Two modalities or views compared in a space by a loss with a weight.
+
+    Attributes:
+      first, second: modalities or views.
+      space: in which both are ...
+      loss: a function of `mmv_tf.model.losses`.
+      weight: of the loss.
+      against: further modalities or views, with which `first` is compared as with samples that are not its own: they
+        join the denominator of a contrastive loss, and are the negatives of `losses.margin`.
+      against_own: whether a sample's own entry in those is a negative, too. If not, it is left out: the loss then does
+        not say whether the two are to be told apart.
+      second_space: ... but for `second` and `against` if this is given: of a predictor's target.
+    """
 
     first: str
     second: str
     space: str
     loss: Callable[..., losses.Compared] = losses.nce
     weight: NotNegative = 1.0
+    against: Sequence[str] = ()
+    against_own: bool = False
+    second_space: str | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "against", tuple(self.against))
 
     def __str__(self):
-        return f"({self.first}, {self.second}) in {self.space}"
+        other = f" and {self.second_space}" if self.second_space else ""
+        further = f" against {', '.join(self.against)}" if self.against else ""
+        return f"({self.first}, {self.second}{further}{', own included' * self.against_own}) in {self.space}{other}"
 
     @property
-    def identity(self) -> tuple[str, str, str]:
-        """What no two pairs of a graph share: modalities, space and loss."""
-        return self.name, self.space, self.loss_name
+    def sides(self) -> tuple[tuple[str, str], ...]:
+        """(modality or view, space) of first, second and what they are compared against."""
+        there = self.second_space or self.space
+        return (self.first, self.space), *((name, there) for name in (self.second, *self.against))
+
+    @property
+    def identity(self) -> tuple[str, str, str, str | None]:
+        """What no two pairs of a graph share: what they compare, in which space or spaces, and the loss."""
+        return self.name, self.space, self.loss_name, self.second_space
 
     @property
     def loss_name(self) -> str:
@@ -72,7 +99,8 @@ class Pair:
     @property
     def name(self) -> str:
         """Name for logs, such as 'video_audio'; a graph adds the space where one pair meets in several."""
-        return f"{self.first}_{self.second}"
+        further = "_".join(["", "against", *self.against]) if self.against else ""
+        return f"{self.first}_{self.second}{further}{'_own' * self.against_own}"
 
 
 def _make(cls, items: Sequence, what: str) -> list:
@@ -103,10 +131,11 @@ class Graph:
       spaces: {name: dimension of the space}.
       heads: a sequence of `Head`, or of tuples (source, space, {setting: value}).
       pairs: a sequence of `Pair`, or of tuples (first, second, space, {'loss': ..., 'weight': ...}).
+      views: {name: modality}, further inputs of modalities, by the names that they have in a batch.
 
     Raises:
-      ValueError: names the head, pair or space at fault: a cycle, a space that nothing leads to, two ways from one
-        source into one space, a pair without a path, a name used for a space and a modality alike.
+      ValueError: names the head, pair, view or space at fault: a cycle, a space that nothing leads to, two ways from
+        one source into one space, a pair without a path, a name used for a space and a modality alike.
     """
 
     def __init__(
@@ -114,17 +143,43 @@ class Graph:
         spaces: Mapping[str, Count],
         heads: Sequence[Annotated[Head, Written()]],
         pairs: Sequence[Annotated[Pair, Written()]],
+        views: Mapping[str, str] | None = None,
     ):
-        self.spaces = dict(spaces)
+        self.spaces, self.views = dict(spaces), dict(views or {})
         self.heads = _make(Head, heads, "Head")
         self.pairs = _make(Pair, pairs, "Pair")
         self._validate_heads()
-        self.modalities = tuple(dict.fromkeys(h.source for h in self.heads if h.source not in self.spaces))
-        self._paths = {modality: self._paths_from(modality) for modality in self.modalities}
+        sources = dict.fromkeys(h.source for h in self.heads if h.source not in self.spaces)
+        self.modalities = tuple(source for source in sources if source not in self.views)
+        self._validate_views()
+        self._paths = {name: self._paths_from(name) for name in self.inputs}
         self._validate_reach()
+        self._validate_pairs()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The modalities, each with its views after it: what a training batch holds."""
+        return tuple(name for modality in self.modalities for name in self.inputs_of(modality))
+
+    @property
+    def trained_inputs(self) -> tuple[str, ...]:
+        """What training looks at: all inputs, but not a modality of which nothing is compared except its views."""
+        return tuple(n for n in self.inputs if self.compared_spaces(n) or n not in self.views.values())
+
+    def inputs_of(self, modality: str) -> tuple[str, ...]:
+        """A modality and its views."""
+        return modality, *(view for view, of in self.views.items() if of == modality)
+
+    def modality_of(self, name: str) -> str:
+        """The modality of a view; of a modality itself."""
+        return self.views.get(name, name)
+
+    def modalities_of(self, pair: Pair) -> tuple[str, str]:
+        """The modalities that a pair compares: one twice where it compares two views of it."""
+        return self.modality_of(pair.first), self.modality_of(pair.second)
 
     def path(self, modality: str, space: str) -> tuple[Head, ...]:
-        """The heads from `modality` to `space`, in order. KeyError if there is no path."""
+        """The heads from `modality` (or a view) to `space`, in order. KeyError if there is no path."""
         return self._paths[modality][space]
 
     def spaces_of(self, modality: str) -> tuple[str, ...]:
@@ -132,8 +187,9 @@ class Graph:
         return tuple(self._paths.get(modality, ()))
 
     def compared_spaces(self, modality: str) -> tuple[str, ...]:
-        """The spaces in which some pair compares `modality`."""
-        return tuple(dict.fromkeys(p.space for p in self.pairs if modality in (p.first, p.second)))
+        """The spaces in which some pair compares `modality` (or a view)."""
+        sides = (side for pair in self.pairs for side in pair.sides)
+        return tuple(dict.fromkeys(space for name, space in sides if name == modality))
 
     def training_spaces(self, modality: str) -> tuple[str, ...]:
         """The spaces of `modality` that some pair needs, with those on the way.
@@ -146,11 +202,13 @@ class Graph:
 
     def pair_name(self, pair: Pair) -> str:
         """A short unique name of the pair for logs; its space and its loss are in it where it takes them."""
-        if [p.name for p in self.pairs].count(pair.name) == 1:
-            return pair.name
-        places = [(p.name, p.space) for p in self.pairs]
-        alone = places.count((pair.name, pair.space)) == 1
-        return f"{pair.name}_{pair.space}" if alone else f"{pair.name}_{pair.space}_{pair.loss_name}"
+        for parts in range(1, len(pair.identity)):
+            known = [p.identity[:parts] for p in self.pairs]
+            if known.count(pair.identity[:parts]) == 1:
+                break
+        else:
+            parts = len(pair.identity)
+        return "_".join(filter(None, pair.identity[:parts]))
 
     def describe(self) -> str:
         """The graph in a few lines of text."""
@@ -159,6 +217,7 @@ class Graph:
             parts = [head.activation] if head.activation else []
             parts += [f"{width} batch norm relu" for width in head.hidden] + [str(self.spaces[head.space])]
             lines.append(f"  {head}: " + " -> ".join(parts + (["batch norm"] if head.batch_norm else [])))
+        lines += ["views:"] * bool(self.views) + [f"  {view}: of {of}" for view, of in self.views.items()]
         lines.append("pairs:")
         lines += [f"  {p}: {p.loss_name}, weight {p.weight:g}" for p in self.pairs]
         trained = {m: set(self.training_spaces(m)) for m in self.modalities}
@@ -180,12 +239,38 @@ class Graph:
             if not any(head.space == name for head in self.heads):
                 raise ValueError(f"Space {name!r} cannot be reached: no head leads into it.")
 
+    def _validate_views(self):
+        for view, modality in self.views.items():
+            if view in self.spaces:
+                raise ValueError(f"Graph.views: {view!r} is a space, too; give the view another name.")
+            if modality in self.views:
+                seen = [view, modality]
+                while seen[-1] in self.views and seen[-1] not in seen[:-1]:
+                    seen.append(self.views[seen[-1]])
+                if seen[-1] in seen[:-1]:
+                    raise ValueError(f"Graph.views is a cycle: {' of '.join(map(repr, seen))}.")
+                raise ValueError(
+                    f"Graph.views: {view!r} is a view of {modality!r}, which is a view; name the modality."
+                )
+            if modality not in self.modalities:
+                known = ", ".join(self.modalities)
+                raise ValueError(
+                    f"Graph.views: {view!r} is of the unknown modality {modality!r}; the heads know {known}."
+                )
+
+    def _heads_from(self, place: str) -> list[Head]:
+        """The heads that take `place`; of a view its own, and those of its modality into other spaces."""
+        own = [head for head in self.heads if head.source == place]
+        taken = {head.space for head in own}
+        shared = self.views.get(place)
+        return own + [head for head in self.heads if shared and head.source == shared and head.space not in taken]
+
     def _paths_from(self, modality: str) -> dict[str, tuple[Head, ...]]:
         paths: dict[str, tuple[Head, ...]] = {}
         frontier = [(modality, ())]
         while frontier:
             place, path = frontier.pop(0)
-            for head in (h for h in self.heads if h.source == place):
+            for head in self._heads_from(place):
                 if head.space in [h.space for h in path]:
                     raise ValueError(f"The heads form a cycle through {head} (on the way from {modality!r}).")
                 if head.space in paths:
@@ -198,20 +283,28 @@ class Graph:
         for name in self.spaces:
             if not any(name in paths for paths in self._paths.values()):
                 raise ValueError(f"Space {name!r} cannot be reached from any modality: its heads form a cycle.")
+
+    def _validate_pairs(self):
         if not self.pairs:
             raise ValueError("The graph has no pairs: there is nothing to train. Add one to Graph.pairs.")
         for number, pair in enumerate(self.pairs):
-            if any(
-                (p.name, p.space, p.loss_name) == (pair.name, pair.space, pair.loss_name) for p in self.pairs[:number]
-            ):
+            if pair.identity in [one.identity for one in self.pairs[:number]]:
                 raise ValueError(
                     f"Pair {pair} with the loss {pair.loss_name} is there twice: give one of them more weight."
                 )
-            if pair.first == pair.second:
-                raise ValueError(f"Pair {pair} compares a modality with itself.")
-            for modality in (pair.first, pair.second):
-                if modality not in self.modalities:
-                    known = ", ".join(self.modalities)
-                    raise ValueError(f"Pair {pair}: unknown modality {modality!r}; the heads know {known}.")
-                if pair.space not in self.spaces_of(modality):
-                    raise ValueError(f"Pair {pair}: no path of heads leads from {modality!r} to {pair.space!r}.")
+            for other in (pair.second, *pair.against):
+                if pair.first == other:
+                    kind = "view" if other in self.views else "modality"
+                    raise ValueError(f"Pair {pair} compares a {kind} with itself.")
+            if pair.against and not losses.takes_others(pair.loss):
+                raise ValueError(f"Pair {pair}: the loss {pair.loss_name} takes nothing that is named in 'against'.")
+            if pair.against_own and not pair.against:
+                raise ValueError(f"Pair {pair}: against_own says something of 'against', and that names nothing.")
+            for name, space in pair.sides:
+                if name not in self.inputs:
+                    known = ", ".join(self.inputs)
+                    raise ValueError(f"Pair {pair}: unknown modality {name!r}; the heads know {known}.")
+                if space not in self.spaces_of(name):
+                    raise ValueError(f"Pair {pair}: no path of heads leads from {name!r} to {space!r}.")
+            if len({self.spaces[space] for _, space in pair.sides}) > 1:
+                raise ValueError(f"Pair {pair}: vectors of two spaces are compared only where both have one dimension.")

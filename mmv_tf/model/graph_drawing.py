@@ -9,6 +9,7 @@ _STYLE = Markup("""<style>
 text { font: 14px sans-serif; fill: #1c1c1c }
 .small { font-size: 11px; fill: #5a5a5a; paint-order: stroke; stroke: #ffffff; stroke-width: 4px }
 .pair { fill: #a03c14 }
+.view { fill: #f6f8fc; stroke: #4a6fa5; stroke-dasharray: 5 3 }
 .modality { fill: #e8eef7; stroke: #4a6fa5 } .space { fill: #f7efe2; stroke: #b0813a }
 .head { stroke: #5a5a5a; fill: none }
 </style>""")
@@ -32,9 +33,9 @@ _COLUMN, _ROW, _BOX = 280, 84, (118, 44)
 
 
 def _depths(graph: Graph) -> dict[str, int]:
-    """Column of each modality (0) and space (length of the longest path to it)."""
-    depths = dict.fromkeys(graph.modalities, 0)
-    for modality in graph.modalities:
+    """Column of each modality and view (0) and space (length of the longest path to it)."""
+    depths = dict.fromkeys(graph.inputs, 0)
+    for modality in graph.inputs:
         for space in graph.spaces_of(modality):
             depths[space] = max(depths.get(space, 0), len(graph.path(modality, space)))
     return depths
@@ -45,9 +46,11 @@ def _centres(graph: Graph) -> dict[str, tuple[float, float]]:
     for name, depth in _depths(graph).items():
         columns.setdefault(depth, []).append(name)
     tallest = max(len(names) for names in columns.values())
+    # Room for the lines of pairs above the uppermost space.
+    pairs = max(0, *([pair.space for pair in graph.pairs].count(space) - 2 for space in graph.spaces))
     centres = {}
     for depth, names in columns.items():
-        top = 50 + (tallest - len(names)) * _ROW / 2
+        top = 50 + 14 * pairs + (tallest - len(names)) * _ROW / 2
         for row, name in enumerate(names):
             centres[name] = (90 + depth * _COLUMN, top + row * _ROW)
     return centres
@@ -60,7 +63,7 @@ def _describe(head) -> str:
 
 
 def svg(graph: Graph) -> Markup:
-    """Modalities on the left, heads as arrows, spaces with their dimensions and the pairs that are compared there."""
+    """Modalities with their views on the left, heads as arrows, spaces with their dimensions and pairs."""
     centres = _centres(graph)
     half_width, half_height = _BOX[0] / 2, _BOX[1] / 2
     shapes = []
@@ -73,11 +76,16 @@ def svg(graph: Graph) -> Markup:
     for name, (x, y) in centres.items():
         space = name in graph.spaces
         label = f"{name} [{graph.spaces[name]}]" if space else name
-        shapes.append(_RECTANGLE.format("space" if space else "modality", x - half_width, y - half_height, *_BOX))
+        kind = "space" if space else "view" if name in graph.views else "modality"
+        if kind == "view":
+            shapes.append(_SMALL_TEXT.format("", x, y + half_height + 13, f"view of {graph.views[name]}"))
+        shapes.append(_RECTANGLE.format(kind, x - half_width, y - half_height, *_BOX))
         shapes.append(_TEXT.format(x, y + 5, label))
         for row, pair in enumerate(p for p in graph.pairs if p.space == name):
             loss = getattr(pair.loss, "__name__", str(pair.loss))
-            text = f"{pair.first} ~ {pair.second}: {loss} x {pair.weight:g}"
+            other = f"{pair.second} in {pair.second_space}" if pair.second_space else pair.second
+            further = f" against {', '.join(pair.against)}{' (own too)' * pair.against_own}" if pair.against else ""
+            text = f"{pair.first} ~ {other}{further}: {loss} x {pair.weight:g}"
             shapes.append(_SMALL_TEXT.format(" pair", x, y - half_height - 8 - 14 * row, text))
     width = max(x for x, _ in centres.values()) + 130
     height = max(y for _, y in centres.values()) + 70

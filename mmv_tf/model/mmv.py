@@ -38,6 +38,30 @@ def _on_present(backbone, inputs: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     )
 
 
+def _joined(parts: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """The batches of several views one after the other, as one."""
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    shapes = {name: part.shape[1:] for name, part in parts.items()}
+    if len(set(map(str, shapes.values()))) > 1:
+        told = ", ".join(f"{name} {shape.as_list()}" for name, shape in shapes.items())
+        raise ValueError(f"Views of several shapes cannot pass as one batch ({told}): set MMV.join_views = False.")
+    return tf.concat(list(parts.values()), axis=0)
+
+
+def _joined_masks(parts: Mapping[str, tf.Tensor], masks: Mapping[str, tf.Tensor | None]) -> tf.Tensor | None:
+    """The masks that belong to `_joined`: None where nothing says that something is missing."""
+    if len(parts) == 1 or all(masks[name] is None for name in parts):
+        return masks[next(iter(parts))]
+    like = next(mask for mask in masks.values() if mask is not None)
+    return tf.concat([tf.ones_like(like) if masks[name] is None else masks[name] for name in parts], axis=0)
+
+
+def _parted(joined: tf.Tensor, parts: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """What came of `_joined`, view by view."""
+    return dict(zip(parts, [joined] if len(parts) == 1 else tf.split(joined, len(parts)), strict=True))
+
+
 @configurable
 class MMV(keras.Model):
     """A MultiModal Versatile network (paper section 3).
@@ -45,6 +69,8 @@ class MMV(keras.Model):
     Args:
       backbones: {modality: layer}; each maps its modality to a representation [B, D].
       graph: the modality graph. Its modalities must be those of `backbones`.
+      join_views: a modality and its views pass through backbone and heads as one batch, as in SimCLR and CVRL, so that
+        batch statistics are over all of them; they must have one shape. If not, they pass one after the other.
       micro_batches: parts in which a replica's batch passes through the backbones in training, one after the other, to
         save memory; the losses still compare everything with everything (see mmv_tf.model.accumulation).
 
@@ -52,7 +78,14 @@ class MMV(keras.Model):
       ValueError: the graph uses a modality that has no backbone, or a backbone is not in the graph.
     """
 
-    def __init__(self, backbones: Mapping[str, keras.layers.Layer], graph: Graph, micro_batches: Count = 1, **kwargs):
+    def __init__(
+        self,
+        backbones: Mapping[str, keras.layers.Layer],
+        graph: Graph,
+        micro_batches: Count = 1,
+        join_views: bool = True,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         missing = sorted(set(graph.modalities) - set(backbones))
         unused = sorted(set(backbones) - set(graph.modalities))
@@ -61,7 +94,7 @@ class MMV(keras.Model):
         if unused:
             raise ValueError(f"MMV.backbones has {unused[0]!r}, and no head of the graph starts there.")
         self.graph = graph
-        self.micro_batches = micro_batches
+        self.micro_batches, self.join_views = micro_batches, join_views
         self.source_names: tuple[str, ...] = ()  # of the data, where losses are to be logged source by source
         self.backbones = dict(backbones)
         self.heads = {
@@ -74,41 +107,62 @@ class MMV(keras.Model):
 
         Args:
           batch: the dict of docs/design.md section 5; other keys (masks, labels) are ignored. video [B,T,H,W,3] in
-            [0,1], audio [B,T',M,1] log-mel, text [B,W] or [B,K,W] word ids.
+            [0,1], audio [B,T',M,1] log-mel, text [B,W] or [B,K,W] word ids; views as their modalities.
           training: with batch statistics, and only the spaces that some pair needs.
 
         Returns:
-          {modality: {'repr': [B,D], space: [B,d], ...}}, raw (not normalised); [B,K,...] for K candidate texts.
+          {modality or view: {'repr': [B,D], space: [B,d], ...}}, raw (not normalised); [B,K,...] for K candidate texts.
         """
-        return {m: self.embed_modality(m, batch[m], training) for m in self.graph.modalities if m in batch}
+        return {m: self.embed_modality(m, batch[m], training) for m in self.graph.inputs if m in batch}
 
     def embed_modality(self, modality: str, inputs: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-        """`embed` for one modality: {'repr': [B,D], space: [B,d], ...}."""
-        return self.embed_repr(modality, self.backbones[modality](inputs, training=training), training)
+        """`embed` for one modality or view: {'repr': [B,D], space: [B,d], ...}."""
+        backbone = self.backbones[self.graph.modality_of(modality)]
+        return self.embed_repr(modality, backbone(inputs, training=training), training)
 
     def embed_repr(
         self, modality: str, representation: tf.Tensor, training: bool = False, every_space: bool = False
     ) -> dict[str, tf.Tensor]:
-        """The heads alone: from a representation [B,D] to {'repr': [B,D], space: [B,d], ...}.
+        """The heads alone, for one modality or view: from a representation [B,D] to {'repr': [B,D], space: [B,d], ...}.
 
         With `every_space`, training mode too gives the spaces that no pair needs, with the moving averages of their
         heads and without a change to them.
         """
-        embeddings = {"repr": representation}
-        trained = self.graph.training_spaces(modality)
-        spaces = self.graph.spaces_of(modality) if every_space or not training else trained
-        for space in spaces:  # in the order of their paths: a space comes after those that it is made from
-            head = self.graph.path(modality, space)[-1]
-            source = embeddings["repr" if head.source == modality else head.source]
-            embeddings[space] = self.heads[str(head)](source, training=training and space in trained)
+        return self._embed_together({modality: representation}, training, every_space)[modality]
+
+    def _embed_together(self, representations, training, every_space=False, masks=None):
+        """`embed_repr` of several inputs, {name: embeddings}: a head that several of them take takes them in one batch.
+
+        With `masks`, {name: mask or None}, what is missing has no part in batch statistics.
+        """
+        embeddings = {name: {"repr": representation} for name, representation in representations.items()}
+        left: dict[tuple, dict[str, str]] = {}  # (head, whether with batch statistics): {name: where it takes it from}
+        for name in representations:
+            trained = self.graph.training_spaces(name)
+            for space in self.graph.spaces_of(name) if every_space or not training else trained:
+                head = self.graph.path(name, space)[-1]
+                source = head.source if head.source in self.graph.spaces else "repr"
+                left.setdefault((head, training and space in trained), {})[name] = source
+        while left:  # heads form no cycle: of those that are left there is always one whose sources are all there
+            key = next(key for key, sources in left.items() if all(s in embeddings[n] for n, s in sources.items()))
+            parts = {name: embeddings[name][source] for name, source in left.pop(key).items()}
+            here = batch_norm.mask_here() if masks is None else _joined_masks(parts, masks)
+            with batch_norm.present(here):
+                joined = self.heads[str(key[0])](_joined(parts), training=key[1])
+            for name, part in _parted(joined, parts).items():
+                embeddings[name][key[0].space] = part
         return embeddings
 
     def call(self, batch, training=False):
         return self.embed(batch, training=training)
 
     def build_by_call(self, batch: Mapping[str, tf.Tensor]) -> None:
-        """Makes all variables, also of heads that training leaves out (use inside `strategy.scope()`)."""
-        self.embed(batch, training=False)
+        """Makes all variables, also of heads that training leaves out (use inside `strategy.scope()`).
+
+        The modalities are needed; where a view is not in the batch its modality stands in.
+        """
+        views = {view: batch[of] for view, of in self.graph.views.items() if view not in batch}
+        self.embed({**batch, **views}, training=False)
         self.built = True
 
     def named_variables(self) -> dict[str, keras.Variable]:
@@ -139,26 +193,44 @@ class MMV(keras.Model):
         """
         if not self._tells_empty_texts or "text" not in batch or "text_empty" in batch:
             return dict(batch)
-        words, mask = batch["text"], batch.get("text_mask")
-        given = tf.ones(tf.shape(words)[:-1], tf.bool) if mask is None else mask
-        kept = given & self.backbones["text"].says_something(words)
-        given_to, kept_by = (tf.reduce_any(tf.reshape(m, [tf.shape(m)[0], -1]), axis=1) for m in (given, kept))
-        return {**batch, "text_mask": kept, "text_empty": given_to & ~kept_by}
+        batch = dict(batch)
+        for name in (name for name in self.graph.inputs_of("text") if name in batch):
+            words, mask = batch[name], batch.get(f"{name}_mask")
+            given = tf.ones(tf.shape(words)[:-1], tf.bool) if mask is None else mask
+            batch[f"{name}_mask"] = kept = given & self.backbones["text"].says_something(words)
+            given_to, kept_by = (tf.reduce_any(tf.reshape(m, [tf.shape(m)[0], -1]), axis=1) for m in (given, kept))
+            batch[f"{name}_empty"] = given_to & ~kept_by
+        return batch
 
     def represent(self, batch: Mapping[str, tf.Tensor], training: bool = False) -> dict[str, tf.Tensor]:
-        """The backbones alone: {modality: [B,D]}. In training, what is missing does not enter batch statistics."""
+        """The backbones alone: {modality or view: [B,D]}. In training, what is missing does not enter batch statistics.
+
+        Raises:
+          ValueError: views that shall pass as one batch have several shapes.
+        """
         representations = {}
-        for modality in (m for m in self.graph.modalities if m in batch):
-            backbone, inputs, mask = self.backbones[modality], batch[modality], batch.get(f"{modality}_mask")
-            if not training or mask is None:
-                representations[modality] = backbone(inputs, training=training)
-            elif replicas.context() is None and not self.jit_compile and len(mask.shape) == 1:
-                representations[modality] = _on_present(backbone, inputs, mask)
-            else:
-                # With shapes that are known beforehand, as XLA and TPUs need them.
-                with batch_norm.present(mask):
-                    representations[modality] = backbone(inputs, training=True)
+        looked_at = self.graph.trained_inputs if training else self.graph.inputs
+        for names in self._passes([name for name in batch if name in looked_at]):
+            backbone = self.backbones[self.graph.modality_of(names[0])]
+            masks = {name: batch.get(f"{name}_mask") for name in names}
+            inputs = {name: batch[name] for name in names}
+            joined = self._pass(backbone, _joined(inputs), _joined_masks(inputs, masks), training)
+            representations |= _parted(joined, inputs)
         return representations
+
+    def _passes(self, names) -> list[list[str]]:
+        """The inputs of the graph that are among `names`, those together that pass as one batch."""
+        groups = [[name for name in self.graph.inputs_of(m) if name in names] for m in self.graph.modalities]
+        return [group for group in groups if group] if self.join_views else [[name] for one in groups for name in one]
+
+    def _pass(self, backbone, inputs, mask, training):
+        if not training or mask is None:
+            return backbone(inputs, training=training)
+        if replicas.context() is None and not self.jit_compile and len(mask.shape) == 1:
+            return _on_present(backbone, inputs, mask)
+        # With shapes that are known beforehand, as XLA and TPUs need them.
+        with batch_norm.present(mask):
+            return backbone(inputs, training=True)
 
     def compute_losses(self, batch: Mapping[str, tf.Tensor], training: bool = False):
         """The weighted loss of a batch, and what to log.
@@ -175,14 +247,16 @@ class MMV(keras.Model):
         """`compute_losses` from what `represent` has given; of the batch it needs masks, 'text' and 'source' only."""
         batch = self.without_empty_texts(batch)
         sides = {}
-        for modality, representation in representations.items():
-            with batch_norm.present(batch.get(f"{modality}_mask")):
-                embeddings = self.embed_repr(modality, representation, training)
-            for space in self.graph.compared_spaces(modality):  # gathered once, however many pairs use it
-                sides[modality, space] = self._side(embeddings[space], batch, modality)
+        for names in self._passes(representations):
+            masks = {name: batch.get(f"{name}_mask") for name in names}
+            several = self._embed_together({n: representations[n] for n in names}, training, masks=masks)
+            for name, embeddings in several.items():
+                for space in self.graph.compared_spaces(name):  # gathered once, however many pairs use it
+                    sides[name, space] = self._side(embeddings[space], batch, name)
         total, logs = 0.0, {}
         for pair in self.graph.pairs:
-            compared = pair.loss(sides[pair.first, pair.space], sides[pair.second, pair.space])
+            own = {"against_own": True} if pair.against_own else {}
+            compared = pair.loss(*(sides[side] for side in pair.sides), **own)
             total += pair.weight * compared.share()
             logs.update(step_logs.of_pair(self.graph.pair_name(pair), compared, self.source_names, batch.get("source")))
         for (modality, space), side in sides.items():

@@ -29,7 +29,7 @@ Logs = dict[str, tuple[tf.Tensor, tf.Tensor]]
 def names(graph: Graph, sources: Sequence[str], empty_texts: bool = False) -> list[str]:
     """The names of a step's logs, in order. `empty_texts`: whether the text network tells which texts are."""
     pairs = [n for pair in graph.pairs for n in _pair_names(graph.pair_name(pair), sources)]
-    spaces = [f"{m}/{space}" for m in graph.modalities for space in graph.compared_spaces(m)]
+    spaces = [f"{m}/{space}" for m in graph.inputs for space in graph.compared_spaces(m)]
     sides = [f"{what}/{s}" for s in spaces for what in ("norm", "spread")]
     return ["total_loss", *pairs, *sides, *[_EMPTY_TEXTS] * empty_texts, "gradient_norm"]
 

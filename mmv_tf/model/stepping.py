@@ -6,6 +6,7 @@
   moments and their decay stand still (LARS would take the gradient 0 with a ratio of 1, Adam would coast). Only the
   number of the step goes on, on which schedules and Adam's correction hang. The unit is a variable: the words that are
   not in a batch share the moments' decay with the others, as in every dense step.
+- An optimiser of `optimizers.with_l2` has its decay added to each gradient here.
 - Scales, offsets and biases, which are the vectors among the variables, do not decay, as in LARS (`optimizers.LARS`).
 """
 
@@ -36,6 +37,8 @@ def prepare(optimizer: keras.optimizers.Optimizer) -> None:
         if optimizer.weight_decay is not None and len(variable.shape) > 1 and decays(variable):
             rate, decay = (tf.cast(x, variable.dtype) for x in (learning_rate, optimizer.weight_decay))
             optimizer.assign_sub(variable, variable * decay * rate)
+        if getattr(optimizer, "l2", 0.0) and (optimizer.l2_of_vectors or len(variable.shape) > 1):
+            gradient += tf.cast(optimizer.l2, gradient.dtype) * tf.cast(variable, gradient.dtype)
         step(gradient, variable, learning_rate)
         there = True  # Nadam has a state of its own, that no variable owns
 

@@ -168,7 +168,14 @@ def check_values(name: str, array: np.ndarray) -> None:
         raise CheckpointError(f"{shown}: holds negative values, which it cannot")
 
 
-def save(imported: Imported, output: str, checkpoint: str, vocabulary: str | None = None) -> None:
+def save(
+    imported: Imported,
+    output: str,
+    checkpoint: str,
+    vocabulary: str | None = None,
+    license_text: str = LICENSE,
+    config: str = CONFIG,
+) -> None:
     """Writes a workdir.
 
     Args:
@@ -177,6 +184,8 @@ def save(imported: Imported, output: str, checkpoint: str, vocabulary: str | Non
       checkpoint: the file that it came from; its name and sha256 go into the licence note.
       vocabulary: file of one word a line, word i being row i + 1 of the matrix of word vectors. Without one the
         configuration leaves text out, though the checkpoint has its weights.
+      license_text: the note, with places for `name` and `sha256` of the file.
+      config: the configuration, with places for `name`, `license`, `model` and `modalities`.
 
     Raises:
       FileExistsError: `output` is a workdir.
@@ -194,7 +203,7 @@ def save(imported: Imported, output: str, checkpoint: str, vocabulary: str | Non
     tf.io.gfile.makedirs(folder)
     layout = imported.layout.without_text() if words is None else imported.layout
     name = _printable(os.path.basename(checkpoint))  # a line break would end the comment in the configuration
-    license_note = LICENSE.format(name=name, sha256=_sha256(checkpoint))
+    license_note = license_text.format(name=name, sha256=_sha256(checkpoint))
     files.write_text(os.path.join(output, workdirs.WEIGHTS_LICENSE), license_note)
     if words is not None:
         from mmv_tf.records import vocabulary as vocabularies
@@ -204,7 +213,7 @@ def save(imported: Imported, output: str, checkpoint: str, vocabulary: str | Non
     manager = tf.train.CheckpointManager(workdirs.make_checkpoint(imported.model, step), folder, max_to_keep=None)
     manager.save(checkpoint_number=0)
     # The configuration last: with it, the folder is a workdir.
-    config = CONFIG.format(
+    config = config.format(
         name=name, license=workdirs.WEIGHTS_LICENSE, model=layout.gin(), modalities=tuple(layout.backbones)
     )
     files.write_text(os.path.join(output, workdirs.CONFIG), config)
@@ -219,6 +228,8 @@ def read_vocabulary(path: str, layout) -> tuple[str, ...]:
     from mmv_tf.records import vocabulary as vocabularies
 
     words = vocabularies.read(path)
+    if "text" not in layout.backbones:
+        raise ValueError(f"vocabulary {path}: the checkpoint has no word vectors that it could be for.")
     rows = layout.backbones["text"][1]["vocabulary_size"]
     if len(words) > rows - 1:
         raise ValueError(

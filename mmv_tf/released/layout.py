@@ -29,7 +29,8 @@ class Layout:
       backbones: {modality: (class in mmv_tf.backbones, its settings)}.
       graph: 'fac', 'disjoint' or 'shared'.
       modules: {'source -> space': name of the head in the file}.
-      spaces, heads, pairs: as `mmv_tf.graph.Graph` takes them; a pair's loss by its name in `mmv_tf.model.losses`.
+      spaces, heads, pairs, views: as `mmv_tf.model.graph.Graph` takes them; a pair's loss by its name in
+        `mmv_tf.model.losses`.
     """
 
     backbones: dict[str, tuple[str, dict]]
@@ -38,6 +39,7 @@ class Layout:
     spaces: dict[str, int]
     heads: tuple[tuple[str, str, dict], ...]
     pairs: tuple[tuple[str, str, str, str], ...]
+    views: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def without_text(self) -> "Layout":
         """The same without the text network; every space stays."""
@@ -46,7 +48,15 @@ class Layout:
             backbones={m: network for m, network in self.backbones.items() if m != "text"},
             heads=tuple(head for head in self.heads if head[0] != "text"),
             pairs=tuple(pair for pair in self.pairs if "text" not in pair),
-        )
+        ).with_a_pair()
+
+    def with_a_pair(self) -> "Layout":
+        """The same if it has a pair; otherwise with two clips of a video for one, as a graph is there to be trained."""
+        if self.pairs:
+            return self
+        source, space, _ = self.heads[0]
+        view = f"{source}_2"
+        return dataclasses.replace(self, pairs=((source, view, space, "nt_xent"),), views={view: source})
 
     def build(self):
         """The `MMV`, with its variables made."""
@@ -57,7 +67,7 @@ class Layout:
 
         networks = {m: getattr(backbones, name)(**settings) for m, (name, settings) in self.backbones.items()}
         pairs = [(*names, {"loss": getattr(losses, loss)}) for *names, loss in self.pairs]
-        model = MMV(backbones=networks, graph=Graph(self.spaces, self.heads, pairs))
+        model = MMV(backbones=networks, graph=Graph(self.spaces, self.heads, pairs, self.views))
         model.build_by_call({m: np.zeros(_LEAST[m], "int32" if m == "text" else "float32") for m in networks})
         return model
 
@@ -69,8 +79,16 @@ class Layout:
         lines += ["", f"Graph.spaces = {self.spaces!r}", "Graph.heads = ["]
         lines += [f"    {head!r}," for head in self.heads] + ["]", "Graph.pairs = ["]
         lines += [f"    ({a!r}, {b!r}, {space!r}, {{'loss': @{loss}}})," for a, b, space, loss in self.pairs]
+        if self.views:
+            lines += [
+                "]",
+                "# So that it is a graph; whoever trains it sets InputPipeline.views, too.",
+                "Graph.views = {",
+            ]
+            lines += [f"    {view!r}: {of!r}," for view, of in self.views.items()]
+        end = "}" if self.views else "]"
         networks = ", ".join(f"{m!r}: @{name}()" for m, (name, _) in self.backbones.items())
-        return "\n".join([*lines, "]", "MMV.graph = @Graph()", f"MMV.backbones = {{{networks}}}"]) + "\n"
+        return "\n".join([*lines, end, "MMV.graph = @Graph()", f"MMV.backbones = {{{networks}}}"]) + "\n"
 
     def __str__(self):
         networks = (f"{name}({', '.join(f'{k}={v!r}' for k, v in s.items())})" for name, s in self.backbones.values())

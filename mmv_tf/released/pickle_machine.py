@@ -64,11 +64,15 @@ class Machine:
             code = self.take(1)
             if code == pickle.STOP:
                 return self.finish()
-            operation = _OPERATIONS.get(code)
+            operation = self.operation(code)
             if operation is None:
                 raise CheckpointError(f"opcode {code!r}, which no checkpoint needs")
             operation(self)
         raise CheckpointError(f"more than {MAX_OPCODES} opcodes")
+
+    def operation(self, code: bytes) -> Callable[["Machine"], None] | None:
+        """What an opcode does; None: it is not known."""
+        return _OPERATIONS.get(code)
 
     def finish(self):
         root = self.pop()

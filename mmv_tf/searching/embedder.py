@@ -321,6 +321,7 @@ def _trained_pairs():
     try:
         from mmv_tf.model.graph import Graph
 
-        return {frozenset((pair.first, pair.second)) for pair in Graph().pairs}
+        graph = Graph()
+        return {frozenset(graph.modalities_of(pair)) for pair in graph.pairs}
     except (ValueError, TypeError):
         return None

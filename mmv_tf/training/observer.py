@@ -50,6 +50,8 @@ class Observer:
             if fault := explain_data_error(error) or self._pipeline.find_fault(size, seed, 0, 1):
                 raise ValueError(fault) from error
             raise
+        if "video" in examples:
+            examples = {**examples, "video": self._pipeline.video.restored(examples["video"].numpy())}
         write_examples(self._writer, examples, words, 0, min(size, 16), names)
         self._measure()
 

@@ -1,6 +1,6 @@
-"""Optimisers and learning-rate schedules: Keras' own, and LARS, given names that gin can bind."""
+"""Optimisers and learning-rate schedules: Keras' own and what other systems were trained with, by names for gin."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, TypedDict
 
 import keras
@@ -61,6 +61,91 @@ def warmup_cosine(
     )
 
 
+@keras.saving.register_keras_serializable("mmv_tf")
+class MultiStep(LearningRateSchedule):
+    """The schedule behind `multi_step`."""
+
+    def __init__(self, peak, milestones, factor, warmup, start, every):
+        self.peak, self.milestones, self.factor = float(peak), tuple(milestones), factor
+        self.warmup, self.start, self.every = warmup, float(start), every
+
+    def __call__(self, step):
+        place = ops.floor(ops.cast(step, "float32") / self.every)
+        passed = sum(ops.cast(place >= milestone, "float32") for milestone in self.milestones)
+        rate = self.peak * ops.power(self.factor, ops.cast(passed, "float32"))
+        rising = self.start + (self.peak - self.start) * place / max(self.warmup, 1)
+        return ops.where(place < self.warmup, rising, rate)
+
+    def get_config(self):
+        return {name: getattr(self, name) for name in ("peak", "milestones", "factor", "warmup", "start", "every")}
+
+
+@configurable
+def multi_step(
+    peak: Positive,
+    milestones: Sequence[Count] = (),
+    factor: Positive = 0.1,
+    warmup: CountOrNone = 0,
+    start: NotNegative = 0.0,
+    every: Count = 1,
+) -> LearningRateSchedule:
+    """`peak` times `factor` for each milestone that is passed, after a linear warm-up from `start`.
+
+    Args:
+      milestones, warmup: in units of `every` steps.
+      every: the rate stands still for so many steps, such as those of an epoch.
+    Raises:
+      ValueError: milestones that do not rise, or that lie in the warm-up.
+    """
+    if list(milestones) != sorted({*milestones}) or any(one <= warmup for one in milestones):
+        raise ValueError(
+            f"multi_step.milestones = {milestones} must rise, and lie behind multi_step.warmup = {warmup}."
+        )
+    return MultiStep(peak, milestones, factor, warmup, start, every)
+
+
+@configurable
+def gdt_warmup(
+    base: Positive,
+    multiplier: Positive,
+    warmup_epochs: Count = 10,
+    milestones: Sequence[Count] = (),
+    factor: Positive = 0.1,
+    steps_per_epoch: Count = 1,
+) -> LearningRateSchedule:
+    """GDT's schedule: from `base` to `base` * `multiplier` over the first epochs, then `multi_step`, epoch by epoch.
+
+    (facebookresearch/GDT, src/scheduler.py; its multiplier is the number of GPUs.)
+
+    Args:
+      milestones: epochs, counted from the first one after the warm-up has ended.
+    """
+    later = [warmup_epochs + 1 + milestone for milestone in milestones]
+    return multi_step(base * multiplier, later, factor, warmup_epochs, base, steps_per_epoch)
+
+
+@configurable
+def with_l2(
+    optimizer: Callable[[], keras.optimizers.Optimizer], decay: NotNegative, vectors: bool = True
+) -> keras.optimizers.Optimizer:
+    """An optimiser that adds `decay` times the weight to each gradient, which is the slope of decay / 2 * |w|^2.
+
+    As PyTorch's Adam and SGD mean their weight_decay, where Keras' takes its own off beside the gradient. Like that it
+    comes after clipping.
+
+    Args:
+      vectors: of biases and of the scales and offsets of norms, too, as PyTorch does; CVRL leaves them out.
+    """
+    made = optimizer()
+    made.l2, made.l2_of_vectors = decay, vectors  # `mmv_tf.model.stepping` takes the step
+    return made
+
+
+def _norm(x):
+    # Not ops.norm: it takes no more than two axes.
+    return ops.sqrt(ops.sum(ops.square(x)))
+
+
 @checked
 class LARS(keras.optimizers.Optimizer):
     """Layer-wise adaptive rate scaling (You et al. 2017, arXiv 1708.03888, algorithm 1), for large batches.
@@ -78,6 +163,10 @@ class LARS(keras.optimizers.Optimizer):
       momentum: 0 is plain SGD with ratios.
       weight_decay: d, a part of the gradient (in Keras' own optimisers it acts beside the gradient).
       trust: factor of the ratio.
+      joint_ratio: ratio = trust * |w| / |g + d * w|, as in SimCLR (google-research/simclr, tf2/lars_optimizer.py).
+      classic: rate and ratio are inside the momentum, as above. If not, v <- momentum * v + g + d * w, and the ratio is
+        that of the step, trust * |w| / |step|; `joint_ratio` has no say.
+      nesterov: steps by momentum * v and the gradient's part of v once more, in place of v.
       name, clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum: as of every Keras optimiser.
     """
 
@@ -87,6 +176,9 @@ class LARS(keras.optimizers.Optimizer):
         momentum: ShareBelowOne = 0.9,
         weight_decay: NotNegative = 0.0,
         trust: Positive = 0.001,
+        joint_ratio: bool = False,
+        classic: bool = True,
+        nesterov: bool = False,
         name: str = "lars",
         clipnorm: Positive | None = None,
         clipvalue: Positive | None = None,
@@ -107,6 +199,7 @@ class LARS(keras.optimizers.Optimizer):
         )
         # Not `weight_decay`: by that name the base class would take it off the weights a second time.
         self.momentum, self.decay, self.trust = momentum, weight_decay, trust
+        self.joint_ratio, self.classic, self.nesterov = joint_ratio, classic, nesterov
 
     def build(self, variables):
         if self.built:
@@ -117,17 +210,29 @@ class LARS(keras.optimizers.Optimizer):
     def update_step(self, gradient, variable, learning_rate):
         gradient = ops.cast(gradient, variable.dtype)
         rate = ops.cast(learning_rate, variable.dtype)
-        if len(variable.shape) > 1:
-            size, slope = ops.norm(variable), ops.norm(gradient)
-            ratio = self.trust * size / (slope + self.decay * size)
-            rate *= ops.where((size > 0) & (slope > 0), ratio, 1.0)
+        has_ratio = len(variable.shape) > 1
+        slope = _norm(gradient)
+        if has_ratio:
             gradient += self.decay * variable
+        if self.classic:
+            if has_ratio:
+                slopes = _norm(gradient) if self.joint_ratio else slope + self.decay * _norm(variable)
+                rate *= self._ratio(variable, slopes, slope > 0)
+            gradient = rate * gradient
         velocity = self._velocities[self._get_variable_index(variable)]
-        self.assign(velocity, self.momentum * velocity + rate * gradient)
-        self.assign_sub(variable, velocity)
+        self.assign(velocity, self.momentum * velocity + gradient)
+        step = self.momentum * velocity + gradient if self.nesterov else ops.convert_to_tensor(velocity)
+        if not self.classic:
+            step *= rate * (self._ratio(variable, _norm(step), True) if has_ratio else 1.0)
+        self.assign_sub(variable, step)
+
+    def _ratio(self, variable, slopes, is_sloping):
+        size = _norm(variable)
+        return ops.where((size > 0) & (slopes > 0) & is_sloping, self.trust * size / slopes, 1.0)
 
     def get_config(self):
         settings = {"momentum": self.momentum, "weight_decay": self.decay, "trust": self.trust}
+        settings |= {"joint_ratio": self.joint_ratio, "classic": self.classic, "nesterov": self.nesterov}
         return {**super().get_config(), **settings}
 
 

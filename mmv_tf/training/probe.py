@@ -189,12 +189,23 @@ def summary(scalars: Mapping[str, float]) -> str:
 
 
 def comparisons(graph) -> list[tuple[str, str, str, str]]:
-    """(name, first, second, space): the pairs of a graph, and the modalities with a common space that no pair has."""
-    found = [(graph.pair_name(pair), pair.first, pair.second, pair.space) for pair in graph.pairs]
+    """(name, first, second, space): the pairs of a graph, and the modalities with a common space that no pair has.
+
+    Where a graph compares views, their modalities stand for them, once for a space.
+    """
+    found, known = [], set()
+    for pair in graph.pairs:
+        first, second = graph.modalities_of(pair)
+        is_plain = (first, second) == (pair.first, pair.second) and not pair.against
+        if first == second or pair.second_space or not is_plain and (frozenset((first, second)), pair.space) in known:
+            continue
+        found.append((graph.pair_name(pair) if is_plain else f"{first}_{second}", first, second, pair.space))
+        known.add((frozenset((first, second)), pair.space))
     spaces: Mapping[str, tuple[str, ...]] = {m: graph.spaces_of(m) for m in graph.modalities}
+    compared = {sides for sides, _ in known}
     for number, first in enumerate(graph.modalities):
         for second in graph.modalities[number + 1 :]:
             space = retrieval.common_space(first, second, spaces)
-            if space and not any({first, second} == {pair.first, pair.second} for pair in graph.pairs):
+            if space and frozenset((first, second)) not in compared:
                 found.append((f"{first}_{second}", first, second, space))
     return found

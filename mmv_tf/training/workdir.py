@@ -60,6 +60,8 @@ def network_identity(model: MMV, pipeline: InputPipeline) -> str:
     graph = model.graph
     ways = {m: {s: list(map(str, graph.path(m, s))) for s in graph.spaces_of(m)} for m in graph.modalities}
     parts = (model.backbones, model.heads, ways, pipeline.audio, pipeline.text)
+    if pipeline.video.normalises:
+        parts += (pipeline.video.value_range, pipeline.video.mean, pipeline.video.deviation)
     return identity.of(*parts, identity.of_weights(model.named_variables()))
 
 
@@ -169,14 +171,25 @@ def check_fit(model: MMV, pipeline: InputPipeline) -> None:
     """Checks that the pipeline makes what the model takes.
 
     Raises:
-      ValueError: names the setting: a modality that is not read, word ids beyond the word vectors, or word vectors that
-        were made for other words.
+      ValueError: names the setting: a modality or a view that is not read, a view that nothing uses, word ids beyond
+        the word vectors, or word vectors that were made for other words.
     """
     missing = sorted(set(model.graph.modalities) - set(pipeline.modalities))
     if missing:
         raise ValueError(
             f"The graph uses {missing[0]!r}, and InputPipeline.modalities = {pipeline.modalities} lacks it."
         )
+    read = {name: view.of for name, view in pipeline.views.items()}
+    for name in dict.fromkeys([*model.graph.views, *read]):
+        wanted, given = model.graph.views.get(name), read.get(name)
+        if wanted != given:
+            lacks = "Graph.views" if wanted is None else "InputPipeline.views"
+            has = "InputPipeline.views" if wanted is None else "Graph.views"
+            if wanted and given:
+                raise ValueError(
+                    f"{name!r} is a view of {wanted!r} in Graph.views, of {given!r} in InputPipeline.views."
+                )
+            raise ValueError(f"{has} has {name!r}, a view of {wanted or given!r}, and {lacks} lacks it.")
     vectors = getattr(model.backbones.get("text"), "vectors", "")
     if vectors and pipeline.text is not None:
         word_vectors.check_words(paths.home(vectors), pipeline.text.words)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from helpers import toy
 from helpers.golden_recipe import assert_close, load, unit_input
-from mmv_tf.backbones.batch_norm import BatchNorm, averages_frozen, present
+from mmv_tf.backbones.batch_norm import KERAS, PYTORCH, BatchNorm, averages_frozen, present
 
 
 @pytest.fixture(scope="module")
@@ -301,3 +301,44 @@ def test_masked_two_replicas_equal_one(two_replicas, shape, split, freeze):
     for a, b in zip(double.weights, single.weights, strict=True):
         for copy in local(a.value):
             np.testing.assert_allclose(copy, b, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [3, 5])  # separate operations, and the fused kernel
+@pytest.mark.parametrize("settings", [PYTORCH, KERAS, {"unbiased": True}])
+def test_averages_of_other_libraries(settings, rank):
+    """`new = decay * old + (1 - decay) * batch` from 0 and 1 (torch.nn.BatchNorm3d, Keras), outputs as ever."""
+    bn, usual = BatchNorm(decay=0.8, **settings), BatchNorm(decay=0.8)
+    mean, variance, share = np.zeros(5), np.ones(5), 0.0
+    for step in range(3):
+        x = inputs(step, rank)
+        np.testing.assert_array_equal(bn(x, training=True), usual(x, training=True))
+        flat = x.reshape(-1, 5).astype(np.float64)
+        of_batch = flat.var(0, ddof=1 if bn.unbiased else 0)
+        share = 0.8 * share + 0.2
+        rate = 0.2 if not bn.debias else 0.2 / share
+        mean, variance = mean + rate * (flat.mean(0) - mean), variance + rate * (of_batch - variance)
+        assert_close(bn.moving_mean, mean, 1e-5)
+        assert_close(bn.moving_variance, variance, 1e-5)
+        assert bn.counter == step + 1
+
+
+def test_unbiased_averages_count_what_is_there():
+    x, bn = inputs(0), BatchNorm(**PYTORCH)
+    with present(tf.constant([True, False, True, False])):
+        bn(x, training=True)
+    assert_close(bn.moving_variance, 0.9 + 0.1 * x[[0, 2]].reshape(-1, 5).var(0, ddof=1), 1e-6)
+    alone = BatchNorm(unbiased=True)
+    alone(x[:1, 0], training=True)  # of one value it is 0, and no division by 0
+    np.testing.assert_array_equal(alone.moving_variance, np.zeros(5))
+
+
+def test_unbiased_averages_are_of_all_replicas(two_replicas):
+    x = inputs(0)
+    with two_replicas.scope():
+        double = BatchNorm(**PYTORCH)
+        double.build(x.shape)
+    halves = two_replicas.experimental_distribute_values_from_function(
+        lambda c: tf.constant(x[:3] if c.replica_id_in_sync_group == 0 else x[3:])
+    )
+    two_replicas.run(lambda x: double(x, training=True), (halves,))
+    assert_close(double.moving_variance, 0.9 + 0.1 * x.reshape(-1, 5).var(0, ddof=1), 1e-6)

@@ -73,3 +73,68 @@ def test_initial_spread_is_that_of_haiku():
 def test_mean_of_bfloat16_is_summed_in_float32():
     x = keras.ops.cast(np.full((1, 4096, 1), 1.0), "bfloat16")  # sums in bfloat16 stop at 256
     assert layers.mean(x, 1)[0, 0] == 1
+
+
+SAME, EVEN, LEAST = "same", "even", "least"
+
+
+@pytest.mark.parametrize("size", [6, 7])
+@pytest.mark.parametrize(
+    ("kernel", "strides"), [((3, 7, 7), (1, 2, 2)), ((1, 3, 3), (1, 2, 2)), ((3, 1, 1), (2, 1, 1))]
+)
+def test_even_padding_is_the_same_on_both_sides(kernel, strides, size):
+    x = unit_input("x", (2, size, size, size, 4)).astype(np.float64)
+    w = unit_input("w", (*kernel, 4, 3)).astype(np.float64)
+    pads = [(0, 0), *((k // 2, k // 2) for k in kernel), (0, 0)]
+    x, w = tf.constant(x), tf.constant(w)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([x, w])
+        expected = tf.nn.conv3d(tf.pad(x, pads), w, [1, *strides, 1], "VALID")
+        ours = layers.convolve(x, w, strides, EVEN)
+        a, b = tf.reduce_sum(ours**2), tf.reduce_sum(expected**2)
+    assert_close(ours, expected, 1e-13)
+    for mine, theirs in zip(tape.gradient(a, [x, w]), tape.gradient(b, [x, w]), strict=True):
+        assert_close(mine, theirs, 1e-13)
+    layer = layers.Conv(3, kernel, strides, EVEN, dtype="float64")
+    layer.build(x.shape)
+    assert layer.compute_output_shape(x.shape) == expected.shape
+    layer.kernel.assign(w)
+    assert_close(layer(x), expected, 1e-13)
+    if size == 6:  # where the stride divides the size, TensorFlow's padding begins later
+        assert np.abs(layers.convolve(x, w, strides) - expected).max() > 0.1
+
+
+def test_image_layers_pad_evenly():
+    x, layer = unit_input("x", (1, 8, 6, 2)), layers.ConvNorm(3, (7, 7), 2, padding=EVEN)
+    layer.build(x.shape)
+    expected = tf.nn.conv2d(np.pad(x, [(0, 0), (3, 3), (3, 3), (0, 0)]), layer.conv.kernel.value, 2, "VALID")
+    assert_close(layer.conv(x), expected, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("padding", "size", "window", "stride", "expected"),
+    [
+        # -n at place n: the maximum is the first place that the window sees, -99 none.
+        (SAME, 6, 3, 2, [0, -2, -4]),
+        (SAME, 7, 3, 2, [0, -1, -3, -5]),
+        (EVEN, 6, 3, 2, [0, -1, -3]),
+        (EVEN, 7, 3, 2, [0, -1, -3, -5]),
+        (LEAST, 6, 3, 2, [0, -2, -4]),
+        (LEAST, 7, 3, 2, [0, -2, -4, -6]),
+        (LEAST, 5, 2, 2, [0, -2, -4]),
+        (LEAST, 4, 3, 1, [0, 0, -1, -2]),
+    ],
+)
+def test_max_pool_begins_where_the_padding_says(padding, size, window, stride, expected):
+    line = -np.arange(size, dtype=np.float32)
+    for axis in range(3):
+        extents = [window if i == axis else 1 for i in range(3)]
+        strides = [stride if i == axis else 1 for i in range(3)]
+        x = line.reshape([-1 if i == axis + 1 else 1 for i in range(5)])
+        pooled = np.ravel(layers.max_pool(x, tuple(extents), tuple(strides), padding))
+        np.testing.assert_array_equal(pooled, expected)
+    unknown = tf.function(
+        lambda x: layers.max_pool(x, (1, window, 1), (1, stride, 1), padding),
+        input_signature=[tf.TensorSpec([None] * 4 + [1])],
+    )
+    np.testing.assert_array_equal(np.ravel(unknown(line.reshape(1, 1, -1, 1, 1))), expected)

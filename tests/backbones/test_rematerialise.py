@@ -8,7 +8,7 @@ from tensorflow.python.eager import context
 
 from helpers import processes, toy
 from helpers.golden_recipe import assert_close, unit_input
-from mmv_tf.backbones import I3D, S3D, AudioResNet, R2Plus1D, TSMResNet, layers
+from mmv_tf.backbones import I3D, S3D, AudioResNet, R2Plus1D, ResNetV1, TSMResNet, layers
 from mmv_tf.backbones.batch_norm import averages_frozen, present
 from mmv_tf.backbones.residual import Block
 
@@ -18,6 +18,7 @@ NETWORKS = {
     "i3d": (I3D, {"width": 0.125, "final_endpoint": "Mixed_3b"}, CLIPS),
     "tsm": (TSMResNet, {"depth": 18, "width": 0.125}, CLIPS),
     "r2plus1d": (R2Plus1D, {"width": 0.125}, CLIPS),
+    "resnet_v1": (ResNetV1, {"depth": 9, "width": 0.125}, SPECTROGRAMS),
     "audio": (AudioResNet, {"depth": 18, "width": 0.125}, SPECTROGRAMS),
 }
 

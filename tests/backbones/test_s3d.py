@@ -132,7 +132,7 @@ def test_gradient_equals_finite_differences():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"stem": "grey"}, "S3D.stem = 'grey': must be 'space_to_depth' or 'rgb'"),
+        ({"stem": "grey"}, "S3D.stem = 'grey': must be 'space_to_depth', 'rgb' or 'rgb_3x7x7'"),
         ({"final_endpoint": "Mixed_6a"}, "S3D.final_endpoint = 'Mixed_6a': must be 'Conv2d_1a_7x7', "),
         ({"width": 0}, "S3D.width = 0: must be a number above 0"),
     ],

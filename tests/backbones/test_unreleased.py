@@ -1,26 +1,22 @@
-"""Networks of the paper's tables that have no released weights: counts, and values against plain TensorFlow."""
+"""Networks of the tables without released weights: values against plain TensorFlow, and those of before."""
+
+import hashlib
+import json
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from helpers.golden_others import built
 from helpers.golden_recipe import assert_close, unit_input
-from mmv_tf.backbones import I3D, S3D, R2Plus1D
-from mmv_tf.backbones.r2plus1d import Block, factored_channels
+from mmv_tf.backbones import I3D, S3D, R2Plus1D, ResNetV1, VideoResNet
+from mmv_tf.backbones.video_resnet import Block, Kind, factored_channels
 from mmv_tf.model.cost import multiply_adds
 
-
-def parameters(network, *names) -> int:
-    if not network.built:
-        network.build(None)
-    return sum(np.prod(v.shape) for v in network.trainable_variables if not names or v.name in names)
-
-
-def test_parameter_counts():
-    assert parameters(I3D()) == 12_287_264
-    network = R2Plus1D()
-    assert parameters(network) == 33_165_639
-    assert parameters(network, "kernel") + 512 * 400 + 400 == 33_344_679  # the table's 33.3 million
+# The first of 64 numbers, from the code before `VideoResNet`.
+EVALUATED = [0, 0.6651127, 4.403507, 0.6448411, 0.5363489, 1.237989, 5.966164, 3.928323]
+TRAINED = [1.188006, 0.3116856, 0.6059054, 1.392257, 0.9178795, 0.6121156, 0.9773133, 0.8655829]
+AVERAGED = [-0.227971, 0.2146846, -0.1853776, -0.4790629, 0.1541746, -0.3868866, 0.142833, -0.6106151]
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "expected"), [(64, 64, 144), (64, 128, 230), (512, 512, 1152)])
@@ -32,7 +28,7 @@ def test_factored_convolution_has_the_weights_of_the_full_one(inputs, outputs, e
 
 def test_r2plus1d_block_equals_plain_tensorflow():
     x = tf.constant(unit_input("x", (2, 5, 7, 6, 8)))
-    block = Block(8, 16, stride=2)
+    block = Block(8, Kind(factored=True).basic(8, 16, 2, "own"))
 
     def step(y, part, strides, relu=True):
         y = tf.nn.conv3d(y, part.conv.kernel.value, [1, *strides, 1], "SAME")
@@ -50,7 +46,7 @@ def test_r2plus1d_block_equals_plain_tensorflow():
     assert_close(outputs, tf.nn.relu(y + shortcut), 1e-5)
 
 
-@pytest.mark.parametrize("make", [I3D, R2Plus1D])
+@pytest.mark.parametrize("make", [I3D, R2Plus1D, lambda **o: ResNetV1(9, **o)])
 def test_odd_sizes_and_unknown_shapes(make):
     network = make(width=0.125)
     video = unit_input("video", (2, 3, 33, 31, 3))
@@ -58,6 +54,34 @@ def test_odd_sizes_and_unknown_shapes(make):
     expected = network(video)
     assert expected.shape == (2, network.output_dim)
     assert_close(unknown(video), expected, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("depth", "digest"),
+    [
+        (18, "caa8dd2c4689f4c4619ea1c6ad82c4c9727f246adfe7a88560221c671db6d945"),
+        (34, "5d2e47913074ec7e31148def5e710512c8247c6887075f421ef51f699b10567e"),
+    ],
+)
+def test_variables_of_r2plus1d_are_those_of_version_0_1(depth, digest):
+    """By their names checkpoints of before are restored; the digest is of the code before `VideoResNet`."""
+    network = built(R2Plus1D(depth, width=0.125))
+    listed = [[v.path.partition("/")[2], list(v.shape)] for v in network.variables]
+    assert hashlib.sha256(json.dumps(listed).encode()).hexdigest() == digest
+
+
+def test_outputs_of_r2plus1d_are_those_of_version_0_1():
+    network = built(R2Plus1D(width=0.125))
+    for v in network.variables:
+        values = unit_input(v.path.partition("/")[2], v.shape)
+        if v.name == "kernel":
+            v.assign(values * np.float32(np.sqrt(2 / np.prod(v.shape[:-1]))))
+        elif v.name != "counter":
+            v.assign(1 + 0.1 * abs(values) if v.name in ("scale", "moving_variance") else 0.1 * values)
+    x = unit_input("r2plus1d/video", (2, 5, 33, 31, 3))
+    assert_close(network(x)[0, :8], EVALUATED, 1e-5)
+    assert_close(network(x, training=True)[1, :8], TRAINED, 1e-5)
+    assert_close(network.groups[3][1].convs[3].norm.moving_mean[:8], AVERAGED, 1e-5)
 
 
 def test_endpoints_of_r2plus1d():
@@ -76,7 +100,15 @@ def test_multiply_adds():
 
 
 def test_bad_settings_are_named():
-    with pytest.raises(ValueError, match="R2Plus1D.depth = 50: must be 18 or 34"):
-        R2Plus1D(50)
+    with pytest.raises(ValueError, match="R2Plus1D.depth = 101: must be 18, 34 or 50"):
+        R2Plus1D(101)
+    with pytest.raises(ValueError, match="VideoResNet.convolution = 'slow' has bottlenecks: depth must be 50, not 18"):
+        VideoResNet(convolution="slow")
+    with pytest.raises(ValueError, match=r"norm = {'eps': 1}: 'eps' is no setting of BatchNorm: decay, epsilon, "):
+        VideoResNet(norm={"eps": 1})
+    with pytest.raises(ValueError, match="VideoResNet.norm = .*'decay', 'x', must be a number or True or False"):
+        VideoResNet(norm={"decay": "x"})
+    with pytest.raises(ValueError, match=r"ResNetV1 takes log-mel \[B,T,M,1\], not \(1, 32, 32, 3\)"):
+        built(ResNetV1(9, width=0.125), (None, None, None, 1))(np.zeros((1, 32, 32, 3), np.float32))
     with pytest.raises(ValueError, match="I3D.final_endpoint = 'Logits': must be 'Conv2d_1a_7x7', "):
         I3D(final_endpoint="Logits")

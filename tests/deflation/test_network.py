@@ -122,7 +122,7 @@ def test_is_a_copy():
 
 
 def test_settings_of_batch_norm_are_copied():
-    gin.parse_config("VIDEO/BatchNorm.epsilon = 0.5")
+    gin.parse_config("VIDEO/BatchNorm.epsilon = 0.5\nVIDEO/BatchNorm.unbiased = True")
     with gin.config_scope("VIDEO"):
         network = TSMResNet(18, width=0.125, shift_fraction=0)
     gin.clear_config()

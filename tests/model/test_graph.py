@@ -1,10 +1,14 @@
 """The modality graph: paths, what training leaves out, and errors that name what is wrong."""
 
+import re
+
 import pytest
 
 from helpers import graphs
-from mmv_tf.model import graph_drawing
+from mmv_tf.model import graph_drawing, losses
+from mmv_tf.model.gdt import gdt_pairs
 from mmv_tf.model.graph import Graph, Head, Pair
+from mmv_tf.training import probe
 
 
 def test_fac_reaches_the_coarse_space_through_the_fine_one():
@@ -61,6 +65,25 @@ def test_pairs_that_meet_in_two_spaces_get_distinct_names():
         ({"pairs": [("video", "sound", "va")]}, "unknown modality 'sound'"),
         ({"pairs": [("video", "video", "va")]}, "compares a modality with itself"),
         ({"pairs": []}, "nothing to train"),
+        ({"views": {"v": "smell"}}, "Graph.views: 'v' is of the unknown modality 'smell'; the heads know video, audio"),
+        ({"views": {"v": "w", "w": "video"}}, "'v' is a view of 'w', which is a view; name the modality"),
+        ({"views": {"v": "w", "w": "v"}}, "Graph.views is a cycle: 'v' of 'w' of 'v'"),
+        ({"views": {"va": "video"}}, "'va' is a space, too; give the view another name"),
+        ({"views": {"v": "video"}, "pairs": [("v", "v", "va")]}, "compares a view with itself"),
+        (
+            {"pairs": [("video", "audio", "va", {"loss": losses.info_nce, "against": ("video",)})]},
+            "compares a modality with itself",
+        ),
+        (
+            {"pairs": [("video", "audio", "va", {"against": ("text",)})]},
+            "the loss nce takes nothing that is named in 'against'",
+        ),
+        ({"pairs": [("video", "audio", "va", {"against_own": True})]}, "against_own says something of 'against'"),
+        (
+            {"pairs": [("video", "audio", "va", {"loss": losses.info_nce, "against": ("text",)})]},
+            "leads from 'text' to",
+        ),
+        ({"pairs": [("video", "audio", "vat", {"second_space": "va"})]}, "only where both have one dimension"),
         ({"spaces": {"va": 0, "vat": 4}}, "Graph.spaces = .*: 'va', 0, must be a whole number of at least 1"),
     ],
 )
@@ -89,3 +112,31 @@ def test_the_drawing_names_every_modality_space_and_pair_and_escapes_them():
     assert drawing.count("<rect class=") == 3
     assert "va&lt; [3]" in drawing and "va< " not in drawing
     assert "video ~ audio: nce x 1" in drawing
+
+
+def _gdt() -> Graph:
+    views = {f"{modality}{view}": modality for modality in ("video", "audio") for view in ("_2", "_r", "_2r")}
+    return Graph({"va": 3}, [("video", "va"), ("audio", "va")], gdt_pairs(6), views)
+
+
+def test_views_take_the_paths_of_their_modality_and_stand_beside_it():
+    graph = _gdt()
+    assert graph.modalities == ("video", "audio")
+    assert graph.inputs == ("video", "video_2", "video_r", "video_2r", "audio", "audio_2", "audio_r", "audio_2r")
+    assert [str(h) for h in graph.path("audio_r", "va")] == ["audio -> va"]
+    names = [graph.pair_name(pair) for pair in graph.pairs]
+    assert len(set(names)) == 16 and names[0] == "video_audio_against_audio_r_own"
+    # What is probed after training are the modalities, once.
+    assert probe.comparisons(graph) == [("video_audio", "video", "audio", "va")]
+    one = Graph({"v": 3}, [("video", "v")], [("video", "w", "v", {"loss": losses.nt_xent})], {"w": "video"})
+    assert probe.comparisons(one) == []
+
+
+def test_views_are_printed_and_drawn():
+    text, drawing = _gdt().describe(), graph_drawing.svg(_gdt())
+    assert "views:\n  video_2: of video\n" in text
+    assert "  (video, audio against audio_r, own included) in va: info_nce, weight 0.0625" in text
+    assert drawing.count('<rect class="view"') == 6 and "view of audio" in drawing
+    assert "video ~ audio against audio_r (own too): info_nce x 0.0625" in drawing
+    tops = [float(y) for y in re.findall(r'class="small pair" .*? y="(-?\d+)"', drawing)]
+    assert len(tops) == 16 and min(tops) > 0

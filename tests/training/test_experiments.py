@@ -102,7 +102,7 @@ def test_one_include_more_makes_every_experiment_cpu_sized(file, vocabulary):
     [("fac_s3d", 9.1), ("fac_tsm50", 23.5), ("fac_tsm50x2", 93.9), ("va_r2plus1d_audioset", 33.2)],
 )
 def test_full_size_networks_have_the_parameters_of_the_paper(file, millions, vocabulary, monkeypatch):
-    # The paper prints 33.3 for R(2+1)D, with a classifier of 400 classes (see mmv_tf/backbones/r2plus1d.py).
+    # The paper prints 33.3 for R(2+1)D, with a classifier of 400 classes (see mmv_tf/backbones/video_resnet.py).
     model, _, _ = _make([f"gin/final/{file}.gin"], _given(f"gin/final/{file}.gin", vocabulary))
     # Drawing 94 million numbers takes seconds.
     monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", lambda _, shape, dtype: tf.zeros(shape, dtype))

@@ -7,8 +7,10 @@ import pytest
 import tensorflow as tf
 
 from helpers import graphs, toy
+from helpers.system_arrays import arrays, normal
+from mmv_tf.model import stepping
 from mmv_tf.training import workdir
-from mmv_tf.training.optimizers import LARS, warmup_cosine
+from mmv_tf.training.optimizers import LARS, gdt_warmup, multi_step, warmup_cosine, with_l2
 
 
 @pytest.mark.parametrize(
@@ -120,6 +122,14 @@ def test_lars_goes_on_from_a_checkpoint(tmp_path):
         np.testing.assert_array_equal(its, mine, err_msg=mine.path)
 
 
+def test_lars_steps_kernels_of_convolutions():
+    kernel, gradient = normal((3, 3, 2, 4), 1), normal((3, 3, 2, 4), 2)
+    variable = keras.Variable(kernel)
+    LARS(0.5, trust=0.1).apply([gradient], [variable])
+    ratio = 0.1 * np.linalg.norm(kernel) / np.linalg.norm(gradient)
+    np.testing.assert_allclose(variable, kernel - 0.5 * ratio * gradient, rtol=1e-5, atol=1e-6)
+
+
 def test_lars_keeps_its_settings():
     made = LARS.from_config(LARS(0.25, **SETTINGS).get_config())
     assert (made.momentum, made.decay, made.trust, float(made.learning_rate)) == (0.9, 0.1, 0.02, 0.25)
@@ -135,3 +145,67 @@ def test_optimisers_by_gin(name):
     assert type(optimizer).__name__ == name and float(optimizer.learning_rate) == 0.125
     with pytest.raises(ValueError, match="learning_rat"):
         gin.parse_config(f"{name}.learning_rat = 0.1")
+
+
+def test_the_schedules_of_other_systems():
+    golden = arrays("schedules")
+    schedule = warmup_cosine(20_000, peak=1.0, warmup_steps=1000)
+    inside = golden["milnce/steps"] <= 20_000  # after its end that of MIL-NCE rises again
+    rates = [float(schedule(step)) for step in golden["milnce/steps"][inside]]
+    np.testing.assert_allclose(rates, golden["milnce/factor"][inside], rtol=1e-5, atol=1e-8)
+    for every in (1, 7):
+        schedule = gdt_warmup(0.01, 64.0, 10, (15, 25), steps_per_epoch=every)
+        for step in (0, every - 1):
+            rates = [float(schedule(epoch * every + step)) for epoch in range(40)]
+            np.testing.assert_allclose(rates, golden["gdt/lr_of_epoch"], rtol=1e-5)
+    golden = arrays("simclr_loss_lars/schedule")
+    schedule = warmup_cosine(1_281_167 * 100 // 512 + 1, peak=0.3 * 512 / 256, warmup_steps=1_281_167 * 10 // 512)
+    rates = [float(schedule(step)) for step in golden["steps"]]
+    np.testing.assert_allclose(rates, golden["lr"], rtol=1e-5, atol=1e-7)
+
+
+def test_steps_down_by_hand():
+    schedule = multi_step(1.0, (4, 6), factor=0.5, warmup=2, start=0.2)
+    assert [float(schedule(step)) for step in range(8)] == pytest.approx([0.2, 0.6, 1, 1, 0.5, 0.5, 0.25, 0.25])
+    again = type(schedule).from_config(schedule.get_config())
+    assert float(again(5)) == 0.5
+    assert float(multi_step(2.0)(10**6)) == 2.0
+    for wrong in ((6, 4), (2, 4), (4, 4)):
+        with pytest.raises(
+            ValueError, match=r"multi_step.milestones = .* must rise, and lie behind multi_step.warmup = 2"
+        ):
+            multi_step(1.0, wrong, warmup=2)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("classic", [False, True])
+def test_lars_is_that_of_simclr(classic, nesterov):
+    names = {"dense/kernel": (6, 5), "dense/bias": (5,), "batch_normalization/gamma": (5,)}
+    variables = [keras.Variable(normal(shape, 200 + i)) for i, shape in enumerate(names.values())]
+    optimizer = LARS(0.5, weight_decay=0.01, joint_ratio=True, classic=classic, nesterov=nesterov)
+    for step in range(3):
+        gradients = [0.1 * normal(shape, 300 + 10 * step + i) for i, shape in enumerate(names.values())]
+        optimizer.apply(gradients, variables)
+        golden = arrays(f"simclr_loss_lars/lars/nesterov{nesterov:d}_classic{classic:d}/step{step}")
+        for name, variable in zip(names, variables, strict=True):
+            np.testing.assert_allclose(variable, golden[name], rtol=1e-5, atol=1e-7, err_msg=f"{name} {step}")
+
+
+@pytest.mark.parametrize("vectors", [True, False])
+def test_l2_is_a_part_of_the_gradient(vectors):
+    """SGD with momentum as PyTorch writes it, v <- .9 v + g + d w and w <- w - rate v; Adam divides by it, too."""
+    start, gradients = [normal((3, 2), 1), normal((2,), 2)], [normal((3, 2), 3), normal((2,), 4)]
+    variables = [keras.Variable(value) for value in start]
+    optimizer = with_l2(lambda: keras.optimizers.SGD(0.1, momentum=0.9), 0.5, vectors)
+    decays, weights, velocities = (0.5, 0.5 * vectors), [w.copy() for w in start], [0.0, 0.0]
+    for _ in range(3):
+        stepping.step(optimizer, [tf.constant(g) for g in gradients], variables)
+        for i, g in enumerate(gradients):
+            velocities[i] = 0.9 * velocities[i] + g + decays[i] * weights[i]
+            weights[i] = weights[i] - 0.1 * velocities[i]
+    for variable, value in zip(variables, weights, strict=True):
+        np.testing.assert_allclose(variable, value, rtol=1e-5)
+    variable = keras.Variable(np.array([[1.0, -1.0]], np.float32))
+    adam = with_l2(lambda: keras.optimizers.Adam(0.1), 1.0)
+    stepping.step(adam, [tf.constant([[-0.5, 0.5]])], [variable])  # the sum has the sign of the weight
+    np.testing.assert_allclose(variable, [[0.9, -0.9]], rtol=1e-5)

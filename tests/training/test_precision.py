@@ -7,10 +7,10 @@ import tensorflow as tf
 
 from helpers import graphs, toy
 from helpers.golden_recipe import unit_input
-from mmv_tf.backbones import I3D, S3D, AudioResNet, R2Plus1D, TextNetwork, TSMResNet, residual
+from mmv_tf.backbones import I3D, S3D, AudioResNet, R2Plus1D, ResNetV1, TextNetwork, TSMResNet, residual
 from mmv_tf.backbones.inception import Mixed, Unit
-from mmv_tf.backbones.r2plus1d import Block
 from mmv_tf.backbones.tsm_resnet import temporal_shift
+from mmv_tf.backbones.video_resnet import Block, Kind
 
 CLIPS = (4, 4, 32, 32, 3)
 # Not deeper: in an untrained deep network rounding the input alone turns the gradient (a cosine of .92 for an S3D of
@@ -20,7 +20,7 @@ PARTS = {
     "mixed": (lambda **o: Mixed(((8,), (8, 16), (8, 8), (8,)), **o), (4, 4, 8, 8, 8)),
     "residual": (lambda **o: residual.Block(16, 2, projection=True, **o), (8, 16, 16, 8)),
     "shifted": (lambda **o: residual.Block(8, shift=lambda x, _: temporal_shift(x, 4, 2), **o), (8, 16, 16, 8)),
-    "r2plus1d": (lambda **o: Block(8, 16, 2, **o), (4, 4, 8, 8, 8)),
+    "r2plus1d": (lambda **o: Block(8, Kind(factored=True).basic(8, 16, 2, "own"), **o), (4, 4, 8, 8, 8)),
     "stem": (lambda **o: S3D(width=0.125, final_endpoint="Conv2d_2b_1x1", **o), CLIPS),
     "text": (lambda **o: TextNetwork(20, 8, 16, learned=True, **o), (6, 2, 5)),
 }
@@ -29,6 +29,7 @@ NETWORKS = {
     "i3d": (lambda: I3D(width=0.125, final_endpoint="Mixed_3c"), CLIPS),
     "tsm": (lambda: TSMResNet(depth=18, width=0.125), CLIPS),
     "r2plus1d": (lambda: R2Plus1D(width=0.125), CLIPS),
+    "resnet_v1": (lambda: ResNetV1(depth=9, width=0.125), (4, 64, 32, 1)),
     "audio": (lambda: AudioResNet(depth=18, width=0.125), (4, 64, 32, 1)),
 }
 

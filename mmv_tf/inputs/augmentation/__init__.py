@@ -1,0 +1,1 @@
+"""Augmentation of frames and of sound: what is drawn, and functions of what was drawn."""

@@ -1,0 +1,1 @@
+"""Views of a record beside its clip, and the times at which they begin."""

@@ -1,0 +1,135 @@
+"""The other systems of the comparison tables, gin/systems: headers, what each builds, and steps of some of them."""
+
+import re
+
+import gin
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from helpers import tiny
+from helpers.mistyped import ROOT
+from mmv_tf.common import bindings, config
+from mmv_tf.evaluation import networks
+from mmv_tf.inputs.pipeline import InputPipeline
+from mmv_tf.model import losses
+from mmv_tf.model.mmv import MMV
+from mmv_tf.training import workdir
+
+FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("gin/systems/*.gin"))
+PARTS = ["# Published (", "# Data: ", "# Hardware and time there: ", "# Licence of the reference: "]
+# system: modalities, views, pairs, clips in a batch, frames, the network of the video
+SYSTEMS = {
+    "avts": (("video", "audio"), 0, 1, 64, 25, "VideoResNet"),
+    "avts_hard": (("video", "audio"), 1, 2, 64, 25, "VideoResNet"),
+    "brave": (("video", "audio"), 1, 2, 512, 16, "TSMResNet"),
+    "cvrl": (("video",), 1, 1, 1024, 16, "VideoResNet"),
+    "gdt": (("video", "audio"), 6, 16, 512, 30, "VideoResNet"),
+    "gdt_text": (("video", "text"), 2, 4, 768, 30, "VideoResNet"),
+    "milnce_i3d": (("video", "text"), 0, 1, 8192, 32, "I3D"),
+    "milnce_s3d": (("video", "text"), 0, 1, 512, 16, "S3D"),
+    "simclr_r50": (("video",), 1, 1, 4096, 1, "ResNetV1"),
+    "simclr_r50x2": (("video",), 1, 1, 4096, 1, "ResNetV1"),
+    "simclr_r50x4": (("video",), 1, 1, 4096, 1, "ResNetV1"),
+}
+
+
+def _text(file: str) -> str:
+    """A gin file with its includes in their places."""
+    return re.sub(r"^include '(.+)'$", lambda match: _text(match[1]), (ROOT / file).read_text(), flags=re.M)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """{macro: what a user gives}."""
+    folder = tmp_path_factory.mktemp("records")
+    pattern = tiny.make_records(folder, count=8, shards=2, frames=20, size=24)
+    return {"TRAIN_DATA": pattern, "VOCABULARY": tiny.write_vocabulary(folder / "vocabulary.txt")}
+
+
+def _make(file, records, *more):
+    given = [f"{macro} = {records[macro]!r}" for macro in re.findall(r"^(\w+) = ''$", _text(file), re.M)]
+    config.parse([file, *([f for f in more if f.endswith(".gin")])], [*given, *(p for p in more if " = " in p)])
+    optimizer = gin.query_parameter("train.optimizer").scoped_configurable_fn()
+    return MMV(), InputPipeline(), optimizer
+
+
+def test_there_is_a_file_for_every_system():
+    assert FILES == [f"gin/systems/{name}.gin" for name in SYSTEMS]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_header_states_what_is_published_and_known_and_the_command(file):
+    header = re.match(r"(?:#.*\n)+", (ROOT / file).read_text())[0]
+    assert [part for part in PARTS if part not in header] == []
+    assert "# Known: " in header and ("# Could not be read" in header or "# From memory, not read" in header)
+    command = " ".join(header[header.index("#   python -m mmv_tf.train ") :].replace("\\\n#", "").split())
+    assert f"--gin_file={file} " in command and f"--workdir=runs/{file[12:-4]} " in command
+    macros = [one for one in re.findall(r"--gin_param=\"([\w.]+)='", command) if "." not in one]
+    assert sorted(macros) == sorted(set(re.findall(r"^(\w+) = ''$", _text(file), re.M)))
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_system_is_what_its_header_says_and_binds_nothing_in_vain(name, records):
+    modalities, views, pairs, batch, frames, network = SYSTEMS[name]
+    model, pipeline, optimizer = _make(f"gin/systems/{name}.gin", records)
+    workdir.check_fit(model, pipeline)
+    graph = model.graph
+    assert graph.modalities == modalities == pipeline.modalities and type(model.backbones["video"]).__name__ == network
+    assert (len(graph.views), len(graph.pairs), pipeline.video.num_frames) == (views, pairs, frames)
+    assert gin.query_parameter("train.batch_size") == batch
+    for pair in {pair.loss_name: pair for pair in graph.pairs}.values():  # a step would take their settings
+        sides = [losses.Embeddings.single(np.eye(2, dtype=np.float32))] * (2 + len(pair.against))
+        assert np.isfinite(pair.loss(*sides).share())
+    assert [one for one in bindings.unused() if not one.startswith("train.")] == []
+    assert float(optimizer._learning_rate(0)) <= float(optimizer._learning_rate(50_000))
+
+
+TINY = [
+    "gin/models/tiny.gin",
+    f"LogMel.sample_rate = {tiny.SAMPLE_RATE}",
+    "LogMel.window = 256",
+    "LogMel.stride = 128",
+    "LogMel.num_bins = 16",
+    "LogMel.max_frequency = 3800.0",
+    "VideoInput.num_frames = 2",
+    "VideoInput.min_side = 20",
+    "VideoInput.crop_size = 16",
+    "VideoInput.jit_compile = False",
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("avts_hard", ["VideoResNet.width = 0.0625", "PlainCNN.channels = ((8,),)", "PlainCNN.units = 8"]),
+        ("simclr_r50", ["ResNetV1.depth = 9", "ResNetV1.width = 0.125"]),
+    ],
+)
+def test_a_tiny_step_of_a_system(name, more, records):
+    model, pipeline, optimizer = _make(f"gin/systems/{name}.gin", records, *TINY, *more)
+    model.compile(optimizer=optimizer)
+    model.build_by_call(pipeline.zeros(1))
+    before = {n: v.numpy() for n, v in model.named_variables().items()}
+    (batch,) = pipeline.training_dataset(4).take(1)
+    model.take_step(batch)  # the rate of the first one is 0 where it warms up
+    sums = model.take_step(batch).numpy()
+    assert np.isfinite(sums).all() and sums[0, 0] > 0
+    changed = {n.partition("/")[0] for n, v in model.named_variables().items() if not np.array_equal(before[n], v)}
+    assert changed == {*model.backbones, *model.heads}
+    # What export and evaluation then look at: the modalities, of which there may be one.
+    network = networks.of_model(model, pipeline)
+    assert set(network.outputs) == set(model.graph.modalities) and network.outputs["video"][0] == "before_head"
+    if name.startswith("simclr"):
+        frames = tf.cast(tf.round(255 * batch["video"]), tf.uint8)
+        seen = network.function("video", "v")(frames)
+        np.testing.assert_allclose(seen, model.embed({"video": batch["video"]})["video"]["v"], rtol=1e-3, atol=1e-4)
+
+
+def test_a_record_that_is_too_short_for_hard_negatives_is_named(records):
+    longer = ["VideoInput.num_frames = 8", "VideoInput.frame_rate = 8.0"]
+    _, pipeline, _ = _make("gin/systems/avts_hard.gin", records, *TINY, *longer)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="20 frames, and the time of .*views.audio_shifted needs 25"
+    ):
+        next(iter(pipeline.training_dataset(2)))
