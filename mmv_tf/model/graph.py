@@ -163,8 +163,9 @@ class Graph:
 
     @property
     def trained_inputs(self) -> tuple[str, ...]:
-        """What training looks at: all inputs, but not a modality of which nothing is compared except its views."""
-        return tuple(n for n in self.inputs if self.compared_spaces(n) or n not in self.views.values())
+        """What training looks at: no view that nothing is compared with, no modality that has views in its place."""
+        plain = set(self.modalities) - set(self.views.values())
+        return tuple(name for name in self.inputs if name in plain or self.compared_spaces(name))
 
     def inputs_of(self, modality: str) -> tuple[str, ...]:
         """A modality and its views."""
