@@ -70,7 +70,7 @@ def deflate_workdir(
         tf.io.gfile.makedirs(folder)
         embed, targets = embedder(inflated, clips.normalised), _targets_folder(folder, made_for)
         wanted = kept_outputs(embed, measure, settings.video_batch_size, os.path.join(targets, "held_out"), stop)
-        training = Training(network, measure, wanted, settings, folder, made_for)
+        training = Training(network, measure, wanted, settings, folder, made_for, clips.normalised)
         if training.restore():
             print(f"resumed from step {int(training.step.numpy())} in {folder}", flush=True)
         if not training.ended:
