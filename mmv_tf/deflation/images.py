@@ -163,11 +163,6 @@ class Crops:
         self._video.num_frames = 1
         self._jpegs = tf.constant(images.jpegs)
 
-    @property
-    def video(self):
-        """The VideoInput that cuts them."""
-        return self._video
-
     def __len__(self):
         return len(self.images) * self.per_image
 

@@ -70,7 +70,7 @@ def deflate_workdir(
         tf.io.gfile.makedirs(folder)
         embed, targets = embedder(inflated, clips.normalised), _targets_folder(folder, made_for)
         wanted = kept_outputs(embed, measure, settings.video_batch_size, os.path.join(targets, "held_out"), stop)
-        training = Training(network, measure, wanted, settings, folder, made_for)
+        training = Training(network, measure, wanted, settings, folder, made_for, clips.normalised)
         length = f"up to {settings.steps:,} steps of {settings.batch_size} crops (Deflation.steps); it ends when"
         looks = f"{settings.patience} looks in a row, {settings.check_every} steps apart, show nothing better"
         print(length, looks, flush=True)

@@ -36,10 +36,20 @@ class Training:
       held_out, held_out_targets: crops to stop by, and what the network should make of them, [N, D].
       folder: where the state is kept.
       made_for: what the training is of (images, settings, weights); another state in the folder is not gone on with.
+      normalised: of the run's VideoInput.
     """
 
-    def __init__(self, network, held_out: Crops, held_out_targets, settings: Deflation, folder: str, made_for: str):
-        self._normalised = held_out.video.normalised
+    def __init__(
+        self,
+        network,
+        held_out: Crops,
+        held_out_targets,
+        settings: Deflation,
+        folder: str,
+        made_for: str,
+        normalised=tf.identity,
+    ):
+        self._normalised = normalised
         self._network, self._embed, self._settings = network, embedder(network, self._normalised), settings
         self._held_out, self._held_out_targets = held_out, held_out_targets
         self._variables = trained_variables(network)

@@ -51,6 +51,7 @@ def gradients(model, batch, variables, micro_batches: int = 1, scale=lambda loss
         total, logs = model.compute_losses_of(representations, batch, training=True)
         total = scale(total)
     above, cached = tape.gradient(total, [variables, representations])
+    cached = {name: gradient for name, gradient in cached.items() if gradient is not None}  # some no pair compares
 
     def second_pass(part, cached):
         with tf.GradientTape() as tape:

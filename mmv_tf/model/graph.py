@@ -163,8 +163,9 @@ class Graph:
 
     @property
     def trained_inputs(self) -> tuple[str, ...]:
-        """What training looks at: all inputs, but not a modality of which nothing is compared except its views."""
-        return tuple(n for n in self.inputs if self.compared_spaces(n) or n not in self.views.values())
+        """What training looks at: no view that nothing is compared with, no modality that has views in its place."""
+        plain = set(self.modalities) - set(self.views.values())
+        return tuple(name for name in self.inputs if name in plain or self.compared_spaces(name))
 
     def inputs_of(self, modality: str) -> tuple[str, ...]:
         """A modality and its views."""
@@ -200,6 +201,10 @@ class Graph:
         needed = {head.space for end in self.compared_spaces(modality) for head in self.path(modality, end)}
         return tuple(space for space in self.spaces_of(modality) if space in needed)
 
+    def trained_spaces(self, modality: str) -> set[str]:
+        """The spaces whose heads a modality or one of its views passes in training."""
+        return {space for name in self.inputs_of(modality) for space in self.training_spaces(name)}
+
     def pair_name(self, pair: Pair) -> str:
         """A short unique name of the pair for logs; its space and its loss are in it where it takes them."""
         for parts in range(1, len(pair.identity)):
@@ -220,7 +225,7 @@ class Graph:
         lines += ["views:"] * bool(self.views) + [f"  {view}: of {of}" for view, of in self.views.items()]
         lines.append("pairs:")
         lines += [f"  {p}: {p.loss_name}, weight {p.weight:g}" for p in self.pairs]
-        trained = {m: set(self.training_spaces(m)) for m in self.modalities}
+        trained = {m: self.trained_spaces(m) for m in self.modalities}
         for modality in self.modalities:
             for space in self.spaces_of(modality):
                 if space not in trained[modality]:

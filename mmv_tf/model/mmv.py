@@ -138,7 +138,7 @@ class MMV(keras.Model):
         embeddings = {name: {"repr": representation} for name, representation in representations.items()}
         left: dict[tuple, dict[str, str]] = {}  # (head, whether with batch statistics): {name: where it takes it from}
         for name in representations:
-            trained = self.graph.training_spaces(name)
+            trained = self.graph.trained_spaces(name) if every_space else self.graph.training_spaces(name)
             for space in self.graph.spaces_of(name) if every_space or not training else trained:
                 head = self.graph.path(name, space)[-1]
                 source = head.source if head.source in self.graph.spaces else "repr"

@@ -132,6 +132,15 @@ def test_views_take_the_paths_of_their_modality_and_stand_beside_it():
     assert probe.comparisons(one) == []
 
 
+def test_a_modality_of_which_only_a_view_is_compared_is_left_out_of_training():
+    heads = [("video", "v"), ("audio", "v"), ("v", "h")]
+    graph = Graph({"v": 3, "h": 3}, heads, [("video", "w", "h", {"second_space": "v"})], {"w": "audio"})
+    assert graph.trained_inputs == ("video", "w") and graph.training_spaces("audio") == ()
+    assert graph.trained_spaces("audio") == {"v"} and "audio also reaches v" not in graph.describe()
+    assert "audio also reaches h at inference" in graph.describe()
+    assert "(video, w) in h and v: nce" in graph.describe()
+
+
 def test_views_are_printed_and_drawn():
     text, drawing = _gdt().describe(), graph_drawing.svg(_gdt())
     assert "views:\n  video_2: of video\n" in text
