@@ -21,8 +21,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# All tests side by side, a file in one process; those of one room in one process, where a debugger reaches them.
+SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: lint
-	$(BIN)/python -m pytest $(if $(ROOM),tests/$(ROOM))
+	$(BIN)/python -m pytest $(if $(ROOM),tests/$(ROOM),$(SPREAD))
 
 # make demo VIDEOS=/some/folder runs the same path on your own files; MINUTES=5 trains for about so long.
 demo: $(READY)

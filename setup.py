@@ -68,7 +68,15 @@ EXTRAS = {
     # Pictures of iPhones: read where it is installed.
     "heic": ["pillow-heif>=1.1"],
     "dev": [
-        *("httpx>=0.28", "playwright>=1.50", "pytest>=8", "ruff>=0.12", "build>=1.2", "markdown-it-py>=3"),
+        *(
+            "httpx>=0.28",
+            "playwright>=1.50",
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "ruff>=0.12",
+            "build>=1.2",
+            "markdown-it-py>=3",
+        ),
         *("faiss-cpu>=1.9,<2", "pymilvus>=2.6,<4", "milvus-lite>=3,<4"),
     ],
 }

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 
 # Of this process and of those that it starts: TensorFlow, Beam and Python leave files there, and so does whoever is
 # killed in a test. Registered before TensorFlow is imported: it runs after whatever TensorFlow does at the end.
@@ -23,6 +24,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 import gin  # noqa: E402  (the environment comes first)
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
+from tensorflow.python.eager import context  # noqa: E402
 from tensorflow.python.util import tf_stack  # noqa: E402
 
 tf.config.set_logical_device_configuration(
@@ -46,10 +48,19 @@ def pytest_collection_finish():
     gc.set_threshold(50_000, 10, 10)  # graphs are many small objects, and hardly any of them goes before its graph
 
 
+_BETWEEN = 15.0  # seconds of work between two looks for what is free: each takes a second, however little there is
+_looked = 0.0
+
+
 @pytest.fixture(autouse=True, scope="module")
 def memory_is_given_back():
     """Networks and graphs are cycles of references; what they free, the C library keeps unless it is asked."""
+    global _looked
     yield
+    if time.process_time() - _looked < _BETWEEN:
+        return
+    context.context().clear_kernel_cache()  # of functions that were called: with it go all that they were made of
     gc.collect()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
+    _looked = time.process_time()
