@@ -56,7 +56,9 @@ def test_word_vectors_of_a_vocabulary_in_another_order_are_refused(tmp_path):
     (tmp_path / "all.txt").write_text("red 1 2\ngreen 3 4\nball 5 6\nbox 7 8\n")
     word_vectors.write_matrix(WORDS, tmp_path / "all.txt", None, tmp_path / "v.npy")
     network = types.SimpleNamespace(vectors=str(tmp_path / "v.npy"), vocabulary_size=5)
-    model = types.SimpleNamespace(graph=types.SimpleNamespace(modalities=("text",), views={}), backbones={"text": network})
+    model = types.SimpleNamespace(
+        graph=types.SimpleNamespace(modalities=("text",), views={}), backbones={"text": network}
+    )
 
     def pipeline(words):
         text = types.SimpleNamespace(words=words, num_ids=len(words) + 1)
