@@ -34,8 +34,10 @@ def size(data: bytes) -> tuple[int, int]:
     raise ValueError("is a JPEG without a size in its header")
 
 
-def decode(data: bytes):
-    """uint8 [H, W, 3] RGB.
+def decode(data: bytes, least_width: int | None = None):
+    """uint8 [H, W, 3] RGB; with `least_width` in a half, a quarter or an eighth of the size, of at least that width.
+
+    A small picture takes a fraction of the time.
 
     Raises:
       ValueError: it cannot be decoded, or has more than MAX_PIXELS.
@@ -47,9 +49,16 @@ def decode(data: bytes):
     if height * width > MAX_PIXELS:
         raise ValueError(f"is a JPEG of {width}x{height} pixels, which is not decoded")
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), _how(width, least_width)) if data else None
     except cv2.error:
         image = None
     if image is None:
         raise ValueError("cannot be decoded")
     return image[..., ::-1]
+
+
+def _how(width, least_width):
+    import cv2
+
+    reduced = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
+    return next((how for share, how in reduced if least_width and width >= share * least_width), cv2.IMREAD_COLOR)

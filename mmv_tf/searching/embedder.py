@@ -1,10 +1,11 @@
 """Files and queries to vectors, by an exported module: decoded in child processes, cut as the embedding job cuts."""
 
+import dataclasses
 import functools
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -26,13 +27,17 @@ _PIECE_SECONDS = 30.0  # decoded at once
 
 
 class Piece(NamedTuple):
-    """A window that was decoded: seconds from the start of the source, frames as JPEGs, float32 sound."""
+    """A window that was decoded: seconds from the start of the source, frames as JPEGs, float32 sound.
+
+    `shared` is how many of its first frames are the last ones of the window before it.
+    """
 
     start: float
     end: float
     jpegs: list[bytes]
     size: tuple[int, int]
     waveform: np.ndarray | None
+    shared: int = 0
 
 
 class Embedder:
@@ -110,6 +115,16 @@ class Embedder:
     def window_cutter(self) -> ClipCutter:
         return ClipCutter(self.clips, self.targets)
 
+    @functools.cached_property
+    def _fresh_cutter(self) -> "_Fresh":
+        """Of the frames of a window that the one before it has not."""
+        frames = max(1, self.clips.num_frames // 2)
+        return _Fresh(frames, ClipCutter(dataclasses.replace(self.clips, num_frames=frames, audio=None), ["video"]))
+
+    @functools.cached_property
+    def _sound_cutter(self) -> ClipCutter | None:
+        return ClipCutter(self.clips, ["audio"]) if "audio" in self.targets else None
+
     def _handler(self, modality):
         handler = ModuleHandler(self.folder, modality, BATCH)
         return handler, handler.load_model()  # which is loaded once a process
@@ -136,12 +151,21 @@ class Embedder:
                 found.append(spaces if all(np.isfinite(vector).all() for vector in spaces.values()) else {})
         return found
 
-    def inputs(self, piece: Piece) -> dict[str, np.ndarray]:
-        """{modality: what its signature takes} of a window."""
-        found = {}
-        for item in self.window_cutter.cut(self._record(piece)):
-            found.setdefault(item.modality, item.value)
-        return found
+    def inputs(self, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, dict[str, np.ndarray]]]:
+        """(window, {modality: what its signature takes}) of the windows of a file, in the order of `windows`."""
+        length, before = self.clips.num_frames, None  # frames of the window before
+        for piece in pieces:
+            fresh = len(piece.jpegs) - piece.shared
+            if before is None or len(piece.jpegs) != length or fresh != self._fresh_cutter.frames:
+                found = _cut(self.window_cutter, self._record(piece))
+            else:  # decoding a frame costs more than all else here: what two windows share is not decoded twice
+                found = _cut(self._sound_cutter, self._record(piece)) if self._sound_cutter else {}
+                rest = piece._replace(end=piece.start + fresh / self.clips.frame_rate, waveform=None)
+                rest = rest._replace(jpegs=piece.jpegs[piece.shared :])
+                fresh_frames = _cut(self._fresh_cutter.cutter, self._record(rest))["video"]
+                found["video"] = np.concatenate([before[fresh:], fresh_frames])
+            before = found.get("video") if len(piece.jpegs) == length else None
+            yield piece, found
 
     def embed(self, inputs: list[dict]) -> list[dict]:
         """{(modality, space): float32 [d]} of the inputs of each window."""
@@ -217,7 +241,7 @@ class Embedder:
         if kind == "sound":
             pieces = [piece._replace(jpegs=[]) for piece in pieces]
         found = {}
-        for vectors in self.embed([self.inputs(piece) for piece in pieces]):
+        for vectors in self.embed([inputs for _, inputs in self.inputs(pieces)]):
             for (modality, space), vector in vectors.items():
                 of_modality = found.setdefault(modality, {})
                 of_modality[space] = of_modality.get(space, 0) + unit(vector)
@@ -302,7 +326,23 @@ class _Cutting:
         if self._kind[1]:
             sound = self._sound[: round((end - begin) / self._rate * self._sample_rate)]
         start = round(self._start, 6)
-        return Piece(start, round(start + (end - begin) / self._rate, 6), self._jpegs[begin:end], self._size, sound)
+        end_time = round(start + (end - begin) / self._rate, 6)
+        return Piece(start, end_time, self._jpegs[begin:end], self._size, sound, self._done)
+
+
+class _Fresh(NamedTuple):
+    """A cutter of clips of so many frames."""
+
+    frames: int
+    cutter: ClipCutter
+
+
+def _cut(cutter, record):
+    """{modality: its first input} of a record."""
+    found = {}
+    for item in cutter.cut(record):
+        found.setdefault(item.modality, item.value)
+    return found
 
 
 def _parse_config(folder):

@@ -248,8 +248,8 @@ def _decoded(embedder, client, root, path):
         with source_files.opened(root, path, embedder.decoding.max_file_bytes) as found:
             kind, plays = playing.looked_at(found.file)
             some = []
-            for piece in embedder.windows(client, found.file):
-                some.append((_window(piece), embedder.inputs(piece)))
+            for piece, inputs in embedder.inputs(embedder.windows(client, found.file)):
+                some.append((_window(piece), inputs))
                 if len(some) == BATCH:
                     yield some
                     some = []
@@ -282,7 +282,7 @@ def _strip(jpegs):
 
     frames = []
     for number in np.linspace(0, len(jpegs) - 1, _FRAMES).round().astype(int):
-        image = jpeg.decode(jpegs[number])
+        image = jpeg.decode(jpegs[number], least_width=_WIDTH)
         height = max(1, round(image.shape[0] * _WIDTH / image.shape[1]))
         frames.append(cv2.resize(image, (_WIDTH, min(height, 3 * _WIDTH)), interpolation=cv2.INTER_AREA))
     strip = np.concatenate(frames, axis=1)

@@ -9,6 +9,7 @@ import pytest
 from helpers import tiny_export
 from helpers.videos import write_video
 from mmv_tf import search
+from mmv_tf.beam.decoding.client import DecodeClient
 from mmv_tf.searching import indexing, playing
 from mmv_tf.searching.index import Index
 from mmv_tf.searching.selection import Filter
@@ -159,3 +160,20 @@ def test_nearly_the_same_window_of_another_file_is_folded(made):
     (hit,) = found.hits  # the other film has the same grey pictures
     names = {hit.file, *hit.also_in}
     assert names == {"a.mp4", "sub/<img src=x onerror=alert(1)>.mkv"} and len(hit.also_in) == 1
+
+
+def test_what_windows_share_is_decoded_once_and_is_what_it_would_be(made, embedder):
+    client = DecodeClient(embedder.decoding)
+    try:
+        pieces = list(embedder.windows(client, str(made.videos / "a.mp4")))
+    finally:
+        client.close()
+    together = list(embedder.inputs(pieces))
+    assert [piece for piece, _ in together] == pieces and len(pieces) > 5
+    assert {piece.shared for piece in pieces[1:]} == {embedder.clips.num_frames - embedder.clips.num_frames // 2}
+    assert any("audio" in inputs for _, inputs in together[1:])
+    for piece, inputs in together:
+        ((_, alone),) = embedder.inputs([piece])
+        assert inputs.keys() == alone.keys() >= {"video"}
+        for modality, values in inputs.items():
+            np.testing.assert_array_equal(values, alone[modality], err_msg=f"{modality} of {piece.start}")
