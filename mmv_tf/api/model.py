@@ -117,7 +117,8 @@ class Model:
             for modality, rows in named.items():
                 for row in rows if modality != "text" else ():
                     if isinstance(row.item, str | os.PathLike) and not os.path.isfile(row.name):
-                        raise ValueError(f"{modality}: {row.name}: no such file")
+                        what = "is a folder: give its files" if os.path.isdir(row.name) else "no such file"
+                        raise ValueError(f"{modality}: {row.name}: {what}")
         found = {}
         for modality, rows in named.items():
             found[modality] = self._embed(modality, rows, batch_size, representations, on_error, progress)
