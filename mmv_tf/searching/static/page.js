@@ -35,7 +35,7 @@ function question(query) {
     day ? found.set(name, new Date(day[1], day[2] - 1, Number(day[3]) + days).getTime() / 1000) : found.delete(name);
   }
   const balance = query.get("balance"), other = joined(query);
-  if (balance !== null && other && found.get("text")) found.set("weights", `text=${balance},${other}=${1 - balance}`);
+  if (balance !== null && other && found.get("text")) found.set("weights", `text=${balance},${other}=${Number((1 - balance).toFixed(3))}`);
   return found;
 }
 
