@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: test lint demo starter clean
+.PHONY: test lint demo starter dist clean
 
 # Exact versions from the lock, then this checkout as it lies here (editable: its own dependencies are the lock's).
 $(READY): requirements.lock setup.py
@@ -20,6 +20,7 @@ $(READY): requirements.lock setup.py
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy -m mmv_tf -p mmv_tf.api -m mmv_tf.searching -m mmv_tf.searching.index
 
 # All tests side by side, a file in one process; those of one room in one process, where a debugger reaches them.
 SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile
@@ -35,5 +36,9 @@ demo: $(READY)
 starter: demo
 	$(BIN)/python -m demo.starter
 
+# The wheel and the source distribution, in dist/.
+dist: $(READY)
+	$(BIN)/python -m build --no-isolation --outdir dist .
+
 clean:
-	rm -rf build $(VENV)
+	rm -rf build dist $(VENV)

@@ -8,8 +8,11 @@ installs. Each bound that is not obvious carries the trap that it avoids.
 """
 
 import pathlib
+import re
 
 from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
 
 INSTALL_REQUIRES = [
     # tf-models-official 2.20 requires tensorflow ~= 2.20, tensorflow-text is built per TensorFlow release.
@@ -36,17 +39,29 @@ INSTALL_REQUIRES = [
     # PyAV: decoding in a child process, with FFmpeg inside the wheel.
     "av>=15,<19",
     "opencv-python-headless>=4.10",
-    # AVIF, and how a picture is to be turned.
-    "pillow>=11.3",
+    # AVIF, and how a picture is to be turned; 13 is beyond apache-beam.
+    "pillow>=12.1.1,<13",
     # ImageNet as the user has prepared it; it comes with tf-models-official anyway.
-    "tensorflow-datasets>=4.9.7",
-    "numpy>=2.0,<3",
+    "tensorflow-datasets>=4.9.10,<5",
+    # 2.5 is beyond apache-beam, and so is pyarrow 26.
+    "numpy>=2.0,<2.5",
     "scikit-learn>=1.5,<2",
     "scipy>=1.11",
-    "pyarrow>=14",
+    "pyarrow>=14,<26",
     # Every page is a template, whose values are escaped.
     "jinja2>=3.1,<4",
     "tqdm>=4.60",
+]
+
+# Not used by us, only by what stands above, whose own bounds do not fit the newest of these. pip sees that once it has
+# fetched half a gigabyte, and then tries all versions one by one: stated here, it takes the right one at once.
+INSTALL_REQUIRES += [
+    # tensorflow-model-optimization.
+    "absl-py>=1.4,<2",
+    # Every version before 1.17 wants an older protobuf.
+    "tensorflow-metadata>=1.17,<2",
+    # apache-beam: below 7.
+    "protobuf>=6.31.1,<7",
 ]
 
 EXTRAS = {
@@ -68,22 +83,14 @@ EXTRAS = {
     # Pictures of iPhones: read where it is installed.
     "heic": ["pillow-heif>=1.1"],
     "dev": [
-        *(
-            "httpx>=0.28",
-            "playwright>=1.50",
-            "pytest>=8",
-            "pytest-xdist>=3.6",
-            "ruff>=0.12",
-            "build>=1.2",
-            "markdown-it-py>=3",
-        ),
-        *("faiss-cpu>=1.9,<2", "pymilvus>=2.6,<4", "milvus-lite>=3,<4"),
+        *("httpx>=0.28", "playwright>=1.50", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.12", "mypy>=2", "build>=1.2"),
+        *("markdown-it-py>=3", "faiss-cpu>=1.9,<2", "pymilvus>=2.6,<4", "milvus-lite>=3,<4"),
     ],
 }
 
 # A copy without links (some zip programs, git with core.symlinks=false) holds three small text files in their place.
 for _folder in ("beam", "export", "gin"):
-    if not (pathlib.Path(__file__).parent / "mmv_tf" / _folder).is_dir():
+    if not (HERE / "mmv_tf" / _folder).is_dir():
         raise SystemExit(
             f"mmv_tf/{_folder} should be a link to ../{_folder}: this copy lost its symbolic links. Clone with git (on "
             "Windows with core.symlinks=true), or unpack the archive with a program that keeps links."
@@ -91,12 +98,18 @@ for _folder in ("beam", "export", "gin"):
 
 setup(
     name="mmv_tf",
-    version="0.1.0",
+    version=re.search(r'^__version__ = "(.+)"$', (HERE / "mmv_tf/__init__.py").read_text("utf-8"), re.M)[1],
     description="Self-Supervised MultiModal Versatile Networks (MMV) in TensorFlow 2 / Keras",
     license="Apache-2.0",
-    python_requires=">=3.10,<3.13",
+    # tensorflow-io has no wheel for 3.13. 3.10 is past its end of life, and in 20 minutes pip finds no versions for it.
+    python_requires=">=3.11,<3.13",
     packages=[*find_packages(include=["mmv_tf", "mmv_tf.*"]), "mmv_tf.gin"],
-    package_data={"mmv_tf.gin": ["**/*.gin"], "mmv_tf.pages": ["templates/*"], "mmv_tf.searching": ["static/*"]},
+    package_data={
+        "mmv_tf": ["py.typed"],
+        "mmv_tf.gin": ["**/*.gin"],
+        "mmv_tf.pages": ["templates/*"],
+        "mmv_tf.searching": ["static/*"],
+    },
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["mmv_tf=mmv_tf.__main__:cli"]},

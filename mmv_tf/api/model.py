@@ -26,7 +26,8 @@ class Model:
     """
 
     def __init__(self, networks: Networks, path: str):
-        self._networks, self.path, self._functions = networks, path, {}
+        self._networks, self.path = networks, path
+        self._functions: dict = {}
         self._windows = windows.Windows(networks.clips)
 
     def __repr__(self):
@@ -206,17 +207,17 @@ class Model:
           ValueError: the two have no such space in common; says which there are.
         """
         embedded = list(found)
-        first = first or embedded[0]
-        second = second or next((one for one in embedded if one != first), first)
-        for one in (first, second):
+        rows: str = first or embedded[0]
+        columns: str = second or next((one for one in embedded if one != rows), rows)
+        for one in (rows, columns):
             if one not in found:
                 raise ValueError(f"{one} is not among what was embedded: {', '.join(embedded)}")
-        spaces = {one: tuple(of_one) for one, of_one in self.spaces.items()}
-        chosen = space or retrieval.common_space(first, second, spaces)
-        if chosen is None or any(chosen not in found[one] for one in (first, second)):
-            have = "; ".join(f"{one} in {', '.join(spaces[one])}" for one in dict.fromkeys((first, second)))
-            raise ValueError(f"{first} and {second} have no space {space or ''} in common: {have}".replace("  ", " "))
-        return _cosines(found[first][chosen], found[second][chosen])
+        spaces = {str(one): tuple(of_one) for one, of_one in self.spaces.items()}
+        chosen = space or retrieval.common_space(rows, columns, spaces)
+        if chosen is None or any(chosen not in found[one] for one in (rows, columns)):
+            have = "; ".join(f"{one} in {', '.join(spaces[one])}" for one in dict.fromkeys((rows, columns)))
+            raise ValueError(f"{rows} and {columns} have no space {space or ''} in common: {have}".replace("  ", " "))
+        return _cosines(found[rows][chosen], found[columns][chosen])
 
     def was_trained(self, first: Modality, second: Modality) -> bool | None:
         """Whether two modalities were compared in training: in FAC sound and text never were, and meet all the same.

@@ -73,7 +73,9 @@ class Windows:
     """
 
     def __init__(self, settings: ClipSettings):
-        self._settings, self._cutters, self._readers = settings, {}, {}
+        self._settings = settings
+        self._cutters: dict = {}
+        self._readers: dict = {}
         self._stack = contextlib.ExitStack()
 
     def __enter__(self):

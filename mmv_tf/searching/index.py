@@ -172,8 +172,10 @@ class Index:
           ValueError: nothing is asked, it cannot be embedded, or a weight is of what is not asked; says why.
         """
         opened, windows = self._now()
-        asked, notes = dict(vectors or {}), []
-        names_of = {name: {"audio": "video" if "video" in asked else "sound"}.get(name, name) for name in asked}
+        asked: dict[str, dict] = dict(vectors or {})
+        names_of, notes = {name: name for name in asked}, []
+        if "audio" in asked:
+            names_of["audio"] = "video" if "video" in asked else "sound"
         weights = _weights(weights or {}, {"text": text, "image": image, "sound": sound, "video": video, "like": like,
                                            "unlike": unlike} | {name: True for name in names_of.values()})  # fmt: skip
         text = text if weights["text"] else ""

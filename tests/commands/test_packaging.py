@@ -9,6 +9,8 @@ import zipfile
 
 import pytest
 
+import mmv_tf
+
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = """
 from mmv_tf.pages import document
@@ -42,7 +44,10 @@ def test_the_wheel_claims_one_import_name_and_holds_every_module_and_gin_file(wh
         expected |= {f"mmv_tf/{p.relative_to(ROOT)}" for p in (ROOT / folder).rglob("*.py")}
     expected |= {f"mmv_tf/{p.relative_to(ROOT)}" for p in (ROOT / "gin").rglob("*.gin")}
     expected |= {f"{p.relative_to(ROOT)}" for p in (ROOT / "mmv_tf" / "pages" / "templates").iterdir()}
+    expected |= {"mmv_tf/py.typed", "mmv_tf/searching/static/page.js"}
     assert expected <= set(names), sorted(expected - set(names))
+    assert wheel.name.split("-")[1] == mmv_tf.__version__
+    assert f"\nversion: {mmv_tf.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 def test_an_installed_wheel_finds_its_gin_files_from_any_folder(wheel, tmp_path):
