@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: test lint demo starter dist clean
+.PHONY: test lint demo starter site dist clean
 
 # Exact versions from the lock, then this checkout as it lies here (editable: its own dependencies are the lock's).
 $(READY): requirements.lock setup.py
@@ -35,6 +35,16 @@ demo: $(READY)
 # The demo's network as one small file, build/starter/, for a release: games, and not the world.
 starter: demo
 	$(BIN)/python -m demo.starter
+
+# The documentation as a site, in build/site. What builds it has an environment of its own.
+SITE := build/site_tools
+$(SITE)/ready: docs/site_requirements.txt
+	$(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/python -m pip install --quiet --requirement docs/site_requirements.txt
+	touch $@
+
+site: $(SITE)/ready
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build
 
 # The wheel and the source distribution, in dist/.
 dist: $(READY)
