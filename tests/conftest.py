@@ -22,6 +22,7 @@ os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import gin  # noqa: E402  (the environment comes first)
+import keras  # noqa: E402
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from tensorflow.python.eager import context  # noqa: E402
@@ -39,8 +40,15 @@ tf_stack.extract_stack = lambda stacklevel=1: _FRAMES
 
 @pytest.fixture(autouse=True)
 def no_configuration():
-    """gin's configuration is global: no test sees what another one has parsed."""
+    """gin's configuration is global: no test sees what another one has parsed, or how much it has drawn."""
     gin.clear_config()
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def draws_of_a_file():
+    """What is made once for a file is the same whatever ran before."""
+    keras.utils.set_random_seed(0)
 
 
 def pytest_collection_finish():
