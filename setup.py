@@ -69,6 +69,8 @@ EXTRAS = {
     "demo": ["ale-py==0.12.1"],
     # The physics of the miniature benchmark (benchmarks/miniature); exact, since its data are made anew everywhere.
     "miniature": ["pymunk==7.3.1"],
+    # TensorFlow with the CUDA libraries that it wants; the driver is the machine's.
+    "gpu": ["tensorflow[and-cuda]>=2.20,<2.21"],
     # Where a Dataflow job is started from (docs/dataflow.md).
     "dataflow": ["apache-beam[gcp]>=2.77,<3"],
     # Narrations for videos without any: the recogniser, and a package that ships a model for it.
