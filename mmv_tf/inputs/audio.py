@@ -60,13 +60,18 @@ class LogMel:
         """[B, S] float32 in [-1, 1] -> [B, T', M, 1] float32, T' = ceil(S / stride)."""
         tfio = tensorflow_io()
         magnitude = tfio.audio.spectrogram(waveform, self.window, self.window, self.stride)
-        mel = tfio.audio.melscale(magnitude, self.sample_rate, self.num_bins, self.min_frequency, self.max_frequency)
+        mel = tf.matmul(magnitude, self._filters()[None])  # clip by clip: no last digit hangs on the size of the batch
         logarithm = tf.math.log1p(10000.0 * mel) if self.log_form == "log1p_scaled" else tf.math.log(mel + 1e-6)
         if self.normalize:
             low = tf.reduce_min(logarithm, [-2, -1], keepdims=True)
             high = tf.reduce_max(logarithm, [-2, -1], keepdims=True)
             logarithm = tf.math.divide_no_nan(logarithm - low, high - low)
         return logarithm[..., None]
+
+    def _filters(self):
+        """The mel filters [window / 2 + 1, M], as `tfio.audio.melscale` takes them for its one product of all clips."""
+        edges = (self.sample_rate, self.min_frequency, self.max_frequency)
+        return tf.signal.linear_to_mel_weight_matrix(self.num_bins, self.window // 2 + 1, *edges)
 
     def zeros(self, batch_size: int, num_samples: int) -> np.ndarray:
         """An input of the right shape, to build a network with."""
