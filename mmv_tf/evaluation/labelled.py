@@ -84,7 +84,7 @@ class Labelled:
         values = tf.constant([numbers[label] for label in self.labels], tf.int32)
         keys = tf.lookup.KeyValueTensorInitializer(tf.constant(self.keys), values)
         table = tf.lookup.StaticHashTable(keys, default_value=-1)
-        return lambda serialized: table.lookup(schema.parse(serialized)["key"])
+        return lambda serialized: table.lookup(schema.parse(serialized, parts=())["key"])
 
 
 def _read(found: shards.Shards) -> tf.data.Dataset:

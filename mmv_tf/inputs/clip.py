@@ -43,6 +43,9 @@ class ClipMaker:
         self._modalities, self._video, self._audio, self._candidates = modalities, video, audio, max_candidates
         self._views, self._sound_augment = dict(further or {}), sound
         self.num_samples = self.samples_of(video)  # S
+        # Where a record has no frames, its sound says when a clip is; to pictures alone that is nothing.
+        only_frames = tuple(modalities) == ("video",) and not self._views
+        self._parts = ("video",) if only_frames else ("video", "audio")
 
     def samples_of(self, video: VideoInput) -> int:
         """Samples of sound in a clip that is as long as those of `video`."""
@@ -58,7 +61,7 @@ class ClipMaker:
         Raises:
           tf.errors.InvalidArgumentError: no record, a frame that cannot be decoded, or sound of another rate.
         """
-        record = schema.parse(serialized)
+        record = schema.parse(serialized, self._parts)
         start_seed, clip_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
         start = self._video.random_start(*self.stored(record), start_seed)
         text_seed = tf.random.experimental.stateless_fold_in(seed, 1)
@@ -95,7 +98,7 @@ class ClipMaker:
 
     def evaluation(self, serialized: tf.Tensor, clip: tf.Tensor, num_clips: int) -> dict[str, tf.Tensor]:
         """Clip number `clip` of `num_clips` evenly spaced ones, not augmented."""
-        record = schema.parse(serialized)
+        record = schema.parse(serialized, self._parts)
         start = self._video.spaced_starts(*self.stored(record), num_clips)[clip]
         return self._example(record, start, self._video.evaluation_clip)
 

@@ -115,11 +115,12 @@ def encode(record):
     return wire.sequence_example(context, lists)
 
 
-def parse(serialized):
+def parse(serialized, parts=("video", "audio")):
     """Parses one record, ours or one that DMVR, VATT or Scenic wrote, inside or outside a tf.data map.
 
     Args:
       serialized: scalar string tensor, a tf.train.SequenceExample.
+      parts: which of 'video' and 'audio', in which nearly all bytes are, are looked at; another one is empty.
     Returns:
       dict: 'key' [] string; 'video' [T] string (JPEGs; T may be 0); 'frame_rate' [] float32 Hz; 'audio' [S] float32
       (S may be 0); 'sample_rate' [] float32 Hz; 'text' [K] string (K may be 0), 'text_start' and 'text_end' [K]
@@ -131,7 +132,9 @@ def parse(serialized):
     """
     import tensorflow as tf
 
-    scalar, many = tf.io.FixedLenFeature, tf.io.VarLenFeature
+    scalar, many, samples = tf.io.FixedLenFeature, tf.io.VarLenFeature, tf.io.RaggedFeature(tf.float32)
+    frames = {"image/encoded": tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True)}
+    sound = {"WAVEFORM/feature/floats": samples, "waveform/floats": samples}
     context, lists = tf.io.parse_single_sequence_example(
         serialized,
         context_features={
@@ -151,11 +154,7 @@ def parse(serialized):
             "label/index": many(tf.int64),
             "label/text": many(tf.string),
         },
-        sequence_features={
-            "image/encoded": tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True),
-            "WAVEFORM/feature/floats": many(tf.float32),
-            "waveform/floats": many(tf.float32),
-        },
+        sequence_features=(frames if "video" in parts else {}) | (sound if "audio" in parts else {}),
     )
     version = context["schema/version"]
     tf.debugging.assert_less_equal(
@@ -164,7 +163,7 @@ def parse(serialized):
         message=f"record of a newer schema/version than {SCHEMA_VERSION}: update mmv_tf, or preprocess again",
     )
 
-    values = {key: value.values for key, value in (context | lists).items() if isinstance(value, tf.SparseTensor)}
+    values = {key: value.values for key, value in context.items() if isinstance(value, tf.SparseTensor)}
 
     def either(a, b):
         """`a`, or `b` where `a` is empty: the same thing under two names."""
@@ -176,10 +175,11 @@ def parse(serialized):
     key = context["example/id"]
     return {
         "key": tf.where(tf.equal(key, ""), context["clip/media_id"], key),
-        "video": lists["image/encoded"],
+        "video": lists.get("image/encoded", tf.zeros([0], tf.string)),
         "frame_rate": context["image/frame_rate"],
-        # One feature with all samples (ours, DMVR) and one sample a feature flatten alike.
-        "audio": either(values["WAVEFORM/feature/floats"], values["waveform/floats"]),
+        # One feature with all samples (ours, DMVR) and one sample a feature flatten alike. Ragged, not sparse: that
+        # writes two numbers of 64 bits beside each sample.
+        "audio": either(*(lists[name].flat_values for name in sound)) if "audio" in parts else tf.zeros([0]),
         "sample_rate": context["WAVEFORM/feature/sample_rate"],
         "text": values["caption/string"],
         "text_start": seconds(values["caption/start/timestamp"]),
