@@ -16,6 +16,7 @@ import time
 
 from mmv_tf.beam.decoding.client import DecodeClient, Failure
 from mmv_tf.beam.sources import folder as folders
+from mmv_tf.common import batches
 from mmv_tf.searching import indexing
 from mmv_tf.searching.embedder import Embedder
 from mmv_tf.searching.store import Store
@@ -60,6 +61,7 @@ def main():
     parser.add_argument("--module", required=True)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
+    batches.keep_freed_memory()  # as the command does
     embedder = Embedder(args.module)
     paths = [os.path.join(args.videos, path) for path in sorted(folders.media_files(args.videos))]
     embedder.load()

@@ -129,6 +129,9 @@ def measure(datasets, seconds, rounds):
 
 
 def main():
+    from mmv_tf.common import batches
+
+    batches.keep_freed_memory()  # as the commands do
     with tempfile.TemporaryDirectory() as directory:
         pattern = args.records or write_records(directory)
         print(f"{args.num_frames} frames a clip, batches of {args.batch_size}, {os.cpu_count()} cores")

@@ -18,7 +18,7 @@ example:
 
 def main(argv=None):
     """Makes an image network of the video network of a workdir, trains and measures it."""
-    from mmv_tf.common import config
+    from mmv_tf.common import batches, config
 
     parser = command.parser("deflate", main.__doc__, "mmv_tf export --workdir=runs/fac --output=exported/fac", _EXAMPLE)
     parser.add_argument(
@@ -38,6 +38,7 @@ def main(argv=None):
     from mmv_tf.deflation.network import FOLDER
     from mmv_tf.training.preemption import exit_when_preempted
 
+    batches.keep_freed_memory()
     with lock.folder(os.path.join(args.workdir, FOLDER), "deflate"), exit_when_preempted("the state is saved"):
         result = run.deflate_workdir(
             args.workdir, args.gin_file, args.gin_param, args.images, args.records, args.held_out, args.retrieval

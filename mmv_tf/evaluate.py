@@ -15,7 +15,7 @@ examples (a run of ours, or any SavedModel with the published signatures):
 
 def main(argv=None):
     """Measures a network by a protocol of gin/evals/, beside chance, fresh weights and raw features."""
-    from mmv_tf.common import config
+    from mmv_tf.common import batches, config
     from mmv_tf.export import module_files
 
     parser = command.parser("evaluate", main.__doc__, "mmv_tf report --results runs/fac", _EXAMPLES)
@@ -42,6 +42,7 @@ def main(argv=None):
     from mmv_tf.evaluation.run import evaluate
     from mmv_tf.training.preemption import exit_when_preempted
 
+    batches.keep_freed_memory()
     typed = shlex.join(["python", "-m", "mmv_tf.evaluate", *(sys.argv[1:] if argv is None else argv)])
     with exit_when_preempted("the features so far are saved"):
         given = (args.workdir, args.module, args.gin_file, args.gin_param, args.output, args.cache, typed)

@@ -88,7 +88,7 @@ def _index(args):
     if bool(args.folder) == bool(args.videos):
         raise ValueError("give the folder with videos once: mmv_tf search index FOLDER --module MODULE --index INDEX")
     root = os.path.abspath(paths.home(args.folder or args.videos))
-    from mmv_tf.common import lock
+    from mmv_tf.common import batches, lock
     from mmv_tf.searching import engines, indexing
     from mmv_tf.searching.embedder import Embedder
     from mmv_tf.searching.store import DATABASE, Store
@@ -104,6 +104,7 @@ def _index(args):
             raise ValueError("--module: the folder of an export, such as mmv_tf export makes, for a new index")
         engine = engines.settings(args.engine, args.uri, known)
         mirror = engines.mirror(engine)
+        batches.keep_freed_memory()
         embedder = Embedder(args.module or known["module_folder"], args.allow_file_operations)
         stays, more = indexing.made_with(embedder, root, engine)
         more["labels"] = os.path.abspath(args.labels) if args.labels else (known or {}).get("labels")

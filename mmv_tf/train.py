@@ -15,7 +15,7 @@ examples (your own videos, with numbers that fit them; the paper, CPU-sized by g
 
 def main(argv=None):
     """Trains an MMV from a gin configuration; the same command goes on where an earlier one stopped."""
-    from mmv_tf.common import config
+    from mmv_tf.common import batches, config
     from mmv_tf.training import strategies
 
     parser = command.parser("train", main.__doc__, _THEN, _EXAMPLE)
@@ -34,6 +34,8 @@ def main(argv=None):
 
     if strategies.on_one_machine(strategy):
         quiet.start()
+    if batches.keep_freed_memory() and strategies.is_chief(strategy):
+        print("memory that a step frees is kept for the next", flush=True)
     chosen = own.bindings(args.gin_file, args.gin_param, args.workdir, strategy)
     config.parse(args.gin_file, [*chosen, *args.gin_param])
     from mmv_tf.training.preemption import exit_when_preempted
