@@ -30,10 +30,12 @@ def main(argv=None):
     # The strategy first: several processes must meet before any of them runs an operation.
     quiet.devices()
     strategy = strategies.from_flags(args)
+    from mmv_tf.diagnosis import device
     from mmv_tf.training import own
 
     if strategies.on_one_machine(strategy):
         quiet.start()
+        print(*device.lines(strategy.num_replicas_in_sync), sep="\n", flush=True)
     if batches.keep_freed_memory() and strategies.is_chief(strategy):
         print("memory that a step frees is kept for the next", flush=True)
     chosen = own.bindings(args.gin_file, args.gin_param, args.workdir, strategy)

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import threading
+import time
 import traceback
 
 from mmv_tf.common import paths
@@ -55,6 +56,22 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         self.exit(2, f"error: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+
+@contextlib.contextmanager
+def waiting_for(what: str, is_said: bool = True):
+    """Says what takes its time, before it does, and how long it took, after: 'building the network ... 3.2 s'."""
+    if not is_said:
+        yield
+        return
+    print(what, end=" ... ", flush=True)
+    began = time.monotonic()
+    try:
+        yield
+    except BaseException:
+        print("stopped", flush=True)
+        raise
+    print(f"{time.monotonic() - began:.1f} s", flush=True)
 
 
 def parser(name: str, description: str, then: str, more: str = "", **options) -> Parser:

@@ -89,10 +89,9 @@ def _tensorflow():
     build = dict(tf.sysconfig.get_build_info())
     cuda = f"CUDA {build['cuda_version']}" if build.get("is_cuda_build") and build.get("cuda_version") else "no CUDA"
     yield Line("TensorFlow", f"{tf.__version__} ({cuda}), imported in {time.monotonic() - began:.1f} s")
-    used, driver = len(tf.config.list_physical_devices("GPU")), graphics.driver()
-    missing = graphics.missing_libraries(build) if driver.cards and used < len(driver.cards) else []
+    driver, used, why = graphics.look()
     shown = "; ".join(driver.cards) or "none"
-    yield Line("GPU", f"{shown}; TensorFlow uses {used}", graphics.why_unused(driver, used, build, missing))
+    yield Line("GPU", f"{shown}; TensorFlow uses {used}", why)
 
 
 def _disk(name, folder):

@@ -94,5 +94,14 @@ def why_unused(
     return "TensorFlow does not say; TF_CPP_MIN_LOG_LEVEL=0 in front of the command shows what it tried"
 
 
+def look() -> tuple[Driver, int, str]:
+    """(what the driver says, how many cards TensorFlow uses, why it uses no more, '' if all)."""
+    import tensorflow as tf
+
+    said, used, build = driver(), len(tf.config.list_physical_devices("GPU")), dict(tf.sysconfig.get_build_info())
+    missing = missing_libraries(build) if said.cards and used < len(said.cards) else []
+    return said, used, why_unused(said, used, build, missing)
+
+
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version))

@@ -16,7 +16,7 @@ from typing import Literal
 import gin
 import keras
 
-from mmv_tf.common import paths
+from mmv_tf.common import command, paths
 from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count, CountOrNone, Seed
 
@@ -96,7 +96,8 @@ def train(
     pipeline, probe = InputPipeline(), Probe()
     if probe.every % steps_per_loop:
         raise ValueError(f"Probe.every = {probe.every} must be a multiple of train.steps_per_loop = {steps_per_loop}.")
-    with strategy.scope(), _dtype_policy(precision):
+    building = command.waiting_for("building the network", chief)
+    with building, strategy.scope(), _dtype_policy(precision):
         model = MMV()
         workdirs.check_fit(model, pipeline)
         model.compile(optimizer=optimizer(), jit_compile=compiled)
@@ -164,7 +165,8 @@ def train(
         actions = [checkpoints, stack.enter_context(Preemption(strategy))]
         if chief:
             observer = Observer(workdir, model, pipeline, step, batch_size, probe)
-            observer.begin(gin.operative_config_str(), seed)
+            with command.waiting_for("drawing example clips, probing the network as it is", first_step == 0):
+                observer.begin(gin.operative_config_str(), seed)
             actions.insert(0, observer)
         controller = orbit.Controller(
             global_step=step,

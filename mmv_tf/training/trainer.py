@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import sys
 import time
 
 import keras
@@ -13,6 +14,8 @@ from orbit import controller
 
 from mmv_tf.inputs.faults import explain_data_error
 from mmv_tf.training.strategies import lost_worker_in_one_line
+
+_FEW = 4  # steps, after the first one, until the bar is drawn again
 
 
 @contextlib.contextmanager
@@ -128,7 +131,6 @@ class Trainer(orbit.AbstractTrainer):
         if self._bar is not None:
             loss, rate = self.last_logs["total_loss"], self.last_logs.get("clips_per_second", math.nan)
             self._bar.set_postfix(loss=f"{loss:.3f}", clips_s=f"{rate:.1f}")
-            self._bar.update(int(num_steps))
         return {name: tf.constant(value) for name, value in self.last_logs.items()}
 
     def _place(self, step: int) -> dict[str, int]:
@@ -140,18 +142,41 @@ class Trainer(orbit.AbstractTrainer):
     def _timed_loop(self, num_steps: int, first: bool):
         """`_loop`, of how many steps the time was taken, and the seconds that they took.
 
-        The first step of a run traces and compiles, which is no speed of the run: it is not among those.
+        The first step of a run traces and compiles, which is no speed of the run: it is not among those. A few steps
+        after it the bar knows how long the run will take.
         """
-        sums, bad = tf.zeros([len(self.model.log_names), 2]), None
-        if first:
-            sums, _, *bad = self._loop(self._iterator, tf.constant(1), sums)
-            num_steps -= 1
-            if not num_steps or bad[0] >= 0:
-                return sums, 0.0, *bad, 0, 0.0
-        started = time.perf_counter()
-        sums, waited, *bad = self._loop(self._iterator, tf.constant(num_steps), sums)
-        sums.numpy()  # it has ended
-        return sums, float(waited), *bad, num_steps, time.perf_counter() - started
+        few = min(_FEW, num_steps - 1)
+        parts = [1, few, num_steps - 1 - few] if first else [num_steps]
+        sums, all_waited, timed, seconds = tf.zeros([len(self.model.log_names), 2]), 0.0, 0, 0.0
+        for number, steps in enumerate(parts):
+            if not steps:
+                continue
+            is_traced = first and not number
+            with self._tracing() if is_traced else contextlib.nullcontext():
+                started = time.perf_counter()
+                sums, waited, *bad = self._loop(self._iterator, tf.constant(steps), sums)
+                sums.numpy()  # it has ended
+            if bad[0] >= 0:
+                break
+            if not is_traced:
+                all_waited, timed = all_waited + float(waited), timed + steps
+                seconds += time.perf_counter() - started
+            if self._bar is not None:
+                self._bar.update(steps)
+        return sums, all_waited, *bad, timed, seconds
+
+    @contextlib.contextmanager
+    def _tracing(self):
+        """Says in the bar what the first step is waiting for, and how long it took."""
+        if self._bar is None:
+            yield
+            return
+        began = time.perf_counter()
+        self._bar.set_description("tracing and compiling the first step")
+        yield
+        self._bar.set_description(None)
+        self._bar.write(f"first step after {time.perf_counter() - began:.1f} s", file=sys.stderr)
+        self._bar.unpause()  # what it took is no speed of the steps that come
 
     @tf.function
     def _loop(self, iterator, num_steps, sums):

@@ -101,3 +101,12 @@ def test_a_gin_file_finds_what_it_includes_beside_it(tmp_path, monkeypatch):
     import gin
 
     assert gin.query_parameter("train.steps") == 7 and gin.query_parameter("train.batch_size") == 4
+
+
+def test_what_is_waited_for_is_said_before_and_how_long_after(capsys):
+    with command.waiting_for("compiling"):
+        assert capsys.readouterr().out == "compiling ... "
+    assert float(capsys.readouterr().out.removesuffix(" s\n")) >= 0
+    with pytest.raises(KeyError), command.waiting_for("compiling"):
+        raise KeyError("x")
+    assert capsys.readouterr().out == "compiling ... stopped\n"

@@ -9,7 +9,7 @@ import pytest
 
 from helpers import tiny
 from mmv_tf import doctor
-from mmv_tf.diagnosis import checkup, graphics
+from mmv_tf.diagnosis import checkup, device, graphics, machine
 
 CARD = graphics.Driver(("Some Card, 535.1, 24 GiB",), "12.2")
 BUILD = {"is_cuda_build": True, "cuda_version": "12.5.1", "cudnn_version": "9"}
@@ -75,3 +75,15 @@ def test_what_is_wrong_is_counted(monkeypatch, capsys):
     assert doctor.main(["--data", "nothing/train-*"]) == 1
     said = capsys.readouterr().out
     assert "WRONG: no file matches 'nothing/train-*'" in said and "1 thing wrong" in said
+
+
+def test_a_run_says_its_device_and_which_card_is_not_used(monkeypatch):
+    monkeypatch.setattr(machine, "memory", lambda: (3.0, 8.0))
+    monkeypatch.setattr(machine, "cores", lambda: 4)
+    monkeypatch.setattr(graphics, "look", lambda: (graphics.Driver(), 0, ""))
+    assert device.lines(1) == ["device: CPU, 4 cores, 3 of 8 GiB of memory free"]
+    monkeypatch.setattr(graphics, "look", lambda: (CARD, 0, "no CUDA in it"))
+    assert device.lines(1)[1] == "warning: a GPU is not used: no CUDA in it"
+    two = graphics.Driver(("A, 1, 24 GiB", "B, 1, 24 GiB"), "12.2")
+    monkeypatch.setattr(graphics, "look", lambda: (two, 2, ""))
+    assert device.lines(1) == ["device: A, 1, 24 GiB; B, 1, 24 GiB; 1 of 2 in use"]

@@ -112,3 +112,19 @@ def test_the_place_in_the_data_goes_on_with_another_batch_size():
     trainer._step.assign(3)
     trainer.train(tf.constant(2))
     assert asked == [24] and int(clips) == 24 + 2 * 4
+
+
+def test_the_bar_says_what_the_first_step_waits_for_and_moves_soon_after(capsys, monkeypatch):
+    trainer, seen = _trainer(tf.distribute.get_strategy(), graph=graphs.va), []
+    loop = trainer._loop
+
+    def looked_at(*args):
+        seen.append((trainer._bar.desc, trainer._bar.n))
+        return loop(*args)
+
+    monkeypatch.setattr(trainer, "_loop", looked_at)
+    with trainer.progress(first_step=0):
+        trainer.train(tf.constant(8))
+        assert trainer._bar.n == 8
+    assert seen == [("tracing and compiling the first step: ", 0), ("", 1), ("", 5)]
+    assert "first step after " in capsys.readouterr().err
