@@ -29,7 +29,10 @@ _WHOLE = Markup(
     'height="{height:.0f}">{style}{tip}<rect width="100%" height="100%" fill="#ffffff"/>{shapes}</svg>\n'
 )
 
+_LINE = Markup('<text class="small pair" x="{:.0f}" y="{:.0f}">{}</text>')
+
 _COLUMN, _ROW, _BOX = 280, 84, (118, 44)
+_ABOVE, _LETTERS, _LETTER = 2, 34, 6.3  # pairs above a space, and how long they may be there; width of a letter
 
 
 def _depths(graph: Graph) -> dict[str, int]:
@@ -46,11 +49,9 @@ def _centres(graph: Graph) -> dict[str, tuple[float, float]]:
     for name, depth in _depths(graph).items():
         columns.setdefault(depth, []).append(name)
     tallest = max(len(names) for names in columns.values())
-    # Room for the lines of pairs above the uppermost space.
-    pairs = max(0, *([pair.space for pair in graph.pairs].count(space) - 2 for space in graph.spaces))
     centres = {}
     for depth, names in columns.items():
-        top = 50 + 14 * pairs + (tallest - len(names)) * _ROW / 2
+        top = 50 + (tallest - len(names)) * _ROW / 2
         for row, name in enumerate(names):
             centres[name] = (90 + depth * _COLUMN, top + row * _ROW)
     return centres
@@ -62,11 +63,25 @@ def _describe(head) -> str:
     return " ".join(parts + (["+ bn"] if head.batch_norm else []))
 
 
+def _pairs(graph: Graph, space: str) -> list[str]:
+    """A line for each pair that is compared in a space."""
+    lines = []
+    for pair in (pair for pair in graph.pairs if pair.space == space):
+        loss = getattr(pair.loss, "__name__", str(pair.loss))
+        other = f"{pair.second} in {pair.second_space}" if pair.second_space else pair.second
+        further = f" against {', '.join(pair.against)}{' (own too)' * pair.against_own}" if pair.against else ""
+        lines.append(f"{pair.first} ~ {other}{further}: {loss} x {pair.weight:g}")
+    return lines
+
+
 def svg(graph: Graph) -> Markup:
-    """Modalities with their views on the left, heads as arrows, spaces with their dimensions and pairs."""
+    """Modalities with their views on the left, heads as arrows, spaces with their dimensions and pairs.
+
+    Pairs stand above their space, or below the drawing where they are many or long.
+    """
     centres = _centres(graph)
     half_width, half_height = _BOX[0] / 2, _BOX[1] / 2
-    shapes = []
+    shapes, below = [], []
     for head in graph.heads:
         (x0, y0), (x1, y1) = centres[head.source], centres[head.space]
         start, end = x0 + half_width, x1 - half_width
@@ -81,13 +96,15 @@ def svg(graph: Graph) -> Markup:
             shapes.append(_SMALL_TEXT.format("", x, y + half_height + 13, f"view of {graph.views[name]}"))
         shapes.append(_RECTANGLE.format(kind, x - half_width, y - half_height, *_BOX))
         shapes.append(_TEXT.format(x, y + 5, label))
-        for row, pair in enumerate(p for p in graph.pairs if p.space == name):
-            loss = getattr(pair.loss, "__name__", str(pair.loss))
-            other = f"{pair.second} in {pair.second_space}" if pair.second_space else pair.second
-            further = f" against {', '.join(pair.against)}{' (own too)' * pair.against_own}" if pair.against else ""
-            text = f"{pair.first} ~ {other}{further}: {loss} x {pair.weight:g}"
-            shapes.append(_SMALL_TEXT.format(" pair", x, y - half_height - 8 - 14 * row, text))
-    width = max(x for x, _ in centres.values()) + 130
+        pairs = _pairs(graph, name)
+        if len(pairs) > _ABOVE or any(len(pair) > _LETTERS for pair in pairs):
+            below += [f"in {name}:", *pairs]
+            pairs = [f"{len(pairs)} pair{'s' * (len(pairs) > 1)}, see below"]
+        for row, pair in enumerate(pairs):
+            shapes.append(_SMALL_TEXT.format(" pair", x, y - half_height - 8 - 14 * row, pair))
+    width = max([x + 130 for x, _ in centres.values()] + [2 * 31 + _LETTER * len(line) for line in below])
     height = max(y for _, y in centres.values()) + 70
+    shapes += [_LINE.format(31, height + 14 * row, line) for row, line in enumerate(below)]
+    height += 14 * len(below)
     drawing = _WHOLE.format(width=width, height=height, style=_STYLE, tip=_TIP, shapes=Markup().join(shapes))
     return Markup(document.visible(drawing))

@@ -147,5 +147,10 @@ def test_views_are_printed_and_drawn():
     assert "  (video, audio against audio_r, own included) in va: info_nce, weight 0.0625" in text
     assert drawing.count('<rect class="view"') == 6 and "view of audio" in drawing
     assert "video ~ audio against audio_r (own too): info_nce x 0.0625" in drawing
-    tops = [float(y) for y in re.findall(r'class="small pair" .*? y="(-?\d+)"', drawing)]
-    assert len(tops) == 16 and min(tops) > 0
+    # Many pairs are a list below all boxes, inside the picture.
+    assert "16 pairs, see below" in drawing
+    listed = re.findall(r'<text class="small pair" x="31" y="(\d+)">([^<]+)', drawing)
+    boxes = [float(y) for y in re.findall(r'<rect class=.*? y="(\d+)"', drawing)]
+    width, height = map(int, re.search(r'viewBox="0 0 (\d+) (\d+)"', drawing).groups())
+    assert len(listed) == 17 and max(boxes) + 44 < float(listed[0][0]) and float(listed[-1][0]) < height
+    assert all(31 + 6 * len(line) < width for _, line in listed)
