@@ -26,6 +26,8 @@ def _parser():
     show = commands.add_parser("show", help="write a page with clips and statistics")
     show.add_argument("records", help="folder of records")
     show.add_argument("--key", action="append", default=[], help="show this clip (repeatable); default: a sample")
+    show.add_argument("--contains", default="", help="a sample of clips with this in key, file, narration or label")
+    show.add_argument("--videos", help="folder of the videos, to which clips are linked")
     show.add_argument("--split", help="look at this split only")
     show.add_argument("--number", type=int, default=24, help="clips of the sample (default: %(default)s)")
     show.add_argument("--max_shards", type=int, help="look at so many shards only, spread over the set")
@@ -73,7 +75,12 @@ def _show(args) -> int:
 
     if args.number < 0 or args.max_shards is not None and args.max_shards < 1:
         raise ValueError("--number must be at least 0, and --max_shards at least 1")
-    show(args.records, args.output, args.split, args.key, args.number, args.max_shards, args.vocabulary, args.processes)
+    if args.key and args.contains:
+        raise ValueError("--key and --contains: a clip is chosen by one of them")
+    if args.videos and not os.path.isdir(args.videos):
+        raise ValueError(f"--videos={args.videos}: no such folder")
+    limits = (args.split, args.key, args.number, args.max_shards)
+    show(args.records, args.output, *limits, args.vocabulary, args.processes, args.contains, args.videos)
     print(args.output)
     return 0
 

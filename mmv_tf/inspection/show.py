@@ -3,6 +3,7 @@
 import collections
 import heapq
 import os
+import pathlib
 from collections.abc import Sequence
 
 from mmv_tf.common import files
@@ -26,6 +27,8 @@ def show(
     max_shards: int | None = None,
     words_file: str | None = None,
     processes: int = 1,
+    contains: str = "",
+    videos: str | None = None,
 ) -> None:
     """Writes the page.
 
@@ -36,8 +39,10 @@ def show(
       keys: of the clips to show; else a sample of `number` that is the same every time.
       max_shards: read only so many shards, spread over the set.
       words_file: a vocabulary, for the share of words that are not in it.
+      contains: the sample is of clips that have this in key, file, a narration or a label; of any case.
+      videos: folder of the videos that the records were made of, to which clips are linked where they are there.
     Raises:
-      ValueError: no such folder, split or key, or a bad vocabulary; one line.
+      ValueError: no such folder, split or key, no clip that contains it, or a bad vocabulary; one line.
     """
     folder = folders.read(path)
     known = frozenset(word.lower() for word in vocabulary.read(words_file)) if words_file else None
@@ -45,13 +50,17 @@ def show(
     if max_shards and max_shards < len(shards):
         shards = [shards[i * len(shards) // max_shards] for i in range(max_shards)]
     wanted = frozenset(key.encode() for key in keys)
-    tasks = [statistics.Task(folder.join(name), name, wanted, 0 if keys else number) for name in shards]
+    tasks = [
+        statistics.Task(folder.join(name), name, wanted, 0 if keys else number, contains.lower()) for name in shards
+    ]
     total, places = Statistics(), []
     for one, found in run(statistics.of_shard, tasks, processes, "show"):
         total.add(one)
         places += found
     if missing := sorted(wanted - {place.key for place in places}):
         raise ValueError(f"{path}: no clip with the key {folders.shown(missing[0])!r} in {len(shards)} shards")
+    if contains and not total.has["found"]:
+        raise ValueError(f"{path}: no clip of {total.has['clips']} has {contains!r} in key, file, narration or label")
     places = sorted(places) if keys else heapq.nsmallest(number, places)
     looked_at = f"{len(shards)} shards" + (f" of {len(folder.shards(split))}" if max_shards else "")
     page = document.render(
@@ -65,17 +74,41 @@ def show(
         cards=_cards(folder, total, split, known),
         remarks=list(_remarks(folder, split)),
         dead_letters=card.DEAD_LETTERS,
-        num_clips=len(places),
-        clips=(_clip(folder, place) for place in places),
+        shown=_shown(len(places), total.has, keys, contains),
+        clips=(_clip(folder, place, videos) for place in places),
     )
     files.write_text(output, page)
 
 
-def _clip(folder, place):
+def _shown(number, has, keys, contains) -> str:
+    """The heading of the clips, and how others are seen."""
+    whole = has["found"] if contains else has["clips"]
+    of_whole = f"{number:,} of {whole:,} clips" if number < whole else f"{number:,} clips"
+    having = f" with {contains!r}" if contains else ""
+    more = "" if keys or number == whole else "; --number shows more, --contains and --key choose"
+    return of_whole + having + more
+
+
+def _film(record, videos: str | None) -> str:
+    """Address of the film at the clip's time; '' where it is not below the folder. The path is not ours: no way out."""
+    if not videos or not record.path:
+        return ""
+    root = pathlib.Path(videos).resolve()
+    try:
+        found = (root / os.fsdecode(record.path)).resolve()
+        if not found.is_relative_to(root) or not found.is_file():
+            return ""
+    except (OSError, ValueError):
+        return ""
+    times = (record.start, record.end)
+    return found.as_uri() + ("" if None in times else f"#t={times[0] / 1e6:g},{times[1] / 1e6:g}")
+
+
+def _clip(folder, place, videos):
     file, size = folders.open_file(folder.join(place.shard))
     with file:
         record = reader.parse(tfrecord.read_one(file, size, place.number))
-    return clip.about(record, f"{place.shard}, record {place.number}")
+    return clip.about(record, f"{place.shard}, record {place.number}") | {"film": _film(record, videos)}
 
 
 def _amount(has, looked_at, split) -> str:

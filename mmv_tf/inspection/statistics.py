@@ -55,7 +55,8 @@ class Task(NamedTuple):
     path: str
     name: str
     keys: frozenset[bytes]  # to be found
-    sample: int  # how many others
+    sample: int  # how many others ...
+    contains: str = ""  # ... of those that have this, in lower case, in key, file, narrations or labels
 
 
 def of_shard(task: Task) -> tuple[Statistics, list[Place]]:
@@ -69,11 +70,19 @@ def of_shard(task: Task) -> tuple[Statistics, list[Place]]:
                 statistics.damaged = [*statistics.damaged, f"{task.name}: {problem}"][:_MOST_DAMAGED]
                 continue
             _count(statistics, record, num_bytes)
+            if record.key not in task.keys and not _has(record, task.contains):
+                continue
+            statistics.has["found"] += 1
             place = Place(hashlib.sha256(record.key).digest()[8:], task.name, number, record.key)
             (wanted if record.key in task.keys else sample).append(place)
             if len(sample) > 2 * task.sample + 100:
                 sample = heapq.nsmallest(task.sample, sample)
     return statistics, wanted + heapq.nsmallest(task.sample, sample)
+
+
+def _has(record, text):
+    texts = (record.key, record.path, *record.captions, *record.label_names)
+    return not text or any(text in one.decode("utf-8", "replace").lower() for one in texts)
 
 
 def _count(statistics, record, size):

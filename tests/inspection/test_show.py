@@ -94,11 +94,36 @@ def test_chosen_clips(folder, tmp_path, capsys):
         (["--key", "nothing"], "no clip with the key 'nothing' in 2 shards"),
         (["--split", "test"], "no split 'test'"),
         (["--number", "-1"], "--number"),
+        (["--contains", "nothing"], "no clip of 4 has 'nothing' in key, file, narration or label"),
+        (["--contains", "saw", "--key", "sound"], "--key and --contains"),
         (["--vocabulary", "nowhere.txt"], "nowhere.txt"),
     ):
         assert inspect.cli(["show", str(folder), "--output", str(tmp_path / "x.html"), "--processes=1", *more]) == 2
         assert said in capsys.readouterr().err
     assert not (tmp_path / "x.html").exists()
+
+
+def test_clips_are_found_by_what_they_contain_and_say_of_how_many_they_are(folder, tmp_path):
+    text, _ = page(folder, tmp_path, "--contains", "SAW")
+    assert "<h2>2 clips with &#39;SAW&#39;</h2>" in text and "4 clips, 0.00 hours" in text
+    one, _ = page(folder, tmp_path, "--contains", "saw", "--number=1")
+    assert "<h2>1 of 2 clips with &#39;saw&#39;; --number" in one
+    assert "<h2>2 of 4 clips; --number" in page(folder, tmp_path, "--number=2")[0]
+    assert page(folder, tmp_path, "--contains", "s.wav")[0].count('class="card clip"') == 1
+
+
+def test_a_clip_is_linked_to_its_film_below_the_folder_only(folder, tmp_path):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    (tmp_path / "outside.wav").touch()
+    (videos / "s.wav").touch()
+    output = tmp_path / "page.html"
+    asked = ["show", str(folder), "--output", str(output), "--processes=1", "--videos", str(videos)]
+    assert inspect.cli(asked) == 0
+    assert re.findall('href="(.*?)"', output.read_text()) == [f"{(videos / 's.wav').as_uri()}#t=5,7"]
+    for path in ("../outside.wav", str(tmp_path / "outside.wav"), "gone.wav", "a\0b"):
+        record_fixtures.write_shards(folder, [[schema.Record("k", path, 0.0, 1.0)]])
+        assert inspect.cli(asked) == 0 and "href=" not in output.read_text()
 
 
 def test_a_damaged_record_is_on_the_page(folder, tmp_path):
