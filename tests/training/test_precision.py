@@ -12,7 +12,7 @@ from mmv_tf.backbones import I3D, S3D, AudioResNet, R2Plus1D, ResNetV1, TextNetw
 from mmv_tf.backbones.inception import Mixed, Unit
 from mmv_tf.backbones.tsm_resnet import temporal_shift
 from mmv_tf.backbones.video_resnet import Block, Kind
-from mmv_tf.model import accumulation, losses
+from mmv_tf.model import accumulation
 from mmv_tf.model.graph import Graph
 from mmv_tf.model.mmv import MMV
 
