@@ -1,6 +1,6 @@
 """Optimisers and learning-rate schedules: Keras' own and what other systems were trained with, by names for gin."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, TypedDict
 
 import keras
@@ -153,6 +153,22 @@ def with_l2(
     """
     made = optimizer()
     made.l2, made.l2_of_vectors = decay, vectors  # `mmv_tf.model.stepping` takes the step
+    return made
+
+
+@configurable
+def with_rates(
+    optimizer: Callable[[], keras.optimizers.Optimizer], heads: Mapping[str, Positive]
+) -> keras.optimizers.Optimizer:
+    """An optimiser whose learning rate is another one for some heads, such as the tenfold of BraVe's predictor.
+
+    Args:
+      heads: {head as the graph names it, 'z -> h': factor}.
+    Raises (in the first step):
+      ValueError: the model has no such head; names those that it has.
+    """
+    made = optimizer()
+    made.rates_of_heads = dict(heads)  # `mmv_tf.model.stepping` takes the step
     return made
 
 
