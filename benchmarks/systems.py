@@ -18,6 +18,7 @@ Each part of a system has a process of its own; the results are written after ea
 
 import argparse
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -150,6 +151,8 @@ def apart(result: dict) -> float:
     for one, two in zip(result["one"], result["two"], strict=True):
         if one.keys() != two.keys():
             raise ValueError(f"one device logged {sorted(one)}, two replicas {sorted(two)}")
+        if not all(map(math.isfinite, [*one.values(), *two.values()])):
+            raise ValueError(f"a loss is not finite: {one}, {two}")
         found = max([found, *(abs(two[name] - value) / max(abs(value), 1e-6) for name, value in one.items())])
     return found
 
