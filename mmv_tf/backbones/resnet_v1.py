@@ -91,7 +91,8 @@ class ResNetV1(keras.layers.Layer):
         return self.endpoints(x, training=training)["embedding"]
 
     def endpoints(self, x, training=False):
-        """{'stem', 'group_0' ... 'group_3': maps [B,H',W',C] or [B*T,H',W',C], 'embedding': [B, output_dim]}."""
+        """{'stem', 'group_0' ... 'group_3': maps [B,H',W',C] or [B*T,H',W',C], 'last_conv': the last of them,
+        'embedding': [B, output_dim]}."""
         if not self.built:
             self.build(x.shape)
         # The weights do not say whether an image comes alone or in a clip, and both may come.
@@ -106,7 +107,7 @@ class ResNetV1(keras.layers.Layer):
                 x = layers.run(block, x, self.rematerialise, training=training)
             ends[f"group_{i}"] = x
         # All frames have the same size, so one mean does for the two.
-        return {**ends, "embedding": layers.mean(ops.reshape(x, (batch, -1, x.shape[-1])), 1)}
+        return {**ends, "last_conv": x, "embedding": layers.mean(ops.reshape(x, (batch, -1, x.shape[-1])), 1)}
 
 
 class Block(keras.layers.Layer):

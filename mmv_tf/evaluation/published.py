@@ -22,8 +22,9 @@ class Table(NamedTuple):
 
 SOURCES = (
     "Published: the tables of Alayrac et al., Self-Supervised MultiModal Versatile Networks (NeurIPS 2020, arXiv "
-    "2006.16228), in %; that of zero-shot retrieval from Akbari et al., VATT (NeurIPS 2021, arXiv 2104.11178). A dash: "
-    "not published, or not measured here."
+    "2006.16228), in %; that of zero-shot retrieval from Akbari et al., VATT (NeurIPS 2021, arXiv 2104.11178). Rows of "
+    "other systems (gin/systems) are as these tables print them; BraVe is from its own paper (arXiv 2103.16559), GDT "
+    "of HowTo100M from its repository. A dash: not published, or not measured here."
 )
 
 _UCF = Column("UCF101 linear", "ucf101", "top1")
@@ -72,6 +73,8 @@ TABLES = (
             ("AVTS MC3-18, AS", (None, 89.0, None, 61.6, 80.6, None, None)),
             ("GDT R(2+1)D-18, AS", (None, 92.5, None, 66.1, 88.5, None, None)),
             ("GDT R(2+1)D-18, IG65M", (None, 95.2, None, 72.8, None, None, None)),
+            ("GDT R(2+1)D-18 with text, HT", (None, 94.1, None, 67.4, None, None, None)),
+            ("BraVe TSM-50, AS", (93.0, None, 69.4, None, None, None, 70.6)),
             ("CVRL R3D-50, Kinetics-600", (None, None, None, None, None, None, 64.1)),
         ),
     ),

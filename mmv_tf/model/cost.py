@@ -5,8 +5,7 @@ import math
 
 import tensorflow as tf
 
-from mmv_tf.inputs.audio import LogMel
-from mmv_tf.inputs.video import VideoInput
+from mmv_tf.inputs.pipeline import InputPipeline
 from mmv_tf.model.mmv import MMV
 
 
@@ -95,14 +94,12 @@ def of_configuration() -> tuple[dict[str, tf.TensorSpec], list[Count]]:
 
     No records and no vocabulary are needed to count.
     """
-    video, audio = VideoInput(), LogMel()
-    sound = audio(tf.zeros([1, round(video.seconds * audio.sample_rate)]))
-    inputs = {
-        "video": tf.TensorSpec([1, *video.shape], tf.float32),
-        "audio": tf.TensorSpec(sound.shape, tf.float32),
-        "text": tf.TensorSpec([1, 16], tf.int32),
-    }
     model = MMV()
+    seen_and_heard = [modality for modality in model.graph.modalities if modality != "text"]
+    pipeline = InputPipeline((), seen_and_heard, views={})
+    inputs = {"video": tf.TensorSpec([1, *pipeline.video.shape], tf.float32), "text": tf.TensorSpec([1, 16], tf.int32)}
+    if pipeline.audio:
+        inputs["audio"] = tf.TensorSpec(pipeline.audio(tf.zeros([1, pipeline.num_samples])).shape, tf.float32)
     inputs = {modality: inputs[modality] for modality in model.graph.modalities}
     model.build_by_call({modality: tf.zeros(spec.shape, spec.dtype) for modality, spec in inputs.items()})
     return inputs, count(model, inputs)

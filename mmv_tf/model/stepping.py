@@ -7,6 +7,7 @@
   number of the step goes on, on which schedules and Adam's correction hang. The unit is a variable: the words that are
   not in a batch share the moments' decay with the others, as in every dense step.
 - An optimiser of `optimizers.with_l2` has its decay added to each gradient here.
+- One of `optimizers.with_rates` has other rates for some heads.
 - Scales, offsets and biases, which are the vectors among the variables, do not decay, as in LARS (`optimizers.LARS`).
 """
 
@@ -34,6 +35,7 @@ def prepare(optimizer: keras.optimizers.Optimizer) -> None:
     def step_if_there_is_a_gradient(gradient, variable, learning_rate):
         nonlocal there
         there = tf.reduce_any(tf.not_equal(gradient, 0))  # NaN is unequal to 0: it is stepped, and seen
+        learning_rate = learning_rate * _factor(optimizer, variable)
         if optimizer.weight_decay is not None and len(variable.shape) > 1 and decays(variable):
             rate, decay = (tf.cast(x, variable.dtype) for x in (learning_rate, optimizer.weight_decay))
             optimizer.assign_sub(variable, variable * decay * rate)
@@ -48,6 +50,30 @@ def prepare(optimizer: keras.optimizers.Optimizer) -> None:
     optimizer._all_reduce_sum_gradients = list
 
 
+def _layers(variable) -> list[str]:
+    # Keras hands over TensorFlow's variables, whose names are the paths of its own.
+    return getattr(variable, "path", variable.name).split("/")[:-1]
+
+
+def _layer_of(head: str) -> str:
+    """The name of a head's layer, which stands in the paths of its variables."""
+    return head.replace(" -> ", "_to_")
+
+
+def _factor(optimizer, variable) -> float:
+    """Of the learning rate of a variable."""
+    rates = getattr(optimizer, "rates_of_heads", {})
+    return next((factor for head, factor in rates.items() if _layer_of(head) in _layers(variable)), 1.0)
+
+
+def _check_rates(optimizer, variables) -> None:
+    known = {layer for variable in variables for layer in _layers(variable) if "_to_" in layer}
+    for head in getattr(optimizer, "rates_of_heads", {}):
+        if _layer_of(head) not in known:
+            has = ", ".join(sorted(layer.replace("_to_", " -> ") for layer in known)) or "none"
+            raise ValueError(f"with_rates.heads has {head!r}, and the model has no such head; there are {has}.")
+
+
 def step(optimizer: keras.optimizers.Optimizer, gradients, variables) -> tf.Tensor:
     """Takes one step, in a replica context.
 
@@ -58,6 +84,7 @@ def step(optimizer: keras.optimizers.Optimizer, gradients, variables) -> tf.Tens
       scalar: the norm of the gradient of the global batch, before clipping.
     """
     prepare(optimizer)
+    _check_rates(optimizer, variables)
     used = [(tf.convert_to_tensor(g), v) for g, v in zip(gradients, variables, strict=True) if g is not None]
     gradients, variables = replicas.total([g for g, _ in used]), [v for _, v in used]
     optimizer.apply(gradients, variables)

@@ -1,6 +1,6 @@
 """Optimisers and learning-rate schedules: Keras' own and what other systems were trained with, by names for gin."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, TypedDict
 
 import keras
@@ -37,12 +37,19 @@ class KerasOptimizer(TypedDict):
 
 @configurable
 def warmup_cosine(
-    total_steps: CountOrNone, peak: Positive = 0.002, warmup_steps: CountOrNone = 5000, floor: NotNegative = 0.0
+    total_steps: CountOrNone,
+    peak: Positive = 0.002,
+    warmup_steps: CountOrNone = 5000,
+    floor: NotNegative = 0.0,
+    of_batch: CountOrNone = 0,
 ) -> LearningRateSchedule:
     """Linear warm-up from 0 to `peak`, then half a period of a cosine down to `floor` at `total_steps`.
 
     The defaults are the paper's (docs/pretraining.md, "What is known of the recipe"): 0.002 after 5,000 steps.
 
+    Args:
+      of_batch: the batch that peak and floor are for; they grow in proportion to train.batch_size (SimCLR: 0.3 for
+        256). 0: they are what they are, whatever the batch.
     Raises:
       ValueError: the warm-up is not shorter than the whole training, or the end is above the peak.
     """
@@ -52,13 +59,15 @@ def warmup_cosine(
         raise ValueError(
             f"warmup_cosine: warmup_steps = {warmup_steps} leaves nothing of total_steps = {total_steps}; lower it."
         )
-    return keras.optimizers.schedules.CosineDecay(
+    made = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
         decay_steps=max(1, total_steps - warmup_steps),
         alpha=floor / peak,
         warmup_target=peak,
         warmup_steps=warmup_steps,
     )
+    made.of_batch = of_batch  # `mmv_tf.training.schedules.for_batch` takes it into account
+    return made
 
 
 @keras.saving.register_keras_serializable("mmv_tf")
@@ -88,12 +97,14 @@ def multi_step(
     warmup: CountOrNone = 0,
     start: NotNegative = 0.0,
     every: Count = 1,
+    of_batch: CountOrNone = 0,
 ) -> LearningRateSchedule:
     """`peak` times `factor` for each milestone that is passed, after a linear warm-up from `start`.
 
     Args:
       milestones, warmup: in units of `every` steps.
       every: the rate stands still for so many steps, such as those of an epoch.
+      of_batch: the batch that the peak is for, see `warmup_cosine`; `start` stays.
     Raises:
       ValueError: milestones that do not rise, or that lie in the warm-up.
     """
@@ -101,7 +112,9 @@ def multi_step(
         raise ValueError(
             f"multi_step.milestones = {milestones} must rise, and lie behind multi_step.warmup = {warmup}."
         )
-    return MultiStep(peak, milestones, factor, warmup, start, every)
+    made = MultiStep(peak, milestones, factor, warmup, start, every)
+    made.of_batch = of_batch
+    return made
 
 
 @configurable
@@ -112,6 +125,7 @@ def gdt_warmup(
     milestones: Sequence[Count] = (),
     factor: Positive = 0.1,
     steps_per_epoch: Count = 1,
+    of_batch: CountOrNone = 0,
 ) -> LearningRateSchedule:
     """GDT's schedule: from `base` to `base` * `multiplier` over the first epochs, then `multi_step`, epoch by epoch.
 
@@ -119,9 +133,10 @@ def gdt_warmup(
 
     Args:
       milestones: epochs, counted from the first one after the warm-up has ended.
+      of_batch: the batch that the multiplier is for: that of all GPUs together. See `warmup_cosine`.
     """
     later = [warmup_epochs + 1 + milestone for milestone in milestones]
-    return multi_step(base * multiplier, later, factor, warmup_epochs, base, steps_per_epoch)
+    return multi_step(base * multiplier, later, factor, warmup_epochs, base, steps_per_epoch, of_batch)
 
 
 @configurable
@@ -138,6 +153,22 @@ def with_l2(
     """
     made = optimizer()
     made.l2, made.l2_of_vectors = decay, vectors  # `mmv_tf.model.stepping` takes the step
+    return made
+
+
+@configurable
+def with_rates(
+    optimizer: Callable[[], keras.optimizers.Optimizer], heads: Mapping[str, Positive]
+) -> keras.optimizers.Optimizer:
+    """An optimiser whose learning rate is another one for some heads, such as the tenfold of BraVe's predictor.
+
+    Args:
+      heads: {head as the graph names it, 'z -> h': factor}.
+    Raises (in the first step):
+      ValueError: the model has no such head; names those that it has.
+    """
+    made = optimizer()
+    made.rates_of_heads = dict(heads)  # `mmv_tf.model.stepping` takes the step
     return made
 
 

@@ -100,7 +100,7 @@ def train(
     with building, strategy.scope(), _dtype_policy(precision):
         model = MMV()
         workdirs.check_fit(model, pipeline)
-        model.compile(optimizer=optimizer(), jit_compile=compiled)
+        model.compile(optimizer=schedules.for_batch(optimizer(), batch_size), jit_compile=compiled)
         model.build_by_call(pipeline.zeros(batch_size=1))
         model.optimizer.build(model.trainable_variables)
         step = orbit.utils.create_global_step()

@@ -4,6 +4,17 @@ import keras
 from keras.optimizers import schedules
 
 
+def for_batch(optimizer: keras.optimizers.Optimizer, batch_size: int) -> keras.optimizers.Optimizer:
+    """The optimiser of a run of such global batches: a schedule whose peak is for another one (`of_batch`) grows or
+    shrinks with it, once."""
+    schedule = getattr(optimizer, "_learning_rate", None)
+    if of_batch := getattr(schedule, "of_batch", 0):
+        name = "warmup_target" if isinstance(schedule, schedules.CosineDecay) else "peak"
+        setattr(schedule, name, getattr(schedule, name) * batch_size / of_batch)
+        schedule.of_batch = batch_size
+    return optimizer
+
+
 def note(optimizer: keras.optimizers.Optimizer, steps: int) -> str:
     """One line if the schedule of the learning rate and a run of `steps` steps do not end together, otherwise ''.
 

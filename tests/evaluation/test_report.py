@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from helpers import record_fixtures
+from helpers.mistyped import ROOT
 from mmv_tf import report
-from mmv_tf.evaluation import report_page, results
+from mmv_tf.evaluation import published, report_page, results
 from mmv_tf.metrics.classification import Measure
 
 TOP1 = Measure("top1", "top1", "mean")
@@ -175,3 +176,28 @@ def test_results_of_other_weights_or_records_are_said(tmp_path, capsys):
     assert f"<strong>{line} (step 7000)</strong>" in page and line in capsys.readouterr().err
     assert _cells(page, "ucf101")[-1] == results.OTHER_DATA  # beside the paired difference of fac and va
     assert "<li>network: step 7000</li>" in page
+
+
+# Of each file of gin/systems the row; avts_hard.gin is the end of avts.gin.
+SYSTEMS = {
+    "milnce_i3d": "MIL-NCE I3D, HT",
+    "milnce_s3d": "MIL-NCE S3D-G, HT",
+    "avts": "AVTS MC3-18, AS",
+    "gdt": "GDT R(2+1)D-18, AS",
+    "gdt_text": "GDT R(2+1)D-18 with text, HT",
+    "brave": "BraVe TSM-50, AS",
+    "cvrl": "CVRL R3D-50, Kinetics-600",
+    "simclr_r50": "SimCLR ResNet-50",
+    "simclr_r50x2": "SimCLR ResNet-50x2",
+    "simclr_r50x4": "SimCLR ResNet-50x4",
+}
+
+
+def test_every_other_system_has_a_row_with_the_figures_of_its_gin_file():
+    files = {path.stem: path.read_text() for path in (ROOT / "gin" / "systems").glob("*.gin")}
+    assert set(files) == {*SYSTEMS, "avts_hard"}
+    rows = {name: values for table in published.TABLES for name, values in table.rows}
+    for system, row in SYSTEMS.items():
+        header = files[system].partition("include '")[0]
+        figures = [value for value in rows[row] if value is not None]
+        assert figures and [value for value in figures if f" {value}" not in header] == [], system

@@ -10,7 +10,7 @@ from helpers import graphs, toy
 from helpers.system_arrays import arrays, normal
 from mmv_tf.model import stepping
 from mmv_tf.training import workdir
-from mmv_tf.training.optimizers import LARS, gdt_warmup, multi_step, warmup_cosine, with_l2
+from mmv_tf.training.optimizers import LARS, gdt_warmup, multi_step, warmup_cosine, with_l2, with_rates
 
 
 @pytest.mark.parametrize(
@@ -209,3 +209,30 @@ def test_l2_is_a_part_of_the_gradient(vectors):
     adam = with_l2(lambda: keras.optimizers.Adam(0.1), 1.0)
     stepping.step(adam, [tf.constant([[-0.5, 0.5]])], [variable])  # the sum has the sign of the weight
     np.testing.assert_allclose(variable, [[0.9, -0.9]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("rule", [keras.optimizers.SGD, LARS])
+def test_a_head_has_a_rate_of_its_own(rule):
+    """By the graph's name of it, in the variables of a model; all others have the rate of the optimiser."""
+    changes, gradients = [], None
+    for factor in (1.0, 10.0):
+        model = toy.mmv(graphs.fac(), compiled=False)
+        gradients = gradients or [tf.constant(normal(v.shape, n)) for n, v in enumerate(model.trainable_variables)]
+        optimizer = with_rates(lambda: rule(0.01), {"va -> vat": factor})
+        before = {name: v.numpy() for name, v in model.named_variables().items()}
+        stepping.step(optimizer, gradients, model.trainable_variables)
+        changes.append({name: v.numpy() - before[name] for name, v in model.named_variables().items()})
+    factors = {}
+    for name, change in changes[0].items():
+        if np.any(change):
+            size = np.linalg.norm(changes[1][name]) / np.linalg.norm(change)
+            factors.setdefault(name.partition("/")[0], set()).add(round(float(size), 2))
+    assert factors.pop("va -> vat") == {10.0} and len(factors) == 6 and set(map(tuple, factors.values())) == {(1.0,)}
+
+
+def test_a_rate_for_a_head_that_is_not_there_is_an_error():
+    model = toy.mmv(graphs.va(), compiled=False)
+    optimizer = with_rates(lambda: keras.optimizers.SGD(0.01), {"z -> h": 10.0})
+    zeros = [tf.zeros(v.shape) for v in model.trainable_variables]
+    with pytest.raises(ValueError, match=r"heads has 'z -> h', and .* there are audio -> va, video -> va\."):
+        stepping.step(optimizer, zeros, model.trainable_variables)

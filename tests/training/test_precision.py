@@ -1,5 +1,6 @@
 """mixed_bfloat16: activations in bfloat16; variables, statistics, heads and losses in float32; gradients that agree."""
 
+import gin
 import keras
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from mmv_tf.backbones import I3D, S3D, AudioResNet, R2Plus1D, ResNetV1, TextNetw
 from mmv_tf.backbones.inception import Mixed, Unit
 from mmv_tf.backbones.tsm_resnet import temporal_shift
 from mmv_tf.backbones.video_resnet import Block, Kind
+from mmv_tf.model import accumulation
+from mmv_tf.model.graph import Graph
+from mmv_tf.model.mmv import MMV
 
 CLIPS = (4, 4, 32, 32, 3)
 # Not deeper: in an untrained deep network rounding the input alone turns the gradient (a cosine of .92 for an S3D of
@@ -124,3 +128,55 @@ def test_heads_compute_in_the_precision_of_their_weights(space, mixed_bfloat16):
         assert got.dtype == tf.float32
         expected = single.embed_repr("video", tf.cast(rounded, tf.float32), training)[space]
         np.testing.assert_array_equal(got, expected)
+
+
+HARD = {"against": ("audio_2",)}
+PREDICTED = {"spaces": {"z": 4, "h": 4}, "heads": [("video", "z"), ("audio", "z"), ("z", "h", {"hidden": (5,)})]}
+# loss: settings, the pair, and the graph where it is not one space of video, sound and text
+LOSSES = {
+    "info_nce": ({"stop_keys": True}, ("video", "audio", "v", HARD), {}),
+    "nt_xent": ({}, ("video", "video_2", "v", {}), {}),
+    "margin": ({"normalize": True}, ("video", "audio", "v", {**HARD, "against_own": True}), {}),
+    "regression": ({}, ("video", "audio", "h", {"second_space": "z"}), PREDICTED),
+    "symmetric_nce": ({}, ("video", "text", "v", {}), {}),  # of two candidates
+}
+
+
+def made_for(name) -> MMV:
+    settings, (first, second, space, options), graph = LOSSES[name]
+    if settings:
+        gin.parse_config([f"{name}.{key} = {value}" for key, value in settings.items()])
+    options = {"loss": gin.get_configurable(name), **options}
+    modalities = {m.removesuffix("_2") for m in (first, second, *options.get("against", ()))}
+    views = {m: m[:-2] for m in ("video_2", "audio_2") if m in (second, *options.get("against", ()))}
+    parts = {"spaces": {"v": 4}, "heads": [(m, "v", {"hidden": (5,)}) for m in sorted(modalities)], **graph}
+    keras.utils.set_random_seed(0)
+    model = MMV(
+        {m: toy.ToyText() if m == "text" else toy.ToyBackbone() for m in sorted(modalities)},
+        Graph(**parts, views=views, pairs=[(first, second, space, options)]),
+    )
+    model.build_by_call({m: toy.batch(2)[m] for m in modalities})
+    model.compile(optimizer=keras.optimizers.SGD(0.05))
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_of_views_train_as_in_float32(name, mixed_bfloat16):
+    half = made_for(name)
+    keras.mixed_precision.set_global_policy("float32")
+    single, batch = made_for(name), toy.batch(12)
+    for number, view in enumerate(("video", "video_2", "audio", "audio_2")):  # clips that differ as a whole
+        colours = tf.random.stateless_normal((12, 1, 1, 3 if "video" in view else 4), (number, 0))
+        batch[view] = colours[:, None] + batch["video"] if "video" in view else tf.transpose(colours, (0, 1, 3, 2))
+    (got, logs), (expected, wanted) = (
+        accumulation.gradients(model, batch, model.trainable_variables, 1) for model in (half, single)
+    )
+    assert {g.dtype for g in got if g is not None} == {tf.float32}
+    dense = [[tf.convert_to_tensor(g) for g in gradients if g is not None] for gradients in (got, expected)]
+    assert all(np.isfinite(g).all() for g in dense[0]) and max(np.abs(g).max() for g in dense[0]) > 1e-3
+    assert cosine(*dense) > 0.9995
+    values = [float(step_logs["total_loss"][0]) for step_logs in (logs, wanted)]
+    np.testing.assert_allclose(*values, rtol=5e-3)
+    paths = [[float(model.take_step(batch)[0, 0]) for _ in range(4)] for model in (half, single)]
+    np.testing.assert_allclose(*paths, rtol=1e-2)

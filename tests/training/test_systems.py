@@ -3,18 +3,19 @@
 import re
 
 import gin
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import tiny
+from helpers import tiny, toy
 from helpers.mistyped import ROOT
 from mmv_tf.common import bindings, config
 from mmv_tf.evaluation import networks
 from mmv_tf.inputs.pipeline import InputPipeline
-from mmv_tf.model import losses
+from mmv_tf.model import accumulation, losses, stepping
 from mmv_tf.model.mmv import MMV
-from mmv_tf.training import workdir
+from mmv_tf.training import schedules, workdir
 
 FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("gin/systems/*.gin"))
 PARTS = ["# Published (", "# Data: ", "# Hardware and time there: ", "# Licence of the reference: "]
@@ -133,3 +134,90 @@ def test_a_record_that_is_too_short_for_hard_negatives_is_named(records):
         tf.errors.InvalidArgumentError, match="20 frames, and the time of .*views.audio_shifted needs 25"
     ):
         next(iter(pipeline.training_dataset(2)))
+
+
+INVENTED = """
+include 'gin/data/records.gin'
+Graph.spaces = {'v': 8, 'va': 8, 'p': 8}
+Graph.views = {'video_late': 'video', 'audio_back': 'audio'}
+Graph.heads = [
+    ('video', 'v', {'hidden': (8,), 'batch_norm': True}),
+    ('video_late', 'v'),  # a head of its own
+    ('v', 'p', {'hidden': (8,)}),
+    ('video', 'va'),
+    ('audio', 'va', {'hidden': (8,)}),
+]
+Graph.pairs = [
+    ('video', 'video_late', 'v', {'loss': @nt_xent}),
+    ('video', 'video_late', 'p', {'loss': @regression, 'second_space': 'v', 'weight': 0.25}),
+    ('video', 'audio', 'va', {'loss': @info_nce, 'against': ('audio_back',), 'against_own': True}),
+    ('audio', 'video', 'va', {'loss': @margin, 'against': ('video_late',), 'weight': 0.5}),
+]
+info_nce.stop_keys = True
+margin.normalize = True
+InputPipeline.views = {
+    'video_late': ('video', {'time': @nearby(), 'video': @other/VideoInput()}),
+    'audio_back': ('audio', {'to': 'video_late', 'reverse': True}),
+}
+nearby.seconds = 0.5
+other/VideoInput.grey_probability = 1.0
+InputPipeline.modalities = ('video', 'audio')
+MMV.graph = @Graph()
+MMV.backbones = {'video': @S3D(), 'audio': @PlainCNN()}
+PlainCNN.channels = ((8,),)
+PlainCNN.units = 8
+train.optimizer = @LARS
+LARS.learning_rate = @warmup_cosine()
+warmup_cosine.total_steps = %STEPS
+warmup_cosine.warmup_steps = 0
+warmup_cosine.of_batch = 8
+train.steps = %STEPS
+"""
+
+
+def _step(model, batch):
+    """One step, as `MMV.take_step` takes it, without the time to trace it; the logs {name: this replica's sum}."""
+    variables = model.trainable_variables
+    gradients, logs = accumulation.gradients(model, batch, variables, 1)
+    stepping.step(model.optimizer, gradients, variables)
+    return {name: total for name, (total, _) in logs.items() if "loss" in name}
+
+
+def test_a_system_that_nobody_has_published_is_gin_alone(records, tmp_path):
+    """Two views, one-sided losses, further negatives and heads of its own; two replicas see what one does."""
+    (tmp_path / "invented.gin").write_text(INVENTED)
+    more = [f"TRAIN_DATA = {records['TRAIN_DATA']!r}", "STEPS = 2", "warmup_cosine.warmup_steps = 0"]
+    more += ["S3D.final_endpoint = 'Conv2d_2b_1x1'", *(line for line in TINY if " = " in line)]
+    logs = []
+    for strategy in (tf.distribute.get_strategy(), toy.mirrored(2)):
+        config.parse([str(tmp_path / "invented.gin"), "gin/models/tiny.gin"], more)
+        keras.utils.set_random_seed(0)
+        with strategy.scope():
+            model, pipeline = MMV(), InputPipeline()
+            workdir.check_fit(model, pipeline)
+            optimizer = gin.query_parameter("train.optimizer").scoped_configurable_fn()
+            model.compile(optimizer=schedules.for_batch(optimizer, 4))
+            model.build_by_call(pipeline.zeros(1))
+            model.optimizer.build(model.trainable_variables)
+        each = 4 // strategy.num_replicas_in_sync
+        for batch in pipeline.training_dataset(4).take(2):
+            part = strategy.experimental_distribute_values_from_function(
+                lambda c, batch=batch, b=each: {n: v[c.replica_id_in_sync_group * b :][:b] for n, v in batch.items()}
+            )
+            found = strategy.run(_step, args=(model, part))
+            sums = {name: sum(map(float, strategy.experimental_local_results(of))) for name, of in found.items()}
+            logs.append(sums)
+    assert len(logs) == 4 and len(logs[0]) == 5 and all(map(np.isfinite, logs[1].values())) and logs[0] != logs[1]
+    for one, two in zip(logs[:2], logs[2:], strict=True):  # the second step, too: the first has changed the weights
+        assert one.keys() == two.keys()
+        np.testing.assert_allclose(list(two.values()), list(one.values()), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "rate"),
+    [("simclr_r50", 4096, 4.8), ("simclr_r50x4", 64, 0.075), ("gdt", 512, 0.64), ("gdt", 64, 0.08), ("cvrl", 64, 0.02)],
+)
+def test_the_rate_is_that_of_the_batch(name, batch, rate, records):
+    _, _, optimizer = _make(f"gin/systems/{name}.gin", records)
+    schedule = schedules.for_batch(optimizer, batch)._learning_rate
+    assert max(float(schedule(step)) for step in (1787, 3127, 35_001)) == pytest.approx(rate)
