@@ -16,17 +16,17 @@ import tensorflow as tf
 _PHILOX = 1  # the number of the algorithm in TensorFlow's operations
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Draws:
     """What one pass of a network draws from.
 
     Attributes:
-      seed: of the run, an integer below 2^32; or [2] int64, a key of its own that is used as it is.
-      step: of the optimiser, an integer or integer scalar.
+      seed: of the run, an integer below 2^32 or an integer scalar.
+      step: of the optimiser, the same.
       modality: of the network; what is the same for the whole batch hangs on it, ...
       views: ... and what is drawn sample by sample on the inputs, which are one after the other in the batch.
       first: number of the batch's first sample in the global batch, of each view.
-      rows: [n] the samples of the batch that pass, where not all do.
+      rows: [n] the samples of the batch that pass, where not all do; then there are no candidates.
       size: samples of the batch, of all views; None: as many as the first axis of what is asked for.
     """
 
@@ -38,6 +38,15 @@ class Draws:
     rows: object = None
     size: object = None
 
+    def __post_init__(self):
+        # Once a pass: a network asks some fifty times, and a graph takes milliseconds an operation to trace.
+        self._place = tf.stack([tf.cast(self.seed, tf.int64), tf.cast(self.step, tf.int64)])
+        self._first = None if self._is_whole else tf.stack([tf.cast(self.first, tf.uint64), tf.constant(0, tf.uint64)])
+
+    @property
+    def _is_whole(self) -> bool:
+        return isinstance(self.first, int) and self.first == 0
+
     def bits(self, name: str, shape) -> tf.Tensor:
         """`shape` uint32, every value as likely; the first axis is samples, or a multiple of them (candidates).
 
@@ -46,8 +55,7 @@ class Draws:
         """
         rows, *rest = shape
         size = rows if self.size is None else self.size
-        passing = size if self.rows is None else tf.size(self.rows)
-        each = rows // passing if self.size is not None else 1
+        each = rows // size if self.rows is None else 1
         wide = 1
         for extent in rest:
             wide *= extent
@@ -56,13 +64,12 @@ class Draws:
         parts = []
         for view in self.views:
             key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=self._key(f"{self.modality}/{view}", name))
-            counter += tf.stack(
-                [tf.cast(self.first, tf.uint64) * tf.cast(blocks, tf.uint64), tf.constant(0, tf.uint64)]
-            )
+            if not self._is_whole:
+                counter += self._first * tf.cast(blocks, tf.uint64)
             part = tf.raw_ops.StatelessRandomUniformFullIntV2(
                 shape=[of_view, 4 * blocks], key=key, counter=counter, alg=_PHILOX, dtype=tf.uint32
             )
-            parts.append(part[:, : each * wide])
+            parts.append(part if isinstance(blocks, int) and 4 * blocks == each * wide else part[:, : each * wide])
         found = parts[0] if len(parts) == 1 else tf.concat(parts, axis=0)
         if self.rows is not None:
             found = tf.gather(found, self.rows)
@@ -85,10 +92,7 @@ class Draws:
         return tf.argsort(tf.cast(self.bits(name, [samples, count]), tf.int64), axis=1)
 
     def _key(self, owner: str, name: str):
-        if isinstance(self.seed, tf.Tensor):
-            return tf.stack([self.seed[0] + _number(owner), self.seed[1] + _number(name)])
-        step = tf.cast(self.step, tf.int64)
-        return tf.stack([tf.constant(self.seed + (_number(owner) << 32), tf.int64), step + (_number(name) << 32)])
+        return self._place + tf.constant([_number(owner) << 32, _number(name) << 32], tf.int64)
 
 
 def _number(name: str) -> int:
@@ -104,13 +108,18 @@ _here = _Here()
 
 
 @contextlib.contextmanager
-def within(draws: Draws):
+def within(draws: Draws | None):
     """Inside it, networks in training mode draw from `draws`. It holds for the thread that enters it."""
     before, _here.draws = _here.draws, draws
     try:
         yield
     finally:
         _here.draws = before
+
+
+def only(rows):
+    """Inside it, the rows `rows` [n] of the batch are all that passes. It holds for the thread that enters it."""
+    return within(_here.draws and dataclasses.replace(_here.draws, rows=rows))
 
 
 def here(training: bool) -> Draws | None:
@@ -123,4 +132,4 @@ def here(training: bool) -> Draws | None:
         return None
     if _here.draws is not None:
         return _here.draws
-    return Draws(tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int64))
+    return Draws(*tf.unstack(tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int64)))

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mmv_tf.backbones import draws
 from mmv_tf.evaluation.networks import Trainable
 
 
@@ -56,7 +57,8 @@ class Tuner:
 
     def _step(self, end_to_end, frames, labels, seed):
         with tf.GradientTape() as tape:
-            representation = self._represent(frames, end_to_end)
+            with draws.within(draws.Draws(*tf.unstack(seed))):
+                representation = self._represent(frames, end_to_end)
             if self._dropout:
                 representation = tf.nn.experimental.stateless_dropout(representation, self._dropout, seed)
             logits = tf.cast(self._head(representation), tf.float32)

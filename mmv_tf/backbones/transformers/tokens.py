@@ -87,7 +87,7 @@ class Patches(keras.layers.Layer):
         return {"patches": patches, "tokens": self.aggregate(x)}
 
     def _patches(self, x):
-        """The convolution whose stride is its extent, as one matrix product; what is left over at the end is cut off."""
+        """The convolution whose stride is its extent, as one matrix product; what is left over at the end is cut."""
         kernel = ops.cast(ops.convert_to_tensor(self.kernel), x.dtype)
         extents = kernel.shape[:-2]
         for axis, extent in enumerate(extents, 1):
