@@ -5,7 +5,7 @@ import math
 
 import tensorflow as tf
 
-from mmv_tf.inputs.audio import LogMel
+from mmv_tf.inputs.pipeline import front_end
 from mmv_tf.inputs.video import VideoInput
 from mmv_tf.model.mmv import MMV
 
@@ -95,7 +95,7 @@ def of_configuration() -> tuple[dict[str, tf.TensorSpec], list[Count]]:
 
     No records and no vocabulary are needed to count.
     """
-    video, audio = VideoInput(), LogMel()
+    video, audio = VideoInput(), front_end()
     sound = audio(tf.zeros([1, round(video.seconds * audio.sample_rate)]))
     inputs = {
         "video": tf.TensorSpec([1, *video.shape], tf.float32),

@@ -113,9 +113,9 @@ class TextTransformer(keras.layers.Layer):
     """Word ids int32 [B,W] or [B,K,W] -> [B,dim] or [B,K,dim], the AGG token behind the last norm.
 
     A T5 encoder (vatt, modeling/backbones/text/t5.py and factory.py): word vectors with AGG in front, a dense layer
-    with GELU and no bias, blocks whose attention has no scale, no biases, and a learned bias of the distance of two words,
-    which all blocks share; AGG counts as a word here. Padding (id 0) is not looked at. 19.04 million weights beside the
-    table, with 'small'.
+    with GELU and no bias, blocks whose attention has no scale, no biases, and a learned bias of the distance of two
+    words, which all blocks share; AGG counts as a word here. Padding (id 0) is not looked at. 19.04 million weights
+    beside the table, with 'small'.
 
     Args:
       size, layers, dim, hidden, heads, dropout: see `VideoTransformer`.
