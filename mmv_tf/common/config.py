@@ -17,6 +17,7 @@ from mmv_tf.common import bindings, files, paths, signatures
 # uses is known, and one that is not known is a mistake in the file.
 _CONFIGURABLE_MODULES = (
     "mmv_tf.backbones",
+    "mmv_tf.backbones.transformers",
     "mmv_tf.deflation.settings",
     "mmv_tf.evaluation.classifiers",
     "mmv_tf.evaluation.fine_tune",

@@ -31,6 +31,10 @@ SYSTEMS = {
     "simclr_r50": (("video",), 1, 1, 4096, 1, "ResNetV1"),
     "simclr_r50x2": (("video",), 1, 1, 4096, 1, "ResNetV1"),
     "simclr_r50x4": (("video",), 1, 1, 4096, 1, "ResNetV1"),
+    "vatt_bbs": (("video", "audio", "text"), 0, 2, 2048, 32, "VideoTransformer"),
+    "vatt_lbs": (("video", "audio", "text"), 0, 2, 2048, 32, "VideoTransformer"),
+    "vatt_ma": (("video", "audio", "text"), 0, 2, 2048, 32, "SharedTransformer"),
+    "vatt_mbs": (("video", "audio", "text"), 0, 2, 2048, 32, "VideoTransformer"),
 }
 
 
@@ -44,7 +48,8 @@ def records(tmp_path_factory):
     """{macro: what a user gives}."""
     folder = tmp_path_factory.mktemp("records")
     pattern = tiny.make_records(folder, count=8, shards=2, frames=20, size=24)
-    return {"TRAIN_DATA": pattern, "VOCABULARY": tiny.write_vocabulary(folder / "vocabulary.txt")}
+    words = tiny.write_vocabulary(folder / "vocabulary.txt")
+    return {"TRAIN_DATA": pattern, "AUDIOSET_DATA": pattern, "VOCABULARY": words}
 
 
 def _make(file, records, *more):
@@ -104,6 +109,8 @@ TINY = [
     [
         ("avts_hard", ["VideoResNet.width = 0.0625", "PlainCNN.channels = ((8,),)", "PlainCNN.units = 8"]),
         ("simclr_r50", ["ResNetV1.depth = 9", "ResNetV1.width = 0.125"]),
+        ("vatt_bbs", [f"Waveform.sample_rate = {tiny.SAMPLE_RATE}"]),
+        ("vatt_ma", [f"Waveform.sample_rate = {tiny.SAMPLE_RATE}"]),
     ],
 )
 def test_a_tiny_step_of_a_system(name, more, records):

@@ -57,6 +57,8 @@ class Positions(keras.layers.Layer):
       dropout: of the sum.
     """
 
+    OUTPUTS_DO_NOT_DEPEND_ON = ("dropout",)
+
     def __init__(self, sizes: Sequence[int], names: Sequence[str], dim: int, dropout: float = 0.0, **kwargs):
         super().__init__(**kwargs)
         self.sizes, self.names, self.dim, self.dropout = tuple(sizes), tuple(names), dim, dropout

@@ -30,6 +30,8 @@ class SharedTransformer(keras.layers.Layer):
       units: of the last dense layer.
     """
 
+    OUTPUTS_DO_NOT_DEPEND_ON = ("vectors",)
+
     def __init__(self, tokens: keras.layers.Layer, transformer: Transformer, units: int = 1024, **kwargs):
         super().__init__(**kwargs)
         self.tokens, self.transformer, self.output_dim = tokens, transformer, units

@@ -122,6 +122,8 @@ class TextTransformer(keras.layers.Layer):
       words: a WordVectors; made with its gin settings if None.
     """
 
+    OUTPUTS_DO_NOT_DEPEND_ON = ("dropout",)
+
     def __init__(
         self,
         size: Size = "small",

@@ -55,6 +55,7 @@ class Patches(keras.layers.Layer):
       project: whether a dense layer with GELU follows the patches (modality-agnostic VATT).
     """
 
+    OUTPUTS_DO_NOT_DEPEND_ON = ("drop_token", "drop_each")
     axes: Sequence[str] = ()  # names of the tables
     patch: Sequence[int] = ()
     positions: Sequence[int] = ()

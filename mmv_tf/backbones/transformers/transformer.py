@@ -23,7 +23,7 @@ class Extents(NamedTuple):
 
 # VATT's (arXiv 2104.11178, table 4) but for the first, which is ours, for a CPU.
 SIZES = {
-    "tiny": Extents(2, 64, 256, 1),
+    "tiny": Extents(2, 64, 256, 4),
     "small": Extents(6, 512, 2048, 8),
     "base": Extents(12, 768, 3072, 12),
     "medium": Extents(12, 1024, 4096, 16),
@@ -73,6 +73,8 @@ class Attention(keras.layers.Layer):
       t5: no biases, and scores are not divided by sqrt(d / heads), as in T5.
       dropout: of the weights.
     """
+
+    OUTPUTS_DO_NOT_DEPEND_ON = ("dropout",)
 
     def __init__(self, dim: int, heads: int, t5: bool = False, dropout: float = 0.0, **kwargs):
         super().__init__(**kwargs)
@@ -126,6 +128,8 @@ class Block(keras.layers.Layer):
       dropout: of the attention's weights, of the hidden layer, and of what either half adds.
     """
 
+    OUTPUTS_DO_NOT_DEPEND_ON = ("dropout",)
+
     def __init__(self, extents: Extents, t5: bool = False, dropout: float = 0.0, **kwargs):
         super().__init__(**kwargs)
         self.dropout, policy = dropout, self.dtype_policy
@@ -160,6 +164,8 @@ class Transformer(keras.layers.Layer):
       dropout: see `Block`; also behind the last norm.
       rematerialise: keep the inputs of blocks alone for the backward pass, and compute the rest again.
     """
+
+    OUTPUTS_DO_NOT_DEPEND_ON = ("dropout", "rematerialise")
 
     def __init__(self, extents: Extents, t5: bool = False, dropout: float = 0.0, rematerialise: bool = False, **kwargs):
         super().__init__(**kwargs)

@@ -61,6 +61,8 @@ class PatchTransformer(keras.layers.Layer):
     Attributes that a class has: `made_of`, its kind of tokens.
     """
 
+    OUTPUTS_DO_NOT_DEPEND_ON = ("dropout", "rematerialise")
+
     def _make(self, size, tokens, dropout, rematerialise, **sizes):
         owner = type(self).__name__
         self.size, self.sizes, self.dropout, self.rematerialise = size, sizes, dropout, rematerialise
