@@ -1,7 +1,6 @@
 """The text transformer of VATT: an encoder in the manner of T5 over word vectors."""
 
 import os
-from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -131,7 +130,7 @@ class TextTransformer(keras.layers.Layer):
         dim: Count | None = None,
         hidden: Count | None = None,
         heads: Count | None = None,
-        words: WordVectors | Mapping | None = None,
+        words: WordVectors | None = None,
         dropout: ShareBelowOne = 0.1,
         **kwargs,
     ):
@@ -139,8 +138,6 @@ class TextTransformer(keras.layers.Layer):
         self.size, self.dropout, policy = size, dropout, self.dtype_policy
         self.sizes = {"layers": layers, "dim": dim, "hidden": hidden, "heads": heads}
         found = extents("TextTransformer", size, **self.sizes)
-        if isinstance(words, Mapping):  # of `get_config`
-            words = WordVectors.from_config(words)
         self.words = words or WordVectors(dtype=policy)
         self.aggregate = Aggregate(name="aggregate", dtype=policy)
         self.projection = dense(found.dim, "projection", biases=False, gelu=True, dtype=policy)
@@ -150,6 +147,10 @@ class TextTransformer(keras.layers.Layer):
     def get_config(self):
         settings = {"size": self.size, **self.sizes, "words": self.words.get_config(), "dropout": self.dropout}
         return {**super().get_config(), **settings}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "words": WordVectors.from_config(config["words"])})
 
     @property
     def vocabulary_size(self) -> int:

@@ -1,7 +1,5 @@
 """The video transformer of VATT, over patches of pixels in space and time."""
 
-from collections.abc import Mapping
-
 import keras
 from keras import ops
 
@@ -67,8 +65,6 @@ class PatchTransformer(keras.layers.Layer):
         owner = type(self).__name__
         self.size, self.sizes, self.dropout, self.rematerialise = size, sizes, dropout, rematerialise
         found = extents(owner, size, **sizes)
-        if isinstance(tokens, Mapping):  # of `get_config`
-            tokens = self.made_of.from_config(tokens)
         self.tokens = tokens or self.made_of(dtype=self.dtype_policy)
         self.tokens.make(found.dim, dropout=dropout)
         self.transformer = Transformer(
@@ -80,6 +76,10 @@ class PatchTransformer(keras.layers.Layer):
         names = ("size", "dropout", "rematerialise")
         settings = {name: getattr(self, name) for name in names}
         return {**super().get_config(), **settings, **self.sizes, "tokens": self.tokens.get_config()}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "tokens": cls.made_of.from_config(config["tokens"])})
 
     def build(self, input_shape):
         self.for_images = input_shape is not None and len(input_shape) == 4 and self.made_of is VideoTokens
@@ -121,7 +121,7 @@ class VideoTransformer(PatchTransformer):
         dim: Count | None = None,
         hidden: Count | None = None,
         heads: Count | None = None,
-        tokens: VideoTokens | Mapping | None = None,
+        tokens: VideoTokens | None = None,
         dropout: ShareBelowOne = 0.1,
         rematerialise: bool = False,
         **kwargs,

@@ -1,7 +1,5 @@
 """The sound transformer of VATT, over patches of the waveform."""
 
-from collections.abc import Mapping
-
 from mmv_tf.backbones.transformers.tokens import Patches
 from mmv_tf.backbones.transformers.transformer import Size
 from mmv_tf.backbones.transformers.video_transformer import PatchTransformer
@@ -63,7 +61,7 @@ class WaveformTransformer(PatchTransformer):
         dim: Count | None = None,
         hidden: Count | None = None,
         heads: Count | None = None,
-        tokens: WaveformTokens | Mapping | None = None,
+        tokens: WaveformTokens | None = None,
         dropout: ShareBelowOne = 0.1,
         rematerialise: bool = False,
         **kwargs,
