@@ -7,8 +7,9 @@ import keras
 from keras import ops
 
 from mmv_tf.backbones import draws
+from mmv_tf.backbones import layers as shapes
 from mmv_tf.backbones.transformers.text_transformer import WordTokens
-from mmv_tf.backbones.transformers.transformer import Size, Transformer, dense, extents
+from mmv_tf.backbones.transformers.transformer import Extents, Size, Transformer, dense, extents
 from mmv_tf.backbones.transformers.video_transformer import VideoTokens
 from mmv_tf.backbones.transformers.waveform_transformer import WaveformTokens
 from mmv_tf.common.configurable import configurable
@@ -31,6 +32,7 @@ class SharedTransformer(keras.layers.Layer):
     """
 
     OUTPUTS_DO_NOT_DEPEND_ON = ("vectors",)
+    for_images = False
 
     def __init__(self, tokens: keras.layers.Layer, transformer: Transformer, units: int = 1024, **kwargs):
         super().__init__(**kwargs)
@@ -42,7 +44,23 @@ class SharedTransformer(keras.layers.Layer):
             self.says_something = tokens.words.says_something
             self.vocabulary_size, self.vectors = tokens.words.vocabulary_size, tokens.words.vectors
 
+    def get_config(self):
+        """That of a network of one modality, with a transformer of its own: what deflation makes its copy of."""
+        core = self.transformer
+        made = {"extents": list(core.extents), "dropout": core.dropout, "rematerialise": core.rematerialise}
+        kind = next(name for name, one in TOKENS.items() if isinstance(self.tokens, one))
+        tokens = {"modality": kind, "tokens": self.tokens.get_config()}
+        return {**super().get_config(), **tokens, "transformer": made, "units": self.output_dim}
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        core, tokens = dict(config.pop("transformer")), TOKENS[config.pop("modality")].from_config(config["tokens"])
+        core = Transformer(Extents(*core.pop("extents")), name="transformer", dtype=config.get("dtype"), **core)
+        return cls(**{**config, "tokens": tokens, "transformer": core})
+
     def build(self, input_shape):
+        self.for_images = isinstance(self.tokens, VideoTokens) and len(input_shape) == 4
         self.tokens.build((*input_shape, 1) if isinstance(self.tokens, WaveformTokens) else input_shape)
         if not self.transformer.built:
             self.transformer.build(None)
@@ -57,12 +75,10 @@ class SharedTransformer(keras.layers.Layer):
         Raises:
           ValueError: `x` is not of the modality.
         """
-        takes, ranks = {
-            VideoTokens: ("clips [B,T,H,W,3]", (5,)),
-            WaveformTokens: ("waveforms [B,S]", (2,)),
-            WordTokens: ("word ids [B,W] or [B,K,W]", (2, 3)),
-        }[type(self.tokens)]
-        if len(x.shape) not in ranks:
+        if isinstance(self.tokens, VideoTokens):
+            shapes.check_input(self, x)
+        elif len(x.shape) not in ((2,) if isinstance(self.tokens, WaveformTokens) else (2, 3)):
+            takes = "waveforms [B,S]" if isinstance(self.tokens, WaveformTokens) else "word ids [B,W] or [B,K,W]"
             raise ValueError(f"SharedTransformer takes {takes} here, not {tuple(x.shape)}.")
         if not self.built:
             self.build(x.shape)

@@ -69,6 +69,10 @@ class WordTokens(keras.layers.Layer):
     def get_config(self):
         return {**super().get_config(), "words": self.words.get_config(), "positions": self.positions}
 
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "words": WordVectors.from_config(config["words"])})
+
     def make(self, dim: int, project: bool = True, dropout: float = 0.0) -> None:
         policy = self.dtype_policy
         self.projection = dense(dim, "projection", gelu=True, dtype=policy)
