@@ -127,6 +127,11 @@ def test_a_tiny_step_of_a_system(name, more, records):
     # What export and evaluation then look at: the modalities, of which there may be one.
     network = networks.of_model(model, pipeline)
     assert set(network.outputs) == set(model.graph.modalities) and network.outputs["video"][0] == "before_head"
+    if name.startswith("vatt"):
+        with pytest.raises(ValueError, match="no output 'last_conv' for audio; it has before_head, va, vat"):
+            network.function("audio", "last_conv")
+        found = network.function("audio", "va")(batch["audio"])
+        np.testing.assert_allclose(found, model.embed({"audio": batch["audio"]})["audio"]["va"], rtol=1e-3, atol=1e-4)
     if name.startswith("simclr"):
         frames = tf.cast(tf.round(255 * batch["video"]), tf.uint8)
         seen = network.function("video", "v")(frames)
