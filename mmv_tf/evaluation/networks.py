@@ -49,8 +49,8 @@ class Network:
         if output not in self.outputs_of(modality):
             has = ", ".join(self.outputs[modality])
             raise ValueError(
-                f"the {self.name} network has no output {output!r} for {modality}; it has {has}, of which the protocol's "
-                "`output` is to name one"
+                f"the {self.name} network has no output {output!r} for {modality}; it has {has}: the protocol's "
+                "`output` says which"
             )
 
         @tf.function(autograph=False)
