@@ -9,9 +9,11 @@ name each view, as its modality is, with its mask; in evaluation key [B] string.
 mask.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, get_args
 
+import gin
 import tensorflow as tf
 
 from mmv_tf.common.configurable import configurable
@@ -337,4 +339,8 @@ def _check_masks(sound: SoundAugment | None, audio: LogMel | None) -> None:
 
 def front_end() -> LogMel:
     """The front end of sound of the parsed configuration. Needs no records and no vocabulary."""
-    return InputPipeline(sources=(), modalities=("audio",), text=None, sound=None, views=None).audio
+    try:
+        bound = gin.query_parameter("InputPipeline.audio")
+    except ValueError:  # nothing is bound
+        return LogMel()
+    return copy.deepcopy(bound) or LogMel()  # by which gin makes what a reference stands for
