@@ -62,6 +62,8 @@ class Patches(keras.layers.Layer):
     channels = 1
 
     def make(self, dim: int, project: bool = False, dropout: float = 0.0) -> None:
+        if hasattr(self, "dim"):
+            raise ValueError(f"These {type(self).__name__} are another network's: make some for each network.")
         policy = self.dtype_policy
         self.dim = dim
         self.projection = dense(dim, "projection", gelu=True, dtype=policy) if project else None
