@@ -72,6 +72,9 @@ TABLES = (
             ("AVTS MC3-18, AS", (None, 89.0, None, 61.6, 80.6, None, None)),
             ("GDT R(2+1)D-18, AS", (None, 92.5, None, 66.1, 88.5, None, None)),
             ("GDT R(2+1)D-18, IG65M", (None, 95.2, None, 72.8, None, None, None)),
+            ("VATT Medium, AS+HT", (89.6, None, 65.2, None, 84.7, None, None)),
+            ("VATT Medium, AS+HT, SVM", (89.2, None, 63.3, None, 82.5, None, None)),
+            ("VATT modality-agnostic, AS+HT", (84.4, None, 63.1, None, 81.2, None, None)),
             ("CVRL R3D-50, Kinetics-600", (None, None, None, None, None, None, 64.1)),
         ),
     ),
@@ -109,6 +112,8 @@ TABLES = (
         (
             ("MMV", (45.4, 13, 31.1, 38)),
             ("MIL-NCE S3D-G", (51.2, 10, 32.4, 30)),
+            ("VATT MBS", (45.5, 13, 29.7, 49)),
+            ("VATT modality-agnostic", (40.6, 17, 23.6, 67)),
         ),
     ),
 )
