@@ -85,11 +85,13 @@ class Draws:
 
     def permutation(self, count, name: str) -> tf.Tensor:
         """[count] int32, the same for the whole global batch."""
-        return tf.random.experimental.stateless_shuffle(tf.range(count), self._key(self.modality, name))
+        whole = dataclasses.replace(self, views=("",), first=0, rows=None, size=None)
+        return whole.permutations(1, count, name)[0]
 
     def permutations(self, samples, count, name: str) -> tf.Tensor:
         """[samples, count] int32, one for each sample."""
-        return tf.argsort(tf.cast(self.bits(name, [samples, count]), tf.int64), axis=1)
+        # Sorted as float32, which XLA can do everywhere; that a few are equal does not matter.
+        return tf.argsort(tf.cast(self.bits(name, [samples, count]), tf.float32), axis=1)
 
     def _key(self, owner: str, name: str):
         return self._place + tf.constant([_number(owner) << 32, _number(name) << 32], tf.int64)

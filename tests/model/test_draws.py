@@ -29,6 +29,19 @@ def test_later_samples_are_a_part_of_the_whole():
     np.testing.assert_array_equal(rows, whole.reshape(6, 10)[[1, 4]])
 
 
+def test_compiled_by_xla_samples_are_a_part_of_the_whole_too():
+    @tf.function(jit_compile=True)
+    def drawn():
+        parts = [Draws(7, 3, "video", ("video",), tf.constant(first), size=2) for first in (0, 2)]
+        whole = Draws(7, 3, "video", ("video",), size=4)
+        bits = [part.bits("a", [2, 9]) for part in parts]
+        return tf.concat(bits, axis=0), whole.bits("a", [4, 9]), whole.permutation(9, "b")
+
+    bits, whole, order = drawn()
+    np.testing.assert_array_equal(bits, whole)
+    np.testing.assert_array_equal(np.sort(order), np.arange(9))
+
+
 def test_views_draw_for_themselves_together_or_apart():
     both = Draws(7, 3, "video", ("video", "video_2"), first=4, size=6).bits("a", [6, 7]).numpy()
     for i, view in enumerate(("video", "video_2")):
