@@ -188,3 +188,11 @@ def test_inputs_that_do_not_fit(network, shape, message):
         network("tiny").endpoints(np.zeros(shape, np.float32))
     with pytest.raises(ValueError, match=f"{network.__name__}.heads = 5"):
         network("tiny", heads=5)
+
+
+def test_attention_with_dropout_is_that_without_where_nothing_is_dropped():
+    network = TextTransformer("tiny", words=WordVectors(20, 8, **WIDE), dropout=0.1, **WIDE)
+    words = np.array([[3, 4, 5, 0], [6, 0, 0, 0]], np.int32)
+    expected = network(words)
+    with mock.patch.object(draws.Draws, "dropout", lambda self, x, rate, name: x):
+        assert_close(network(words, training=True), expected, 1e-12)
