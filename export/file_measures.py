@@ -7,13 +7,13 @@ def samples(name: str, shape, count: int, records: str):
     """Inputs [N,1,...] to measure with: from records, or made up of a few waves."""
     import numpy as np
 
-    from mmv_tf.inputs.audio import LogMel
+    from mmv_tf.inputs.pipeline import front_end
 
     if records:
         return _from_records(name, shape, count, records)
     rs = np.random.RandomState(0)
     if name == "audio":
-        time_ = np.arange(shape[1]) / LogMel().sample_rate
+        time_ = np.arange(shape[1]) / front_end().sample_rate
         waves = [np.sin(2 * np.pi * rs.uniform(80, 7000, (1, 6)) * time_[:, None]).sum(-1) for _ in range(count)]
         # With some noise: below a pure tone lies nothing but the rounding of the Fourier transform.
         return (np.stack(waves)[:, None] / 12 + rs.normal(0, 0.01, (count, *shape))).astype(np.float32)

@@ -90,7 +90,7 @@ def main(argv=None):
 
     from mmv_tf.export import file_measures, onnx_file
     from mmv_tf.export.frozen import vector_keys
-    from mmv_tf.inputs.audio import LogMel
+    from mmv_tf.inputs.pipeline import front_end
     from mmv_tf.inputs.video import VideoInput
 
     module_files.parse_config(args.module)
@@ -101,7 +101,7 @@ def main(argv=None):
     rows = []
     for name in (name for name in NETWORKS if name in module.signatures):
         signature = module.signatures[name]
-        shape = [1, size, size, 3] if name == "image" else [1, round(seconds * LogMel().sample_rate)]
+        shape = [1, size, size, 3] if name == "image" else [1, round(seconds * front_end().sample_rate)]
         made = {f"{p}.tflite": (convert(signature, name, shape, p), Runner) for p in PRECISIONS}
         if args.onnx:
             made["onnx"] = onnx_file.convert(signature, name, shape), onnx_file.Runner

@@ -162,13 +162,9 @@ def _preprocessing(pipeline, signatures, config):
     if "image" in signatures:
         lines.append(f"**image**, likewise: {size}; RGB, divided by 255 to [0, 1]. Other sizes are taken, too.")
     if "audio" in signatures:
-        logarithm = {"log1p_scaled": "log(1 + 10000 mel)", "log_offset": "log(mel + 0.000001)"}[audio.log_form]
         lines.append(
             f"**audio**, likewise: mono, {audio.sample_rate} Hz, float in [-1, 1]; {pipeline.num_samples} samples "
-            f"({video.seconds:g} s) were heard in training. Inside the module: magnitude of a short-time Fourier "
-            f"transform (Hann window and FFT of {audio.window} samples, one every {audio.stride} samples, zeros at the "
-            f"end), {audio.num_bins} mel bins from {audio.min_frequency:g} to {audio.max_frequency:g} Hz, "
-            f"{logarithm}, natural logarithm{', scaled to [0, 1] clip by clip' if audio.normalize else ''}."
+            f"({video.seconds:g} s) were heard in training. Inside the module: {audio.in_words()}."
         )
     if "text" in signatures:
         from mmv_tf.records import vocabulary

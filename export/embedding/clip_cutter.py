@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from mmv_tf.inputs.audio import LogMel
 from mmv_tf.inputs.clip import ClipMaker
+from mmv_tf.inputs.pipeline import front_end
 from mmv_tf.inputs.video import VideoInput
 from mmv_tf.records import schema
 
@@ -27,7 +28,7 @@ class ClipSettings:
     def from_gin(cls, has_audio: bool) -> "ClipSettings":
         """Those of the configuration that was parsed."""
         video = VideoInput()
-        audio = LogMel() if has_audio else None
+        audio = front_end() if has_audio else None
         return cls(video.num_frames, video.frame_rate, video.min_side, video.crop_size, audio)
 
     @property

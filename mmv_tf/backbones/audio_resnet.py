@@ -25,6 +25,8 @@ class AudioResNet(keras.layers.Layer):
       rematerialise: see `TSMResNet`.
     """
 
+    has_last_conv = True  # among its end points
+
     def __init__(self, depth: residual.Depth = 50, width: Positive = 1.0, rematerialise: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.rematerialise = rematerialise

@@ -27,6 +27,8 @@ class PlainCNN(keras.layers.Layer):
       norm: settings of `BatchNorm`, such as {'epsilon': 1e-3}, for this network's alone.
     """
 
+    has_last_conv = True  # among its end points
+
     def __init__(
         self,
         channels: Sequence[Sequence[Count]] = ((64,), (128,), (256, 256), (512, 512)),

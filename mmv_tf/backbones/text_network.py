@@ -11,6 +11,31 @@ from mmv_tf.common.values import Count
 from mmv_tf.records import word_vectors
 
 
+def initial_vectors(path: str, owner: str):
+    """An initialiser of a table of word vectors [vocabulary_size, dim].
+
+    Args:
+      path: a .npy file of them, '' for random ones.
+      owner: the class whose settings say the shape.
+    Raises (when it is called):
+      ValueError: the file holds another shape; names it.
+    """
+
+    def initial(shape, dtype=None):
+        if path:
+            matrix = word_vectors.read_npy(path)
+            if matrix.shape != tuple(shape):
+                raise ValueError(
+                    f"{path}: {matrix.shape[0]} vectors of {matrix.shape[1]} numbers, but {owner} has "
+                    f"vocabulary_size = {shape[0]} and dim = {shape[1]}."
+                )
+            return ops.convert_to_tensor(matrix, dtype)
+        values = keras.initializers.RandomNormal(stddev=shape[1] ** -0.5)(shape, dtype)  # of length 1, about
+        return values * ops.cast(ops.arange(shape[0]) > 0, values.dtype)[:, None]  # row 0 is padding
+
+    return initial
+
+
 @configurable
 class TextNetwork(keras.layers.Layer):
     """Word ids int32 [B,W] or [B,K,W] -> [B,units] or [B,K,units].
@@ -53,23 +78,11 @@ class TextNetwork(keras.layers.Layer):
         self.embeddings = self.add_weight(
             name="embeddings",
             shape=(self.vocabulary_size, self.dim),
-            initializer=self._initial_vectors,
+            initializer=initial_vectors(os.path.expanduser(self.vectors), "TextNetwork"),
             trainable=self.learned,
             autocast=False,  # the rows that are looked up are cast, not the whole matrix
         )
         self.dense.build((None, self.dim))
-
-    def _initial_vectors(self, shape, dtype=None):
-        if self.vectors:
-            matrix = word_vectors.read_npy(os.path.expanduser(self.vectors))
-            if matrix.shape != tuple(shape):
-                raise ValueError(
-                    f"{self.vectors}: {matrix.shape[0]} vectors of {matrix.shape[1]} numbers, but TextNetwork has "
-                    f"vocabulary_size = {shape[0]} and dim = {shape[1]}."
-                )
-            return ops.convert_to_tensor(matrix, dtype)
-        values = keras.initializers.RandomNormal(stddev=self.dim**-0.5)(shape, dtype)  # of length 1, about
-        return values * ops.cast(ops.arange(shape[0]) > 0, values.dtype)[:, None]  # row 0 is padding
 
     def call(self, words, training=False):
         return self.endpoints(words, training=training)["embedding"]

@@ -17,6 +17,7 @@ from mmv_tf.common import bindings, files, paths, signatures
 # uses is known, and one that is not known is a mistake in the file.
 _CONFIGURABLE_MODULES = (
     "mmv_tf.backbones",
+    "mmv_tf.backbones.transformers",
     "mmv_tf.deflation.settings",
     "mmv_tf.evaluation.classifiers",
     "mmv_tf.evaluation.fine_tune",
@@ -26,6 +27,7 @@ _CONFIGURABLE_MODULES = (
     "mmv_tf.inputs.audio",
     "mmv_tf.inputs.augmentation.sound",
     "mmv_tf.inputs.front_ends.filter_bank",
+    "mmv_tf.inputs.front_ends.waveform",
     "mmv_tf.inputs.mixture",
     "mmv_tf.inputs.pipeline",
     "mmv_tf.inputs.text",

@@ -42,7 +42,8 @@ class Reference:
     def _makes(self, wanted) -> bool:
         if self.product is None or self.product is wanted or wanted in (Any, object):
             return True
-        return inspect.isclass(self.product) and inspect.isclass(wanted) and issubclass(self.product, wanted)
+        made, asked = (get_origin(one) or one for one in (self.product, wanted))  # dict of dict[str, Layer]
+        return inspect.isclass(made) and inspect.isclass(asked) and issubclass(made, asked)
 
 
 def without_macros(value, macros: Mapping[str, Any]):

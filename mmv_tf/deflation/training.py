@@ -1,4 +1,4 @@
-"""New scales and offsets for the batch norms of an image network, so that it does what the video network does."""
+"""New scales and offsets for the norms of an image network, so that it does what the video network does."""
 
 import json
 import math
@@ -20,9 +20,12 @@ STATE = "state"
 
 
 def trained_variables(network: keras.layers.Layer) -> dict[str, keras.Variable]:
-    """{stable name: scale or offset of a batch norm}: all of an image network that is trained."""
+    """{stable name: scale or offset of a norm}: all of an image network that is trained.
+
+    Of batch norms, as in the paper; a transformer has layer norms in their place, whose names are those of Keras.
+    """
     named = {v.path.partition("/")[2]: v for v in network.trainable_variables}
-    return {name: v for name, v in named.items() if name.rpartition("/")[2] in ("scale", "offset")}
+    return {name: v for name, v in named.items() if name.rpartition("/")[2] in ("scale", "offset", "gamma", "beta")}
 
 
 class Training:
@@ -54,7 +57,7 @@ class Training:
         self._held_out, self._held_out_targets = held_out, held_out_targets
         self._variables = trained_variables(network)
         if not self._variables:
-            raise ValueError(f"{network.name} has no batch norm with a scale and an offset: nothing is to be trained.")
+            raise ValueError(f"{network.name} has no norm with a scale and an offset: nothing is to be trained.")
         schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.steps)
         self._optimizer = keras.optimizers.Adam(schedule)
         self._optimizer.build(list(self._variables.values()))

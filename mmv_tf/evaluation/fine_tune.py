@@ -6,6 +6,7 @@ import io
 import json
 import os
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
@@ -39,8 +40,11 @@ class FineTune(protocol.Protocol):
       epochs: times that every training clip is seen, with one random window.
       warm_up_epochs: epochs before these, in which the classifier alone learns, at 10 times the rate.
       batch_size: windows a step.
-      learning_rate, decay, decay_epochs: of Adam; times `decay` after each of those epochs.
-      weight_decay: of AdamW.
+      learning_rate, decay, decay_epochs: of the optimiser; times `decay` after each of those epochs.
+      weight_decay: decoupled from the gradient.
+      optimizer: 'adam', or 'sgd' with a momentum of 0.9 (VATT: 0.005).
+      clip_norm: greatest norm of the gradient, 0 for any (VATT: 0.75).
+      label_smoothing: share of a label that is spread over all classes (VATT: 0.1).
       dropout: in front of the classifier.
       shuffle: records that are permuted among themselves.
       num_frames, frame_rate, min_side, crop_size, flip_probability, scale_jitter, colour_probability: as in Windows.
@@ -60,6 +64,9 @@ class FineTune(protocol.Protocol):
     decay: NotNegative = 0.3
     decay_epochs: Sequence[CountOrNone] = (6, 10, 14)
     weight_decay: NotNegative = 0.0
+    optimizer: Literal["adam", "sgd"] = "adam"
+    clip_norm: NotNegative = 0.0
+    label_smoothing: ShareBelowOne = 0.0
     dropout: ShareBelowOne = 0.5
     shuffle: Count = 256
     num_frames: Count = 32
@@ -93,6 +100,7 @@ class FineTune(protocol.Protocol):
                     scores = _read(path)
                     if scores is None:
                         kind = (network.trainable["video"], len(train.classes), self.dropout, self.weight_decay)
+                        kind += (self.label_smoothing, self.optimizer, self.clip_norm)
                         if (name, kind[1]) not in tuners:
                             tuners[name, kind[1]] = Tuner(*kind)
                         tuner = tuners[name, kind[1]]

@@ -48,7 +48,10 @@ class Network:
         """
         if output not in self.outputs_of(modality):
             has = ", ".join(self.outputs[modality])
-            raise ValueError(f"the {self.name} network has no output {output!r} for {modality}; it has {has}")
+            raise ValueError(
+                f"the {self.name} network has no output {output!r} for {modality}; it has {has}: the protocol's "
+                "`output` says which"
+            )
 
         @tf.function(autograph=False)
         def embed(inputs):
@@ -104,7 +107,7 @@ def of_model(model, pipeline, name: str = "network", image_network=None, descrip
             headed = "video" if modality == "image" else modality
             outputs = dict(model.embed_repr(headed, ends["embedding"], training=False))
             outputs[BEFORE_HEAD] = outputs.pop("repr")
-            if modality == "audio":
+            if modality == "audio" and LAST_CONV in ends:
                 outputs[LAST_CONV] = ends[LAST_CONV]
             return pooled(outputs)
 
@@ -123,7 +126,8 @@ def of_model(model, pipeline, name: str = "network", image_network=None, descrip
         if modality == "video"
     }
     spaces = {m: model.graph.spaces_of("video" if m == "image" else m) for m in networks}
-    outputs = {m: (BEFORE_HEAD, *spaces[m], *[LAST_CONV] * (m == "audio")) for m in networks}
+    has_maps = getattr(networks.get("audio"), "has_last_conv", False)
+    outputs = {m: (BEFORE_HEAD, *spaces[m], *[LAST_CONV] * (m == "audio" and has_maps)) for m in networks}
     return Network(
         name,
         identity.of(about),

@@ -75,6 +75,9 @@ TABLES = (
             ("GDT R(2+1)D-18, IG65M", (None, 95.2, None, 72.8, None, None, None)),
             ("GDT R(2+1)D-18 with text, HT", (None, 94.1, None, 67.4, None, None, None)),
             ("BraVe TSM-50, AS", (93.0, None, 69.4, None, None, None, 70.6)),
+            ("VATT Medium, AS+HT", (89.6, None, 65.2, None, 84.7, None, None)),
+            ("VATT Medium, AS+HT, SVM", (89.2, None, 63.3, None, 82.5, None, None)),
+            ("VATT modality-agnostic, AS+HT", (84.4, None, 63.1, None, 81.2, None, None)),
             ("CVRL R3D-50, Kinetics-600", (None, None, None, None, None, None, 64.1)),
         ),
     ),
@@ -112,6 +115,8 @@ TABLES = (
         (
             ("MMV", (45.4, 13, 31.1, 38)),
             ("MIL-NCE S3D-G", (51.2, 10, 32.4, 30)),
+            ("VATT MBS", (45.5, 13, 29.7, 49)),
+            ("VATT modality-agnostic", (40.6, 17, 23.6, 67)),
         ),
     ),
 )

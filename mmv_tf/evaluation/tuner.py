@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mmv_tf.backbones import draws
 from mmv_tf.evaluation.networks import Trainable
 
 
@@ -14,15 +15,32 @@ class Tuner:
       network: what to tune.
       num_classes: C.
       dropout: rate in front of the classifier.
-      weight_decay: of AdamW.
+      weight_decay: decoupled from the gradient.
+      label_smoothing: share of a label that is spread over all classes.
+      optimizer: 'adam', or 'sgd' with a momentum of 0.9.
+      clip_norm: greatest norm of the gradient, 0 for any.
     """
 
-    def __init__(self, network: Trainable, num_classes: int, dropout: float, weight_decay: float):
-        self._network, self._dropout = network, dropout
+    def __init__(
+        self,
+        network: Trainable,
+        num_classes: int,
+        dropout: float,
+        weight_decay: float,
+        label_smoothing: float = 0.0,
+        optimizer: str = "adam",
+        clip_norm: float = 0.0,
+    ):
+        self._network, self._dropout, self._smoothing = network, dropout, label_smoothing
         self._before = [variable.numpy() for variable in network.variables]
         self._head = keras.layers.Dense(num_classes)
-        self._whole = keras.optimizers.AdamW(weight_decay=weight_decay)
-        self._alone = keras.optimizers.Adam()
+        options = {"global_clipnorm": clip_norm or None}
+        if optimizer == "sgd":
+            self._whole = keras.optimizers.SGD(momentum=0.9, weight_decay=weight_decay or None, **options)
+            self._alone = keras.optimizers.SGD(momentum=0.9, **options)
+        else:
+            self._whole = keras.optimizers.AdamW(weight_decay=weight_decay, **options)
+            self._alone = keras.optimizers.Adam(**options)
         self._steps = {
             True: tf.function(lambda *inputs: self._step(True, *inputs), autograph=False),
             False: tf.function(lambda *inputs: self._step(False, *inputs), autograph=False),
@@ -56,11 +74,13 @@ class Tuner:
 
     def _step(self, end_to_end, frames, labels, seed):
         with tf.GradientTape() as tape:
-            representation = self._represent(frames, end_to_end)
+            with draws.within(draws.Draws(*tf.unstack(seed))):
+                representation = self._represent(frames, end_to_end)
             if self._dropout:
                 representation = tf.nn.experimental.stateless_dropout(representation, self._dropout, seed)
             logits = tf.cast(self._head(representation), tf.float32)
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+            targets = tf.one_hot(labels, logits.shape[-1]) * (1 - self._smoothing) + self._smoothing / logits.shape[-1]
+            loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
         tuned = self._network.trainable_variables if end_to_end else []
         variables = [*tuned, *(variable.value for variable in self._head.trainable_variables)]
         found = list(zip(tape.gradient(loss, variables), variables, strict=True))

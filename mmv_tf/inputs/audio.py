@@ -32,6 +32,8 @@ class LogMel:
       ValueError: unknown log_form, or filters beyond half of the sample rate.
     """
 
+    axes = 4  # of what it gives
+
     def __init__(
         self,
         sample_rate: Count = 48000,
@@ -76,6 +78,16 @@ class LogMel:
     def zeros(self, batch_size: int, num_samples: int) -> np.ndarray:
         """An input of the right shape, to build a network with."""
         return np.zeros([batch_size, self.num_frames(num_samples), self.num_bins, 1], np.float32)
+
+    def in_words(self) -> str:
+        """What it does, for people."""
+        logarithm = {"log1p_scaled": "log(1 + 10000 mel)", "log_offset": "log(mel + 0.000001)"}[self.log_form]
+        return (
+            f"magnitude of a short-time Fourier transform (Hann window and FFT of {self.window} samples, one every "
+            f"{self.stride} samples, zeros at the end), {self.num_bins} mel bins from {self.min_frequency:g} to "
+            f"{self.max_frequency:g} Hz, {logarithm}, natural logarithm"
+            f"{', scaled to [0, 1] clip by clip' if self.normalize else ''}"
+        )
 
 
 def tensorflow_io():

@@ -72,10 +72,16 @@ class ClipMaker:
             "source": source,
         }
         if self._sound_augment and "audio" in self._modalities:
-            example["audio_draw"] = self._sound_augment.draw(tf.random.experimental.stateless_fold_in(seed, 2))
+            example |= self._augmented(self._sound_augment, example, "audio", seed)
         for name, view in self._views.items():
             example |= self._view(record, name, view, starts[name], seed_of(name, seed))
         return example
+
+    def _augmented(self, sound: SoundAugment, example, name: str, seed):
+        """The sound of an example with noise, and what else was drawn for its augmentation."""
+        noise, draw = (tf.random.experimental.stateless_fold_in(seed, number) for number in (3, 2))
+        noisy = tf.ensure_shape(sound.add_noise(example[name], noise), example[name].shape)
+        return {name: noisy, f"{name}_draw": sound.draw(draw)}
 
     def _view(self, record, name, view, start, seed):
         """What a view adds to an example."""
@@ -93,7 +99,7 @@ class ClipMaker:
             seen["video"] = tf.reverse(seen["video"], [0])
         sound = view.sound or self._sound_augment
         if sound and view.of == "audio":
-            seen["audio_draw"] = sound.draw(tf.random.experimental.stateless_fold_in(seed, 2))
+            seen |= self._augmented(sound, seen, "audio", seed)
         return {f"{name}{key.removeprefix(view.of)}": value for key, value in seen.items()}
 
     def evaluation(self, serialized: tf.Tensor, clip: tf.Tensor, num_clips: int) -> dict[str, tf.Tensor]:

@@ -2,15 +2,18 @@
 
     read and mix (examples) -> one clip of each record (clip) -> batches, as networks take them (here)
 
-The batch: video [B, T, H, W, 3] float32 in [0, 1]; audio [B, T', M, 1] float32 log-mel; text [B, K, W] int32 word ids;
-video_mask, audio_mask [B] bool and text_mask [B, K] bool tell what a record has; label [B] int32, -1 for none; in
-training source [B] int32, the number of the source in `InputPipeline.sources`, and under its name each view, as its
-modality is, with its mask; in evaluation key [B] string. What is missing is zeros under a False mask.
+The batch: video [B, T, H, W, 3] float32 in [0, 1]; audio [B, T', M, 1] float32 log-mel (or the waveform [B, S]); text
+[B, K, W] int32 word ids; video_mask, audio_mask [B] bool and text_mask [B, K] bool tell what a record has; label [B]
+int32, -1 for none; in training source [B] int32, the number of the source in `InputPipeline.sources`, and under its
+name each view, as its modality is, with its mask; in evaluation key [B] string. What is missing is zeros under a False
+mask.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, get_args
 
+import gin
 import tensorflow as tf
 
 from mmv_tf.common.configurable import configurable
@@ -40,7 +43,8 @@ class InputPipeline:
       sources: what to train on; each has its share of the clips, by weight: exactly over the run, and in a batch to
         within two clips or so. `source_names` has a name for each, all different.
       modalities: of 'video', 'audio', 'text': which of them a batch holds.
-      video, audio, text: a VideoInput, LogMel and Tokenizer; made with their gin settings if None.
+      video, audio, text: a VideoInput, LogMel (or another front end, such as Waveform) and Tokenizer; made with their
+        gin settings if None.
       sound: a SoundAugment: what is changed of the sound of training clips; None is nothing.
       views: {name: View}, or what a View is made of, ('video', {'time': @anywhere()}): further inputs of the modalities
         in training (see `mmv_tf.inputs.views.view`).
@@ -84,6 +88,9 @@ class InputPipeline:
         self.max_bad_records, self._bad_records = max_bad_records, BadRecords(max_bad_records)
         self._known_shards: dict = {}
         self.sound, self.views = sound, in_order(views or {}, self.modalities, self.audio)
+        _check_masks(sound, self.audio)
+        for view in (view for view in self.views.values() if view.of == "audio"):
+            _check_masks(view.sound or sound, view.audio or self.audio)
         self.clips = ClipMaker(self.modalities, self.video, self.audio, max_candidates, self.views, sound)
 
     @property
@@ -309,14 +316,31 @@ class InputPipeline:
         return batch
 
     def _spectrogram(self, view, waveform, mask, draw):
-        """[B, S] -> [B, T', M, 1]; `draw` [B, n] is what the augmentation drew, None for none."""
-        augment = view and view.sound or self.sound
+        """[B, S] -> [B, T', M, 1] (or [B, S]); `draw` [B, n] is what the augmentation drew, None for none."""
+        augment, front_end = view and view.sound or self.sound, view and view.audio or self.audio
         if draw is not None:
             waveform = augment.change_volume(waveform, draw)
-        spectrogram = (view and view.audio or self.audio)(waveform)
+        spectrogram = front_end(waveform)
         if view and view.reverse:
             spectrogram = tf.reverse(spectrogram, [1])
-        if draw is not None:
+        if draw is not None and augment.masks:
             spectrogram = augment.mask(spectrogram, draw)
         # The log-mel of silence can be other than zero; what is missing is zeros.
-        return spectrogram * tf.cast(mask, tf.float32)[:, None, None, None]
+        return spectrogram * tf.reshape(tf.cast(mask, tf.float32), [-1, *[1] * (front_end.axes - 1)])
+
+
+def _check_masks(sound: SoundAugment | None, audio: LogMel | None) -> None:
+    if sound and audio and sound.masks and audio.axes == 2:
+        raise ValueError(
+            f"SoundAugment.frequency_masks and time_masks hide parts of a spectrogram, and InputPipeline.audio = "
+            f"@{type(audio).__name__}() makes none: set them to 0."
+        )
+
+
+def front_end() -> LogMel:
+    """The front end of sound of the parsed configuration. Needs no records and no vocabulary."""
+    try:
+        bound = gin.query_parameter("InputPipeline.audio")
+    except ValueError:  # nothing is bound
+        return LogMel()
+    return copy.deepcopy(bound) or LogMel()  # by which gin makes what a reference stands for

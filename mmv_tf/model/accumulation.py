@@ -15,6 +15,8 @@ import tensorflow as tf
 from mmv_tf.backbones import batch_norm
 from mmv_tf.common import replicas
 
+FIRST = "first_sample"  # of a micro-batch, its number in the global batch: what networks draw hangs on it
+
 
 def gradients(model, batch, variables, micro_batches: int = 1, scale=lambda loss: loss):
     """Gradients of this replica's share of the loss, and its logs.
@@ -77,7 +79,10 @@ def _cut(model, batch, count):
             f"MMV.micro_batches = {count} cannot divide a replica's {size} clips: make train.batch_size a multiple of "
             "the number of replicas times MMV.micro_batches."
         )
-    return _cut_tree({name: batch[name] for name in names}, count)
+    parts = _cut_tree({name: batch[name] for name in names}, count)
+    size, replica = tf.shape(next(iter(batch.values())))[0], replicas.context()
+    own = 0 if replica is None else replica.replica_id_in_sync_group * size
+    return {**parts, FIRST: own + tf.range(count) * (size // count)}
 
 
 def _cut_tree(tree, count):

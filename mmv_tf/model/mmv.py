@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from mmv_tf.backbones import batch_norm
+from mmv_tf.backbones import batch_norm, draws
 from mmv_tf.common import replicas
 from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count
@@ -30,7 +30,7 @@ def _on_present(backbone, inputs: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     some = tf.reduce_any(mask)
     # Where nothing is there at all, one row stands in, since a network needs some input. It leaves no trace.
     rows = tf.where(mask | (~some & (tf.range(tf.size(mask)) == 0)))
-    with batch_norm.averages_frozen_unless(some):
+    with batch_norm.averages_frozen_unless(some), draws.only(rows[:, 0]):
         present = backbone(tf.gather(inputs, rows[:, 0]), training=True)
     return tf.ensure_shape(
         tf.scatter_nd(rows, present, tf.cast([tf.size(mask), present.shape[-1]], tf.int64)),
@@ -96,6 +96,7 @@ class MMV(keras.Model):
         self.graph = graph
         self.micro_batches, self.join_views = micro_batches, join_views
         self.source_names: tuple[str, ...] = ()  # of the data, where losses are to be logged source by source
+        self.seed = 0  # of what networks draw in training
         self.backbones = dict(backbones)
         self.heads = {
             str(head): ProjectionHead(head, graph.spaces[head.space], name=f"{head.source}_to_{head.space}")
@@ -209,12 +210,14 @@ class MMV(keras.Model):
           ValueError: views that shall pass as one batch have several shapes.
         """
         representations = {}
+        first = batch.get(accumulation.FIRST)
         looked_at = self.graph.trained_inputs if training else self.graph.inputs
         for names in self._passes([name for name in batch if name in looked_at]):
             backbone = self.backbones[self.graph.modality_of(names[0])]
             masks = {name: batch.get(f"{name}_mask") for name in names}
             inputs = {name: batch[name] for name in names}
-            joined = self._pass(backbone, _joined(inputs), _joined_masks(inputs, masks), training)
+            with draws.within(self._draws(inputs, first) if training else None):
+                joined = self._pass(backbone, _joined(inputs), _joined_masks(inputs, masks), training)
             representations |= _parted(joined, inputs)
         return representations
 
@@ -222,6 +225,16 @@ class MMV(keras.Model):
         """The inputs of the graph that are among `names`, those together that pass as one batch."""
         groups = [[name for name in self.graph.inputs_of(m) if name in names] for m in self.graph.modalities]
         return [group for group in groups if group] if self.join_views else [[name] for one in groups for name in one]
+
+    def _draws(self, inputs, first) -> draws.Draws:
+        """What a network draws from that takes `inputs`, {name: batch}, of which `first` is the first sample."""
+        names, size = tuple(inputs), tf.shape(next(iter(inputs.values())))[0]
+        size = next(iter(inputs.values())).shape[0] or size
+        optimizer, replica = getattr(self, "optimizer", None), replicas.context()
+        step = 0 if optimizer is None else optimizer.iterations
+        if first is None:
+            first = 0 if replica is None else replica.replica_id_in_sync_group * size
+        return draws.Draws(self.seed, step, self.graph.modality_of(names[0]), names, first, size=len(names) * size)
 
     def _pass(self, backbone, inputs, mask, training):
         if not training or mask is None:

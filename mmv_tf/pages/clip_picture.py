@@ -24,8 +24,8 @@ def draw(clip: Mapping[str, np.ndarray], words: Sequence[str] = (), source: str 
     is left out; what a mask says is missing is shown as missing.
 
     Args:
-      clip: one sample of a batch: video [T, H, W, 3] in [0, 1], audio [T', M, 1], text [K, W] word ids, their masks
-        and label [], each of them optional.
+      clip: one sample of a batch: video [T, H, W, 3] in [0, 1], audio [T', M, 1] or a waveform [S], text [K, W] word
+        ids, their masks and label [], each of them optional.
       words: the vocabulary, whose first word has the id 1.
       source: name of the set that the clip is from.
     Returns:
@@ -44,7 +44,8 @@ def draw(clip: Mapping[str, np.ndarray], words: Sequence[str] = (), source: str 
         parts.append(_on_canvas(frames, width) if there else _missing("no frames", frames.shape[0], width))
     if "audio" in clip:
         there = bool(clip.get("audio_mask", True))
-        picture = spectrogram(np.asarray(clip["audio"]), width)
+        sound = np.asarray(clip["audio"])
+        picture = waveform(sound, width) if sound.ndim == 1 else spectrogram(sound, width)
         parts.append(picture if there else _missing("no sound", picture.shape[0], width))
     if "text" in clip:
         parts += _narrations(np.asarray(clip["text"]), clip.get("text_mask"), words, width)
@@ -64,6 +65,20 @@ def spectrogram(log_mel: np.ndarray, width: int) -> np.ndarray:
     span = mel.max() - mel.min()
     levels = (mel - mel.min()) / span if span else np.zeros_like(mel)
     return pictures.coloured(levels, width, mel.shape[1] * _factor(mel.shape[1]))
+
+
+def waveform(samples: np.ndarray, width: int) -> np.ndarray:
+    """A waveform [S], bright from the least to the greatest of the samples of a column, the loudest one at an edge."""
+    edges = np.linspace(0, len(samples), width + 1).astype(int)
+    columns = [
+        samples[a : max(b, a + 1)] for a, b in zip(np.minimum(edges[:-1], len(samples) - 1), edges[1:], strict=True)
+    ]
+    most = max(np.abs(samples).max(), 1e-9)
+    place = np.linspace(-most, most, _SMALLEST)
+    low, high = (np.array([f(column) for column in columns]) for f in (np.min, np.max))
+    half = 1.1 * most / _SMALLEST  # so that a constant is seen, too
+    levels = (place >= low[:, None] - half) & (place <= high[:, None] + half)
+    return pictures.coloured(0.8 * levels, width, _SMALLEST)
 
 
 def narrations(ids: np.ndarray, words: Sequence[str]) -> list[str]:

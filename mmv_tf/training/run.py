@@ -105,6 +105,7 @@ def train(
         model.optimizer.build(model.trainable_variables)
         step = orbit.utils.create_global_step()
         clips = tf.Variable(0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+    model.seed = seed
     model.source_names = pipeline.source_names if len(pipeline.source_names) > 1 else ()
 
     # 2. Checkpoints: the newest complete one is restored here, if there is one.

@@ -21,6 +21,7 @@ import re
 import gin
 import tensorflow as tf
 
+from mmv_tf.backbones import TextNetwork
 from mmv_tf.common import config, files, identity, paths
 from mmv_tf.inputs import contents
 from mmv_tf.inputs.pipeline import InputPipeline
@@ -35,7 +36,6 @@ CHECKPOINTS = "checkpoints"
 WEIGHTS_LICENSE = "WEIGHTS_LICENSE.txt"
 SUMMARY = "summary.json"
 RECORDS = "records.json"
-_WORD_VECTORS = "text/embeddings"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +163,8 @@ def parse_config(workdir: str, gin_params=(), gin_files=()) -> None:
     if tf.io.gfile.exists(vocabulary):
         # The words travel with the run; the file that they were read from may be gone.
         gin.bind_parameter("Tokenizer.vocabulary", vocabulary)
-        gin.bind_parameter("TextNetwork.vectors", "")  # the checkpoint holds them
+        for table in ("TextNetwork", "WordVectors"):
+            gin.bind_parameter(f"{table}.vectors", "")  # the checkpoint holds them
     gin.finalize()
 
 
@@ -197,7 +198,7 @@ def check_fit(model: MMV, pipeline: InputPipeline) -> None:
     if rows is not None and pipeline.text.num_ids > rows:
         raise ValueError(
             f"The vocabulary gives {pipeline.text.num_ids} word ids (padding included), and the text network has "
-            f"TextNetwork.vocabulary_size = {rows}: raise it, or use a smaller vocabulary."
+            f"{_table_of(model)}.vocabulary_size = {rows}: raise it, or use a smaller vocabulary."
         )
 
 
@@ -262,16 +263,17 @@ def initialise(model: MMV, source: str, parts=(), words=()) -> list[str]:
         raise ValueError(f"train.init_from = {source!r} is neither a workdir with a checkpoint nor a checkpoint.")
     chosen = list(parts or known)
     variables = {n: v.value for n, v in model.named_variables().items() if n.partition("/")[0] in chosen}
-    table = variables.get(_WORD_VECTORS)
+    name = next((name for name in variables if name.startswith("text/") and name.endswith("embeddings")), "")
+    table = variables.get(name)
     if table is not None and words:
         theirs = _words_beside(path)
         if theirs is not None and theirs != tuple(words):
-            del variables[_WORD_VECTORS]
-            _take_rows(table, path, theirs, words)
+            del variables[name]
+            _take_rows(table, name, path, theirs, words, _table_of(model))
         elif theirs is None:
             print(f"{source} has no {VOCABULARY}: its word vectors are taken in their order", flush=True)
         if getattr(model.backbones["text"], "vectors", ""):
-            print(f"where {source} has a word, its vector wins over that of TextNetwork.vectors", flush=True)
+            print(f"where {source} has a word, its vector wins over that of {_table_of(model)}.vectors", flush=True)
     restore(tf.train.Checkpoint(model=variables), path)
     return chosen
 
@@ -285,12 +287,18 @@ def _words_beside(checkpoint_path: str) -> tuple[str, ...] | None:
     return vocabularies.read(path) if tf.io.gfile.exists(path) else None
 
 
-def _take_rows(table, path: str, theirs, ours) -> None:
+def _table_of(model: MMV) -> str:
+    """The class whose settings are those of the word vectors."""
+    text = model.backbones["text"]
+    return "TextNetwork" if isinstance(text, TextNetwork) else "WordVectors"
+
+
+def _take_rows(table, name: str, path: str, theirs, ours, owner: str) -> None:
     """Assigns the rows of a checkpoint's word vectors to the same words; says how many there were."""
-    key = f"model/{_WORD_VECTORS.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE"
+    key = f"model/{name.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE"
     stored, rows = tf.train.load_checkpoint(path).get_tensor(key), table.numpy()
     if stored.shape[1] != rows.shape[1]:
-        raise ValueError(f"{path} has word vectors of {stored.shape[1]} numbers, and TextNetwork.dim = {rows.shape[1]}")
+        raise ValueError(f"{path} has word vectors of {stored.shape[1]} numbers, and {owner}.dim = {rows.shape[1]}")
     numbers: dict[str, int] = {}
     for number, word in enumerate(theirs, start=1):
         numbers.setdefault(word.lower(), number)

@@ -8,7 +8,7 @@ from tensorflow.python.eager import context
 
 from helpers import processes, toy
 from helpers.golden_recipe import assert_close, unit_input
-from mmv_tf.backbones import I3D, S3D, AudioResNet, R2Plus1D, ResNetV1, TSMResNet, layers
+from mmv_tf.backbones import I3D, S3D, AudioResNet, R2Plus1D, ResNetV1, TSMResNet, VideoTokens, VideoTransformer, layers
 from mmv_tf.backbones.batch_norm import averages_frozen, present
 from mmv_tf.backbones.residual import Block
 
@@ -20,6 +20,7 @@ NETWORKS = {
     "r2plus1d": (R2Plus1D, {"width": 0.125}, CLIPS),
     "resnet_v1": (ResNetV1, {"depth": 9, "width": 0.125}, SPECTROGRAMS),
     "audio": (AudioResNet, {"depth": 18, "width": 0.125}, SPECTROGRAMS),
+    "transformer": (lambda **o: VideoTransformer("tiny", tokens=VideoTokens(positions=(1, 2, 2)), **o), {}, CLIPS),
 }
 
 
@@ -33,6 +34,7 @@ def network(name, rematerialise, like=None):
 
 
 def gradients_of(network, x, mask=None):
+    keras.utils.set_random_seed(0)  # of dropout
     with tf.GradientTape() as tape, present(mask):
         outputs = network(x, training=True)
         loss = tf.reduce_sum(tf.square(outputs if mask is None else outputs * tf.cast(mask, outputs.dtype)[:, None]))

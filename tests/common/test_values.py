@@ -322,8 +322,14 @@ def test_layers_take_what_every_layer_takes():
             "S3D",
             "TSMResNet",
             "TextNetwork",
+            "TextTransformer",
+            "VideoResNet",
+            "VideoTokens",
+            "VideoTransformer",
+            "WaveformTokens",
+            "WaveformTransformer",
         ),
-        "VideoResNet",
+        "WordVectors",
     }
 
 

@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from helpers import toy
 from helpers.golden_recipe import assert_close, assign, load, make_inputs, unit_input
-from mmv_tf.backbones import I3D, S3D, R2Plus1D, TSMResNet
+from mmv_tf.backbones import I3D, S3D, R2Plus1D, TSMResNet, VideoTokens, VideoTransformer
 from mmv_tf.deflation.network import Inflated, deflate
+from mmv_tf.deflation.training import trained_variables
 from mmv_tf.model.cost import multiply_adds
 from mmv_tf.released import name_map
 
@@ -147,3 +148,19 @@ def test_errors():
         deflate(S3D())
     with pytest.raises(ValueError, match="Inflated.frames must be at least 1, not 0"):
         Inflated(S3D(), 0)
+
+
+def test_a_transformer_sees_an_image_as_a_still_clip_at_the_mean_of_all_times():
+    network = VideoTransformer("tiny", tokens=VideoTokens(positions=(3, 2, 2)))
+    network(np.zeros((1, 12, 32, 32, 3), np.float32))
+    images = unit_input("images", (2, 32, 32, 3))
+    times = network.tokens.places.tables[0]
+    image = deflate(network)
+    assert image.tokens.kernel.shape == (16, 16, 3, 64)
+    # What `mmv_tf deflate` trains: scale and offset of two norms a block, the last one, and that of the positions.
+    assert len(trained_variables(image)) == 2 * (2 * 2 + 1 + 1)
+    apart = relative(image(images), Inflated(network, 12)(images))
+    times.assign(np.repeat(times.numpy().mean(0, keepdims=True), 3, axis=0))
+    assert_close(deflate(network)(images), image(images), 1e-6)
+    assert_close(image(images), Inflated(network, 4)(images), 1e-5)  # a clip of one patch is the same
+    assert 0.001 < apart < 0.5

@@ -159,3 +159,32 @@ def test_the_scores_of_a_clip_are_the_mean_of_its_windows(tmp_path):
     shown = [[fixtures.jpeg(g, 40, 40) for g in grey] for grey in levels.values()]
     means = [np.mean([tf.io.decode_jpeg(j).numpy()[2:38, 2:38, 0].mean() for j in jpegs]) for jpegs in shown]
     np.testing.assert_allclose(scores[:, 0], means, atol=3)
+
+
+def test_smoothed_labels_a_bounded_gradient_and_momentum():
+    frames, labels = tf.constant(np.random.default_rng(0).integers(0, 255, (6, 2, 4, 4, 3)), tf.uint8), tf.range(6) % 3
+
+    def tuned(**options):
+        one = tuner.Tuner(_network("network", 0).trainable["video"], 3, 0.0, 0.0, **options)
+        one.reset(frames, 1)
+        return one
+
+    plain, smooth = tuned(), tuned(label_smoothing=0.3)
+    logits = plain.logits(frames).numpy().astype(np.float64)
+    logarithms = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    targets = 0.7 * np.eye(3)[labels] + 0.1
+    np.testing.assert_allclose(
+        plain.step(frames, labels, 0.1, (0, 0), True), -logarithms[np.arange(6), labels].mean(), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        smooth.step(frames, labels, 0.1, (0, 0), True), -(targets * logarithms).sum(1).mean(), rtol=1e-5
+    )
+    momentum = tuned(optimizer="sgd", clip_norm=0.001)
+    weights = momentum._network.trainable_variables
+    before, steps = [w.numpy() for w in weights], []
+    for number in range(2):
+        momentum.step(frames, labels, 1.0, (0, number), True)
+        steps.append(np.concatenate([(w.numpy() - b).ravel() for w, b in zip(weights, before, strict=True)]))
+    # The gradient is .001 long with the classifier's; the second step has .9 of the first in it.
+    assert 0 < np.linalg.norm(steps[0]) <= 0.001 * 1.001
+    np.testing.assert_allclose(np.linalg.norm(steps[1]), 2.9 * np.linalg.norm(steps[0]), rtol=0.05)

@@ -21,7 +21,7 @@ from mmv_tf.backbones import layers
 
 
 def array(name: str, shape, kind: str, gain: float = 2.0, layout: str = "torch") -> np.ndarray:
-    """float32; `kind`: w (kernel), b (bias), gate (bias of an open gate), scale, offset, mean, var, table."""
+    """float32; `kind`: w (kernel), b (bias), gate (bias of an open gate), scale, offset, mean, var, table, token."""
     z = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(size=tuple(shape))
     if kind == "w":
         z *= math.sqrt(gain / np.prod(shape[1:] if layout == "torch" else shape[:-1]))
@@ -32,7 +32,7 @@ def array(name: str, shape, kind: str, gain: float = 2.0, layout: str = "torch")
     elif kind == "var":
         z = np.exp(0.2 * z)
     else:
-        assert kind == "table"
+        assert kind in ("table", "token")
         z *= gain
     return z.astype(np.float32)
 
@@ -96,6 +96,10 @@ def words(b: int, w: int, vocabulary: int, seed: int = 0) -> np.ndarray:
     if b > 2:
         x[-1] = 0
     return x
+
+
+def normal(shape, seed: int) -> np.ndarray:
+    return np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
 
 
 INPUTS = {"video": video, "spectrogram": spectrogram, "waveform": waveform, "words": words}

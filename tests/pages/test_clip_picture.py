@@ -113,3 +113,14 @@ def test_accents_are_left_off_and_other_scripts_do_no_harm():
     accented = clip_picture.draw(_clip() | {"text": np.array([[1], [0]])}, ("caf\u00e9",))
     np.testing.assert_array_equal(accented, clip_picture.draw(_clip() | {"text": np.array([[1], [0]])}, ("cafe",)))
     assert clip_picture.draw(_clip(), ("\u732b", "b", "\u72ac")).shape == accented.shape
+
+
+def test_a_waveform_is_drawn_as_its_span_in_each_column():
+    silent_then_loud = np.concatenate([np.zeros(500), np.resize([0.5, -0.5], 500)]).astype(np.float32)
+    picture = clip_picture.draw({"audio": silent_then_loud})
+    bright = picture[-96:].sum(axis=-1) > 300
+    assert bright.shape == (96, 448)
+    assert (bright[:, :220].sum(axis=0) <= 3).all() and bright[47:49, :220].any(axis=0).all()
+    assert bright[:, 230:].all()
+    short = clip_picture.waveform(np.array([0.0, 1.0], np.float32), 448)
+    assert short.shape == (96, 448, 3)

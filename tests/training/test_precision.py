@@ -8,7 +8,22 @@ import tensorflow as tf
 
 from helpers import graphs, toy
 from helpers.golden_recipe import unit_input
-from mmv_tf.backbones import I3D, S3D, AudioResNet, R2Plus1D, ResNetV1, TextNetwork, TSMResNet, residual
+from mmv_tf.backbones import (
+    I3D,
+    S3D,
+    AudioResNet,
+    R2Plus1D,
+    ResNetV1,
+    TextNetwork,
+    TextTransformer,
+    TSMResNet,
+    VideoTokens,
+    VideoTransformer,
+    WaveformTokens,
+    WaveformTransformer,
+    WordVectors,
+    residual,
+)
 from mmv_tf.backbones.inception import Mixed, Unit
 from mmv_tf.backbones.tsm_resnet import temporal_shift
 from mmv_tf.backbones.video_resnet import Block, Kind
@@ -27,6 +42,14 @@ PARTS = {
     "r2plus1d": (lambda **o: Block(8, Kind(factored=True).basic(8, 16, 2, "own"), **o), (4, 4, 8, 8, 8)),
     "stem": (lambda **o: S3D(width=0.125, final_endpoint="Conv2d_2b_1x1", **o), CLIPS),
     "text": (lambda **o: TextNetwork(20, 8, 16, learned=True, **o), (6, 2, 5)),
+    "text_transformer": (
+        lambda **o: TextTransformer("tiny", words=WordVectors(20, 8, learned=True, **o), **o),
+        (6, 2, 5),
+    ),
+    "waveform_transformer": (
+        lambda **o: WaveformTransformer("tiny", tokens=WaveformTokens(8, 10, **o), **o),
+        (4, 80),
+    ),
 }
 NETWORKS = {
     "s3d": (lambda: S3D(width=0.125, final_endpoint="Mixed_3c", rematerialise=True), CLIPS),
@@ -35,6 +58,7 @@ NETWORKS = {
     "r2plus1d": (lambda: R2Plus1D(width=0.125), CLIPS),
     "resnet_v1": (lambda: ResNetV1(depth=9, width=0.125), (4, 64, 32, 1)),
     "audio": (lambda: AudioResNet(depth=18, width=0.125), (4, 64, 32, 1)),
+    "transformer": (lambda: VideoTransformer("tiny", tokens=VideoTokens(drop_token=0.0), dropout=0.0), CLIPS),
 }
 
 
@@ -51,6 +75,7 @@ def cosine(a, b) -> float:
 
 
 def gradients_of(layer, x):
+    keras.utils.set_random_seed(1)  # of dropout
     with tf.GradientTape() as tape:
         y = layer(x, training=True)
         loss = tf.reduce_sum(tf.cast(y, tf.float32) * unit_input("weights", y.shape))
@@ -60,7 +85,8 @@ def gradients_of(layer, x):
 @pytest.mark.parametrize("name", PARTS)
 def test_gradients_of_parts_agree_with_float32(name):
     make, shape = PARTS[name]
-    x = tf.random.stateless_uniform(shape, (0, 1), 0, 20, tf.int32) if name == "text" else unit_input("x", shape)
+    is_text = name.startswith("text")
+    x = tf.random.stateless_uniform(shape, (0, 1), 0, 20, tf.int32) if is_text else unit_input("x", shape)
     keras.utils.set_random_seed(0)
     single, half = make(dtype="float32"), make(dtype="mixed_bfloat16")
     for layer in (single, half):

@@ -32,6 +32,10 @@ SYSTEMS = {
     "simclr_r50": (("video",), 1, 1, 4096, 1, "ResNetV1"),
     "simclr_r50x2": (("video",), 1, 1, 4096, 1, "ResNetV1"),
     "simclr_r50x4": (("video",), 1, 1, 4096, 1, "ResNetV1"),
+    "vatt_bbs": (("video", "audio", "text"), 0, 2, 2048, 32, "VideoTransformer"),
+    "vatt_lbs": (("video", "audio", "text"), 0, 2, 2048, 32, "VideoTransformer"),
+    "vatt_ma": (("video", "audio", "text"), 0, 2, 2048, 32, "SharedTransformer"),
+    "vatt_mbs": (("video", "audio", "text"), 0, 2, 2048, 32, "VideoTransformer"),
 }
 
 
@@ -45,7 +49,8 @@ def records(tmp_path_factory):
     """{macro: what a user gives}."""
     folder = tmp_path_factory.mktemp("records")
     pattern = tiny.make_records(folder, count=8, shards=2, frames=20, size=24)
-    return {"TRAIN_DATA": pattern, "VOCABULARY": tiny.write_vocabulary(folder / "vocabulary.txt")}
+    words = tiny.write_vocabulary(folder / "vocabulary.txt")
+    return {"TRAIN_DATA": pattern, "AUDIOSET_DATA": pattern, "VOCABULARY": words}
 
 
 def _make(file, records, *more):
@@ -105,6 +110,8 @@ TINY = [
     [
         ("avts_hard", ["VideoResNet.width = 0.0625", "PlainCNN.channels = ((8,),)", "PlainCNN.units = 8"]),
         ("simclr_r50", ["ResNetV1.depth = 9", "ResNetV1.width = 0.125"]),
+        ("vatt_bbs", [f"Waveform.sample_rate = {tiny.SAMPLE_RATE}"]),
+        ("vatt_ma", [f"Waveform.sample_rate = {tiny.SAMPLE_RATE}"]),
     ],
 )
 def test_a_tiny_step_of_a_system(name, more, records):
@@ -121,6 +128,11 @@ def test_a_tiny_step_of_a_system(name, more, records):
     # What export and evaluation then look at: the modalities, of which there may be one.
     network = networks.of_model(model, pipeline)
     assert set(network.outputs) == set(model.graph.modalities) and network.outputs["video"][0] == "before_head"
+    if name.startswith("vatt"):
+        with pytest.raises(ValueError, match="no output 'last_conv' for audio; it has before_head, va, vat"):
+            network.function("audio", "last_conv")
+        found = network.function("audio", "va")(batch["audio"])
+        np.testing.assert_allclose(found, model.embed({"audio": batch["audio"]})["audio"]["va"], rtol=1e-3, atol=1e-4)
     if name.startswith("simclr"):
         frames = tf.cast(tf.round(255 * batch["video"]), tf.uint8)
         seen = network.function("video", "v")(frames)

@@ -1,1 +1,1 @@
-"""Other spectrograms than `LogMel`, one a file; each is set as `InputPipeline.audio`."""
+"""Other front ends of sound than `LogMel`, one a file; each is set as `InputPipeline.audio`."""

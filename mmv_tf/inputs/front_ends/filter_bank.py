@@ -81,6 +81,13 @@ class FilterBank(LogMel):
         static = None if waveform.shape[1] is None else self.num_frames(waveform.shape[1])
         return tf.ensure_shape((logarithm - self.mean) / self.deviation, [None, static, self.num_bins])[..., None]
 
+    def in_words(self) -> str:
+        return (
+            f"pre-emphasis {self.pre_emphasis:g}, power of an FFT of {self.fft} over windows of {self.window} samples, "
+            f"one every {self.stride} samples, {self.num_bins} mel bands from {self.min_frequency:g} to "
+            f"{self.max_frequency:g} Hz, natural logarithm, less {self.mean:g} and divided by {self.deviation:g}"
+        )
+
     def filters(self) -> np.ndarray:
         """[M, fft // 2 + 1] float64: triangles whose corners lie evenly in mel, at whole numbers of the FFT."""
         ends = 2595 * np.log10(1 + np.array([self.min_frequency, self.max_frequency]) / 700)
