@@ -208,7 +208,7 @@ def test_every_room_is_described(page):
         (test_commands_and_their_flags_exist, "    X=1 python -m mmv_tf.train --steps 3\n"),
         (test_commands_and_their_flags_exist, "```sh\npython -m mmv_tf.checkpoints.from_deepmind --output x\n```\n"),
         (test_commands_and_their_flags_exist, "```sh\npython -m mmv_tf.beam.preprocess --runer=DirectRunner\n```\n"),
-        (test_commands_and_their_flags_exist, "`python benchmarks/kills.py --kill 5`\n"),
+        (test_commands_and_their_flags_exist, "`python benchmarks/faults/kills.py --kill 5`\n"),
         (test_paths_exist, "look at gin/facs.gin\n"),
         (test_paths_exist, "in `tests/recrods` and so on\n"),
         (test_links_lead_somewhere, "[here](nowhere.md)\n"),

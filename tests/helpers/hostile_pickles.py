@@ -1,4 +1,4 @@
-"""Pickles that mean harm, and mutations of good ones; for the tests and benchmarks/fuzz_unpickle.py."""
+"""Pickles that mean harm, and mutations of good ones; for the tests and benchmarks/faults/fuzz_unpickle.py."""
 
 import functools
 import pickle

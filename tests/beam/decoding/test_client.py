@@ -187,7 +187,7 @@ def test_no_child_is_left(good):
 
 
 def test_mutations_and_bombs_end_in_a_reason(client, good, tmp_path):
-    """A small part of benchmarks/hostile_videos.py."""
+    """A small part of benchmarks/faults/hostile_videos.py."""
     random = np.random.default_rng(5)
     expected = hostile.write_bombs(tmp_path, good)
     names = ["h264.mp4", "flac.mkv", "vp8.webm", "xvid.avi", "broadcast.ts", "song.mp3"]

@@ -1,6 +1,6 @@
 """Mutated and hostile pickles against the reader of released checkpoints: what comes of them, how fast, how large.
 
-    python benchmarks/fuzz_unpickle.py --files 100000
+    python benchmarks/faults/fuzz_unpickle.py --files 100000
 
 Bars: nothing is executed or imported (an audit hook of the interpreter sees each import, open, exec and process), no
 crash, no error but `CheckpointError`, each file in less than a second, less than 1 GiB in all.
@@ -17,7 +17,7 @@ import resource
 import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 

@@ -1,6 +1,6 @@
 """Training that is killed again and again takes the path of training that is not.
 
-    python benchmarks/kills.py --kills 50
+    python benchmarks/faults/kills.py --kills 50
 
 A tiny FAC runs with a checkpoint after each step. It is killed (SIGKILL) at seeded random moments: while it starts, in
 a step, and, half of the time, inside a checkpoint write; some kills meet the process before it has made a step, so
@@ -30,7 +30,7 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 MEASURES_OF_TIME = {"clips_per_second", "input_wait", "steps_per_second"}
 
 

@@ -1,6 +1,6 @@
 """A campaign on repeatability: many runs of one configuration on a loaded machine, compared to the last bit.
 
-    python benchmarks/repeatability.py --pairs 200
+    python benchmarks/faults/repeatability.py --pairs 200
 
 Several processes at once repeat the first steps of a tiny training (video and text from two sources, learned words,
 Adam, `max_bad_records`), each time with new weights, a new optimiser state and a new input pipeline, while other
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUSY = "while True: sum(i * i for i in range(10**6))"
 
 

@@ -1,6 +1,6 @@
 """A campaign of hostile videos against the preprocessing: mutated files in every container, and bombs.
 
-    python benchmarks/hostile_videos.py --number 1000 --seed 0
+    python benchmarks/faults/hostile_videos.py --number 1000 --seed 0
 
 Makes small valid videos (tests/helpers/hostile_videos.py), damages them, adds the bombs, decodes each by itself (time,
 memory of the decoding process), and then runs `mmv_tf.beam.preprocess` over the folder. Checked: nothing hangs,
@@ -23,7 +23,7 @@ import time
 
 import numpy as np
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from helpers import hostile_videos as hostile  # noqa: E402

@@ -1,6 +1,6 @@
 """A campaign against checkpoints: a write that ends at any of its file system operations, and what is left then.
 
-    python benchmarks/checkpoint_faults.py
+    python benchmarks/faults/checkpoint_faults.py
 
 A run holds the checkpoints of steps 2 and 3, and writes that of step 4: a copy to keep, the file itself, its entry in
 `checkpoint`, the removal of step 2. At each operation on the folder in turn (a C shim counts them), the process is
@@ -25,8 +25,8 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-SHIM = ROOT / "benchmarks" / "checkpoint_faults.c"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SHIM = ROOT / "benchmarks" / "faults" / "checkpoint_faults.c"
 ACTIONS = {"stopped before": -1, "stopped halfway": -2, "no space": errno.ENOSPC, "no permission": errno.EACCES}
 STOPPED, FAILED = 77, 3  # exit statuses: of the shim, and of a process whose save raised OSError
 SIZE = 5000

@@ -1,6 +1,6 @@
 """Preprocessing that is killed again and again ends in the bytes of preprocessing that is not.
 
-    python benchmarks/preprocess_kills.py --kills 50
+    python benchmarks/faults/preprocess_kills.py --kills 50
 
 A folder of small videos, broken ones among them, is preprocessed by two worker threads. The process group
 is killed (SIGKILL) at seeded random moments: while it starts, while it decodes, while it writes shards, and at the end;
@@ -33,7 +33,7 @@ import time
 
 from mmv_tf.common import lock
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 NUM_SHARDS = 40
 NUM_VIDEOS, NUM_BROKEN = 24, 4
 NUM_SOURCES = NUM_VIDEOS + NUM_BROKEN
