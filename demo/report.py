@@ -145,7 +145,7 @@ def main(arguments: argparse.Namespace) -> None:
     if sentences:
         facts.append(("held-out sentences", str(len(sentences))))
     sure = how_sure(metrics, {pair: len(evaluation.side(pair.split("->")[0])) for pair in evaluation.pairs})
-    facts.append(("how sure", "; ".join(line.strip().replace("->", chr(0x2192)) for line in sure)))
+    facts.append(("how sure", "\n".join(line.strip().replace("->", chr(0x2192)) for line in sure)))
     facts += training_facts(pathlib.Path(arguments.summary)) if arguments.summary else []
     graph = pathlib.Path(arguments.graph_svg) if arguments.graph_svg else None
     page = Page(
