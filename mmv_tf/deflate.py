@@ -18,7 +18,7 @@ example:
 
 def main(argv=None):
     """Makes an image network of the video network of a workdir, trains and measures it."""
-    from mmv_tf.common import batches, config
+    from mmv_tf.common import config
 
     parser = command.parser("deflate", main.__doc__, "mmv_tf export --workdir=runs/fac --output=exported/fac", _EXAMPLE)
     parser.add_argument(
@@ -34,6 +34,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     config.check_run(args.workdir, args.gin_file, args.gin_param)
     quiet.start()
+    from mmv_tf.common import batches
     from mmv_tf.deflation import page, run
     from mmv_tf.deflation.network import FOLDER
     from mmv_tf.training.preemption import exit_when_preempted

@@ -15,7 +15,7 @@ examples (a run of ours, or any SavedModel with the published signatures):
 
 def main(argv=None):
     """Measures a network by a protocol of gin/evals/, beside chance, fresh weights and raw features."""
-    from mmv_tf.common import batches, config
+    from mmv_tf.common import config
     from mmv_tf.export import module_files
 
     parser = command.parser("evaluate", main.__doc__, "mmv_tf report --results runs/fac", _EXAMPLES)
@@ -38,6 +38,7 @@ def main(argv=None):
         raise ValueError("give --gin_file=gin/evals/NAME.gin: which protocol")
     config.check_run(args.workdir or None, args.gin_file, args.gin_param)
     quiet.start()
+    from mmv_tf.common import batches
     from mmv_tf.evaluation import results
     from mmv_tf.evaluation.run import evaluate
     from mmv_tf.training.preemption import exit_when_preempted

@@ -15,7 +15,7 @@ examples (your own videos, with numbers that fit them; the paper, CPU-sized by g
 
 def main(argv=None):
     """Trains an MMV from a gin configuration; the same command goes on where an earlier one stopped."""
-    from mmv_tf.common import batches, config
+    from mmv_tf.common import config
     from mmv_tf.training import strategies
 
     parser = command.parser("train", main.__doc__, _THEN, _EXAMPLE)
@@ -30,6 +30,7 @@ def main(argv=None):
     # The strategy first: several processes must meet before any of them runs an operation.
     quiet.devices()
     strategy = strategies.from_flags(args)
+    from mmv_tf.common import batches
     from mmv_tf.diagnosis import device
     from mmv_tf.training import own
 

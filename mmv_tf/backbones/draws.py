@@ -1,4 +1,4 @@
-"""What networks draw in training (dropout, DropToken): functions of seed, step, input, part of the network and sample.
+"""Draws of networks in training (dropout, DropToken): functions of seed, step, input, part of the network and sample.
 
 Nothing is kept from step to step, so a run that was killed and goes on draws what it would have drawn. A number belongs
 to a sample of the global batch, wherever that is computed: replicas and micro-batches draw what one device would draw

@@ -6,9 +6,12 @@ import functools
 import math
 
 import tensorflow as tf
+from tensorflow.python.framework import ops
 
 from mmv_tf.inputs.pipeline import InputPipeline
 from mmv_tf.model.mmv import MMV
+
+_EINSUM = "Einsum,flops"
 
 
 def multiply_adds(function, *inputs: tf.TensorSpec) -> int:
@@ -50,20 +53,25 @@ def in_training(network, spec: tf.TensorSpec) -> tuple[int, int]:
     """
     graph = graph_of(functools.partial(network, training=True), spec)
     options = {**tf.compat.v1.profiler.ProfileOptionBuilder.float_operation(), "output": "none"}
-    with _v1_quietly():
+    with _as_it_comes():
         counted = tf.compat.v1.profiler.profile(graph, options=options).total_float_ops
     return sum(_of_op(op) for op in graph.get_operations()), counted
 
 
 @contextlib.contextmanager
-def _v1_quietly():
-    """Without the line that this part of TensorFlow is of its first version."""
-    before = tf.compat.v1.logging.get_verbosity()
+def _as_it_comes():
+    """TensorFlow's profiler as it comes: tf-models-official, once it is imported, teaches it `einsum`.
+
+    And without the line that this part of TensorFlow is of its first version.
+    """
+    before, taught = tf.compat.v1.logging.get_verbosity(), ops._stats_registry._registry.pop(_EINSUM, None)
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
     try:
         yield
     finally:
         tf.compat.v1.logging.set_verbosity(before)
+        if taught is not None:
+            ops._stats_registry._registry[_EINSUM] = taught
 
 
 def _shape(tensor) -> list[int]:

@@ -59,6 +59,7 @@ RIGHT = {
     "a list of 2: (a number) and (a number)": "[1, 2]",
     "a list of 2: (a number above 0) and (a number above 0)": "[1, 2]",
     "a dict, each value a whole number of at least 1": "{'a': 1}",
+    "a dict, each value a number above 0": "{'a': 1}",
     "a dict, each value a number or True or False or None": "{'a': 1} None",
     "a LogMel (@NAME(), with parentheses) or None": "@LogMel() None",
     "what makes an Optimizer (@NAME, without parentheses) or None": "None",

@@ -17,6 +17,7 @@ from mmv_tf.backbones import (
     modality_agnostic,
 )
 from mmv_tf.common import config
+from mmv_tf.inputs.video import preprocess_ops_3d
 from mmv_tf.model.cost import count, in_training, table
 from mmv_tf.model.mmv import MMV
 
@@ -68,6 +69,7 @@ def _of_depth(make, depth: int, spec) -> list[float]:
 
 
 def test_the_row_of_vatt(rate=0.5):
+    preprocess_ops_3d()  # which teaches the profiler einsum
     parts = (
         _of_depth(
             lambda n: VideoTransformer("medium", layers=n, tokens=VideoTokens(drop_token=rate)),

@@ -123,7 +123,14 @@ def values_of_records(say, tmp_path, monkeypatch):
     """All that stands on a page of records, also what cannot come from outside today."""
     frames = [{"number": say(), "time": say(), "jpeg": b"1", "problem": ""}, {"number": say(), "problem": say()}]
     sound = {"missing": "", "wave": say(), "spectrogram": b"1", "axis": [say()], "wav": b"1"}
-    clip = {"name": say(), "facts": [say()], "frames": frames, "narrations": [(say(), say(), True)], "labels": [say()]}
+    clip = {
+        "name": say(),
+        "film": "",
+        "facts": [say()],
+        "frames": frames,
+        "narrations": [(say(), say(), True)],
+        "labels": [say()],
+    }
     clip["more_narrations"] = say()
     return document.render(
         "records.html",
@@ -136,7 +143,7 @@ def values_of_records(say, tmp_path, monkeypatch):
         cards=[{"title": say(), "chart": say(), "note": say()}],
         remarks=[(say(), [say()])],
         dead_letters=say(),
-        num_clips=say(),
+        shown=say(),
         clips=[clip | {"sound": sound}, clip | {"sound": {"missing": say()}}],
     )
 

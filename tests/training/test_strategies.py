@@ -89,8 +89,8 @@ def test_an_error_that_is_not_about_another_process_stays_as_it_is():
         raise tf.errors.UnavailableError(None, None, "gs:// does not answer")
 
 
-def _twenty_steps(strategy, graph):
-    """Losses, moving averages and embeddings of a fixed batch after 20 steps of SGD (Adam turns the rounding noise of
+def _ten_steps(strategy, graph):
+    """Losses, moving averages and embeddings of a fixed batch after ten steps of SGD (Adam turns the rounding noise of
     gradients that should be zero into whole steps)."""
     with strategy.scope():
         model = toy.mmv(graph(), compiled=False)
@@ -101,7 +101,7 @@ def _twenty_steps(strategy, graph):
     def step(batch):
         return strategy.experimental_local_results(strategy.run(model.take_step, args=(batch,)))[0]
 
-    batches = [toy.batch(16, seed=number) for number in range(20)]
+    batches = [toy.batch(16, seed=number) for number in range(10)]
     data = tf.data.Dataset.from_tensor_slices({name: tf.concat([b[name] for b in batches], 0) for name in batches[0]})
     sums = [step(batch).numpy() for batch in strategy.experimental_distribute_dataset(data.batch(16))]
     losses = [values[0] / values[1] for values in np.array(sums)[:, model.log_names.index("total_loss")]]
@@ -111,12 +111,12 @@ def _twenty_steps(strategy, graph):
 
 # Each replica is traced: four of them with the smallest graph. FAC on four: tests/model/test_mmv.py.
 @pytest.mark.parametrize(("replicas", "graph"), [(2, graphs.fac), (4, graphs.va)])
-def test_twenty_steps_on_several_devices_are_those_of_one(replicas, graph):
-    one_device = _twenty_steps(tf.distribute.get_strategy(), graph)
-    losses, averages, embeddings = _twenty_steps(toy.mirrored(replicas), graph)
-    assert one_device[0][-1] < one_device[0][0] and len(losses) == 20
-    np.testing.assert_allclose(losses[:5], one_device[0][:5], rtol=2e-6)
-    np.testing.assert_allclose(losses, one_device[0], rtol=1e-4)
+def test_ten_steps_on_several_devices_are_those_of_one(replicas, graph):
+    one_device = _ten_steps(tf.distribute.get_strategy(), graph)
+    losses, averages, embeddings = _ten_steps(toy.mirrored(replicas), graph)
+    assert one_device[0][-1] < one_device[0][0] and len(losses) == 10
+    # Rounding grows from step to step: after twenty, on some processors, to 2e-4.
+    np.testing.assert_allclose(losses, one_device[0], rtol=3e-6)
     for name, values in averages.items():
         np.testing.assert_allclose(values, one_device[1][name], rtol=1e-4, atol=1e-5, err_msg=name)
     for modality, spaces in embeddings.items():

@@ -1,4 +1,4 @@
-"""What stands between an input and a transformer: patches, positions, DropToken, and the AGG token in front."""
+"""Tokens, which stand between an input and a transformer: patches, positions, DropToken, and the AGG token in front."""
 
 from collections.abc import Sequence
 
