@@ -62,7 +62,7 @@ class LogMel:
         """[B, S] float32 in [-1, 1] -> [B, T', M, 1] float32, T' = ceil(S / stride)."""
         tfio = tensorflow_io()
         magnitude = tfio.audio.spectrogram(waveform, self.window, self.window, self.stride)
-        mel = tf.matmul(magnitude, self._filters()[None])  # clip by clip: no last digit hangs on the size of the batch
+        mel = tf.matmul(magnitude, self._filters()[None])  # clip by clip, so that they round alike
         logarithm = tf.math.log1p(10000.0 * mel) if self.log_form == "log1p_scaled" else tf.math.log(mel + 1e-6)
         if self.normalize:
             low = tf.reduce_min(logarithm, [-2, -1], keepdims=True)

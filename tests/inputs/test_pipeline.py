@@ -47,10 +47,14 @@ def batches(dataset, count):
     return [{k: v.numpy() for k, v in batch.items()} for batch in dataset.take(count)]
 
 
-def assert_equal(a, b):
+def assert_equal(a, b, last_digits=()):
+    """`last_digits` names what may differ there: with oneDNN a product of matrices hangs on the size of the batch."""
     assert a.keys() == b.keys()
     for name in a:
-        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+        if name in last_digits:
+            np.testing.assert_allclose(a[name], b[name], rtol=1e-6, err_msg=name)
+        else:
+            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
 def test_a_batch(pattern):
@@ -95,7 +99,7 @@ def test_hosts_and_replicas_see_the_global_batch(pattern):
     together = {name: np.concatenate([part[name] for part in parts]) for name in whole}
     assert together["label"].shape == (8,)
     order, other = np.argsort(whole["label"]), np.argsort(together["label"])
-    assert_equal({k: v[order] for k, v in whole.items()}, {k: v[other] for k, v in together.items()})
+    assert_equal({k: v[order] for k, v in whole.items()}, {k: v[other] for k, v in together.items()}, ["audio"])
 
 
 def test_missing_modalities_are_zeros_under_a_mask(tmp_path):
