@@ -71,14 +71,15 @@ def _verify(args) -> int:
 
 
 def _show(args) -> int:
+    from mmv_tf.beam.sources import paths
     from mmv_tf.inspection.show import show
 
     if args.number < 0 or args.max_shards is not None and args.max_shards < 1:
         raise ValueError("--number must be at least 0, and --max_shards at least 1")
     if args.key and args.contains:
         raise ValueError("--key and --contains: a clip is chosen by one of them")
-    if args.videos and not os.path.isdir(args.videos):
-        raise ValueError(f"--videos={args.videos}: no such folder")
+    if args.videos:
+        paths.check_root("--videos", args.videos)
     limits = (args.split, args.key, args.number, args.max_shards)
     show(args.records, args.output, *limits, args.vocabulary, args.processes, args.contains, args.videos)
     print(args.output)

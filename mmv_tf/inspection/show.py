@@ -6,6 +6,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
+from mmv_tf.beam.sources import paths
 from mmv_tf.common import files
 from mmv_tf.inspection import clip, statistics
 from mmv_tf.inspection import folder as folders
@@ -82,7 +83,7 @@ def show(
 
 def _shown(number, has, keys, contains) -> str:
     """The heading of the clips, and how others are seen."""
-    whole = has["found"] if contains else has["clips"]
+    whole = has["found"]
     of_whole = f"{number:,} of {whole:,} clips" if number < whole else f"{number:,} clips"
     having = f" with {contains!r}" if contains else ""
     more = "" if keys or number == whole else "; --number shows more, --contains and --key choose"
@@ -93,15 +94,11 @@ def _film(record, videos: str | None) -> str:
     """Address of the film at the clip's time; '' where it is not below the folder. The path is not ours: no way out."""
     if not videos or not record.path:
         return ""
-    root = pathlib.Path(videos).resolve()
-    try:
-        found = (root / os.fsdecode(record.path)).resolve()
-        if not found.is_relative_to(root) or not found.is_file():
-            return ""
-    except (OSError, ValueError):
+    found, why = paths.confine(videos, os.fsdecode(record.path))
+    if why:
         return ""
     times = (record.start, record.end)
-    return found.as_uri() + ("" if None in times else f"#t={times[0] / 1e6:g},{times[1] / 1e6:g}")
+    return pathlib.Path(found).as_uri() + ("" if None in times else f"#t={times[0] / 1e6:g},{times[1] / 1e6:g}")
 
 
 def _clip(folder, place, videos):
