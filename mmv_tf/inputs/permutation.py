@@ -11,12 +11,20 @@ _ROUNDS = 16  # with 12, permutations of five places are not yet equally frequen
 _STEP, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # of SplitMix64
 
 
+_NUMBERS, _KEYS = tf.TensorSpec([None], tf.int64), tf.TensorSpec([None], tf.uint64)
+
+
 def key(*numbers) -> tf.Tensor:
     """What a permutation belongs to: uint64 of integers or int64 tensors [n]. Their order counts."""
     found = tf.constant(0, tf.uint64)
     for number in numbers:
-        found = _hash(found + tf.cast(number, tf.uint64))
+        found = _key(found, tf.cast(number, tf.uint64))
     return found
+
+
+@tf.function(autograph=False, input_signature=[tf.TensorSpec(None, tf.uint64)] * 2)
+def _key(found, number):
+    return _hash(found + number)
 
 
 def permute(place: tf.Tensor, size: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
@@ -29,6 +37,13 @@ def permute(place: tf.Tensor, size: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     Returns:
       int64 [n].
     """
+    shape = tf.shape(place)
+    return tf.ensure_shape(_permute(place, tf.broadcast_to(size, shape), tf.broadcast_to(key, shape)), place.shape)
+
+
+# A function of its own, which is traced once: it is in every dataset, and was half of what makes one.
+@tf.function(autograph=False, input_signature=[_NUMBERS, _NUMBERS, _KEYS])
+def _permute(place, size, key):
     highest = tf.cast(tf.math.ceil(tf.sqrt(tf.cast(size, tf.float64))), tf.int64)
     high, low = tf.cast(highest, tf.uint64), tf.cast((size + highest - 1) // highest, tf.uint64)
     size = tf.cast(size, tf.uint64)  # at most high * low

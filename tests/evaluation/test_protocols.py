@@ -98,7 +98,7 @@ def test_a_label_that_nothing_shows_is_told_by_chance_unless_clips_are_in_both_s
     assert found["clips"] == 300 and found["noise"] == pytest.approx(100 / np.sqrt(300))
     assert found["value"] == pytest.approx(50, abs=2 * found["noise"])
     assert "LEAK" not in control.in_words(found) and "(chance 50.0, +- 5.8)" in control.in_words(found)
-    wide = dict(classifier=MLP(hidden=64, steps=400, dropout=0.0))
+    wide = dict(classifier=MLP(hidden=64, steps=40, learning_rate=0.01, dropout=0.0))
     train = _clips(names, 0, dim=40)
     leaked = _run(train, dataclasses.replace(train, values=train.values + 0.01), **wide).control
     assert leaked["value"] > 90 and "A LEAK" in control.in_words(leaked)
