@@ -53,7 +53,7 @@ def text(folder: str, loaded, workdir: str) -> str:
             ("What it is", _what(loaded, config)),
             ("How to load it", _how_to_load(signatures)),
             ("Inputs and outputs", _inputs_and_outputs(signatures)),
-            ("Preprocessing", _preprocessing(pipeline, signatures, config)),
+            ("Preprocessing", _preprocessing(pipeline, signatures, config, loaded.model.backbones)),
             ("Spaces, and how to compare", _comparisons(graph, signatures)),
             ("Training data", card_data.describe_sources(pipeline.sources, pipeline.source_names)),
             ("Training", _training(loaded, config, workdir)),
@@ -146,7 +146,7 @@ def _inputs_and_outputs(signatures):
     return table(("signature", "tensor", "type and shape", "what"), rows)
 
 
-def _preprocessing(pipeline, signatures, config):
+def _preprocessing(pipeline, signatures, config, backbones):
     video, audio, words = pipeline.video, pipeline.audio, pipeline.text
     size = f"the shorter side is resized to {video.min_side} pixels (bilinear), then the centre of " + (
         f"{video.crop_size} x {video.crop_size} pixels is taken"
@@ -171,14 +171,21 @@ def _preprocessing(pipeline, signatures, config):
 
         without = card_data.bindings(config, "Tokenizer").get("remove_stop_words", "True") == "True"
         stops = f"{len(vocabulary.STOP_WORDS)} English stop words are " + ("left out" if without else "kept")
+        order = _order_of_words(backbones["text"])
         lines.append(
             f"**text**, inside the module: lower case; everything but letters, digits, marks and apostrophes separates "
             f"words; a possessive 's goes; {stops}; words that are not in the vocabulary of {len(words.words)} words "
-            f"are left out; the first {words.max_words} that remain are used, without regard to their order; at most "
+            f"are left out; the first {words.max_words} that remain are used{order}; at most "
             f"{words.max_bytes} bytes of a text are read. The vocabulary is in {module_files.EXTRA}/vocabulary.txt, "
             "for people; the module has its own copy."
         )
     return bullets(lines)
+
+
+def _order_of_words(network) -> str:
+    """What the card says of it; nothing of a network that does not tell."""
+    told = {True: ", without regard to their order", False: ", in their order"}
+    return told.get(getattr(network, "forgets_order", None), "")
 
 
 def _comparisons(graph, signatures):

@@ -55,6 +55,7 @@ class TextNetwork(keras.layers.Layer):
     """
 
     OUTPUTS_DO_NOT_DEPEND_ON = ("vectors", "learned")  # but on the weights
+    forgets_order = True  # of the words: a card says so
 
     def __init__(
         self,

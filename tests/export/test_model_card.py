@@ -8,6 +8,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from helpers import tiny, tiny_export
+from mmv_tf.backbones.transformers.text_transformer import TextTransformer
 from mmv_tf.export import card_data, markdown, model_card, module_files
 from mmv_tf.records import card as dataset_card
 
@@ -39,7 +40,7 @@ def test_the_numbers_are_those_of_the_run(run):
     assert "8000 Hz" in text and "3200 samples" in text and "16 mel bins from 80 to 3800 Hz" in text
     assert "FFT of 256 samples, one every 128 samples" in text and "log(1 + 10000 mel), natural" in text
     assert f"the vocabulary of {len(tiny.WORDS)} words" in text and "the first 16 that remain" in text
-    assert "stop words are left out" in text
+    assert "stop words are left out" in text and "that remain are used, without regard to their order; at most" in text
     assert "split train: 24 clips" in text and "batch_size 8" in text
     assert "| audio - text | vat | by composition of heads that others train; never trained |" in text
     assert "| video - audio | va | trained in va |" in text
@@ -51,6 +52,13 @@ def test_the_numbers_are_those_of_the_run(run):
         assert digest in text
     assert module_files.checksum(str(run.module)) in text
     assert "http" not in text and "![" not in text  # nothing is fetched to show it
+
+
+def test_a_transformer_takes_words_in_their_order(run, monkeypatch):
+    monkeypatch.setattr(
+        run.loaded.model.backbones["text"], "forgets_order", TextTransformer.forgets_order, raising=False
+    )
+    assert "that remain are used, in their order; at most" in _card(run)
 
 
 def test_what_lies_in_the_run_is_in_the_card(tmp_path):

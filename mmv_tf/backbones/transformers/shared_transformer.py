@@ -33,6 +33,7 @@ class SharedTransformer(keras.layers.Layer):
 
     OUTPUTS_DO_NOT_DEPEND_ON = ("vectors",)
     for_images = False
+    forgets_order = False
 
     def __init__(self, tokens: keras.layers.Layer, transformer: Transformer, units: int = 1024, **kwargs):
         super().__init__(**kwargs)

@@ -126,6 +126,7 @@ class TextTransformer(keras.layers.Layer):
     """
 
     OUTPUTS_DO_NOT_DEPEND_ON = ("dropout",)
+    forgets_order = False
 
     def __init__(
         self,
