@@ -14,6 +14,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal
 
+import keras
+
 from mmv_tf.common.configurable import checked, configurable
 from mmv_tf.common.values import Count, NotNegative, Written
 from mmv_tf.model import losses
@@ -61,6 +63,8 @@ class Pair:
       against_own: whether a sample's own entry in those is a negative, too. If not, it is left out: the loss then does
         not say whether the two are to be told apart.
       second_space: ... but for `second` and `against` if this is given: of a predictor's target.
+      scorer: what makes the network that compares the two (`mmv_tf.model.scorers`), for the losses that need one; None
+        is the cosine.
     """
 
     first: str
@@ -71,6 +75,7 @@ class Pair:
     against: Sequence[str] = ()
     against_own: bool = False
     second_space: str | None = None
+    scorer: Callable[..., keras.layers.Layer] | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "against", tuple(self.against))
@@ -95,6 +100,22 @@ class Pair:
     def loss_name(self) -> str:
         """The name of the loss function."""
         return getattr(self.loss, "__name__", str(self.loss))
+
+    @property
+    def classifies(self) -> bool:
+        """Whether its space holds logits, by which nothing is found."""
+        return losses.classifies(self.loss)
+
+    @property
+    def scored_by(self) -> str:
+        """The name of the class of its scorer."""
+        return getattr(getattr(self.scorer, "func", self.scorer), "__name__", "scorer")
+
+    @property
+    def scorer_name(self) -> str:
+        """The name of the scorer's weights: that of no other pair of a graph, whatever else is in it."""
+        spaces = " and ".join(filter(None, (self.space, self.second_space)))
+        return f"{self.name} in {spaces} by {self.loss_name}"
 
     @property
     def name(self) -> str:
@@ -192,6 +213,10 @@ class Graph:
         sides = (side for pair in self.pairs for side in pair.sides)
         return tuple(dict.fromkeys(space for name, space in sides if name == modality))
 
+    def ranks(self, modality: str, space: str) -> bool:
+        """Whether some pair compares `modality` (or a view) in `space` with others, and does not classify it."""
+        return any((modality, space) in pair.sides for pair in self.pairs if not pair.classifies)
+
     def training_spaces(self, modality: str) -> tuple[str, ...]:
         """The spaces of `modality` that some pair needs, with those on the way.
 
@@ -224,7 +249,9 @@ class Graph:
             lines.append(f"  {head}: " + " -> ".join(parts + (["batch norm"] if head.batch_norm else [])))
         lines += ["views:"] * bool(self.views) + [f"  {view}: of {of}" for view, of in self.views.items()]
         lines.append("pairs:")
-        lines += [f"  {p}: {p.loss_name}, weight {p.weight:g}" for p in self.pairs]
+        for pair in self.pairs:
+            scorer = f" of a {pair.scored_by}" if pair.scorer else ""
+            lines.append(f"  {pair}: {pair.loss_name}{scorer}, weight {pair.weight:g}")
         trained = {m: self.trained_spaces(m) for m in self.modalities}
         for modality in self.modalities:
             for space in self.spaces_of(modality):
@@ -303,6 +330,12 @@ class Graph:
                     raise ValueError(f"Pair {pair} compares a {kind} with itself.")
             if pair.against and not losses.takes_others(pair.loss):
                 raise ValueError(f"Pair {pair}: the loss {pair.loss_name} takes nothing that is named in 'against'.")
+            if isinstance(pair.scorer, keras.layers.Layer):
+                raise ValueError(f"Pair {pair}: a 'scorer' is what makes a layer, such as Scorer, and this is one.")
+            if pair.scorer and not losses.takes_score(pair.loss):
+                raise ValueError(f"Pair {pair}: the loss {pair.loss_name} compares by the cosine, not by a 'scorer'.")
+            if losses.takes_score(pair.loss) and not pair.scorer:
+                raise ValueError(f"Pair {pair}: the loss {pair.loss_name} needs a 'scorer', such as @Scorer.")
             if pair.against_own and not pair.against:
                 raise ValueError(f"Pair {pair}: against_own says something of 'against', and that names nothing.")
             for name, space in pair.sides:

@@ -102,6 +102,11 @@ class MMV(keras.Model):
             str(head): ProjectionHead(head, graph.spaces[head.space], name=f"{head.source}_to_{head.space}")
             for head in graph.heads
         }
+        self.scorers = {
+            pair.scorer_name: pair.scorer(name=pair.scorer_name.replace(" ", "_"))
+            for pair in graph.pairs
+            if pair.scorer is not None
+        }
 
     def embed(self, batch: Mapping[str, tf.Tensor], training: bool = False) -> dict[str, dict[str, tf.Tensor]]:
         """Embeds any subset of the modalities.
@@ -158,25 +163,28 @@ class MMV(keras.Model):
         return self.embed(batch, training=training)
 
     def build_by_call(self, batch: Mapping[str, tf.Tensor]) -> None:
-        """Makes all variables, also of heads that training leaves out (use inside `strategy.scope()`).
+        """Makes all variables, also of heads that training leaves out, and of scorers (use inside `strategy.scope()`).
 
         The modalities are needed; where a view is not in the batch its modality stands in.
         """
         views = {view: batch[of] for view, of in self.graph.views.items() if view not in batch}
         self.embed({**batch, **views}, training=False)
+        for pair in (pair for pair in self.graph.pairs if pair.scorer is not None):
+            vectors = [tf.zeros([1, self.graph.spaces[space]]) for _, space in pair.sides[:2]]
+            self.scorers[pair.scorer_name](*vectors)
         self.built = True
 
     def named_variables(self) -> dict[str, keras.Variable]:
         """{stable name: variable}, such as 'video/Mixed_3b/.../kernel' or 'va -> vat/projection/bias'.
 
-        A name is the part's own (modality or head) and the path below it: the path's first component is a name that
-        Keras numbers by what else the process has made.
+        A name is the part's own (modality, head or scorer) and the path below it: the path's first component is a name
+        that Keras numbers by what else the process has made.
 
         Raises:
           ValueError: two variables of a backbone have the same path; its layers need names of their own.
         """
         named = {}
-        for part, layer in [*self.backbones.items(), *self.heads.items()]:
+        for part, layer in [*self.backbones.items(), *self.heads.items(), *self.scorers.items()]:
             for variable in layer.variables:
                 name = f"{part}/{variable.path.partition('/')[2]}"
                 if name in named:
@@ -268,12 +276,14 @@ class MMV(keras.Model):
                     sides[name, space] = self._side(embeddings[space], batch, name)
         total, logs = 0.0, {}
         for pair in self.graph.pairs:
-            own = {"against_own": True} if pair.against_own else {}
-            compared = pair.loss(*(sides[side] for side in pair.sides), **own)
+            more = {"against_own": True} if pair.against_own else {}
+            if pair.scorer is not None:
+                more["score"] = self.scorers[pair.scorer_name]
+            compared = pair.loss(*(sides[side] for side in pair.sides), **more)
             total += pair.weight * compared.share()
             logs.update(step_logs.of_pair(self.graph.pair_name(pair), compared, self.source_names, batch.get("source")))
         for (modality, space), side in sides.items():
-            logs.update(step_logs.of_embeddings(f"{modality}/{space}", side))
+            logs.update(step_logs.of_embeddings(f"{modality}/{space}", side, self.graph.ranks(modality, space)))
         if self._tells_empty_texts:
             logs.update(step_logs.of_empty_texts(batch))
         return total, {"total_loss": step_logs.of_share(total), **logs}

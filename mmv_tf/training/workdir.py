@@ -255,7 +255,7 @@ def initialise(model: MMV, source: str, parts=(), words=()) -> list[str]:
       ValueError: an unknown part, no checkpoint, or one that does not fit; names it.
     """
     source = paths.plain(source, "train.init_from =")
-    known = [*model.backbones, *model.heads]
+    known = [*model.backbones, *model.heads, *model.scorers]
     if unknown := sorted(set(parts) - set(known)):
         raise ValueError(f"train.init_parts has {unknown[0]!r}; the model's parts are {', '.join(map(repr, known))}.")
     path = checkpoint_files.newest(os.path.join(source, CHECKPOINTS)) or source

@@ -321,6 +321,7 @@ def test_layers_take_what_every_layer_takes():
             "R2Plus1D",
             "ResNetV1",
             "S3D",
+            "Scorer",
             "TSMResNet",
             "TextNetwork",
             "TextTransformer",
