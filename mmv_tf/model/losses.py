@@ -165,6 +165,12 @@ def takes_others(loss) -> bool:
     return any(one.kind is one.VAR_POSITIONAL for one in inspect.signature(loss).parameters.values())
 
 
+def takes_second(loss):
+    """The type that a loss states for its second side; None if it states none."""
+    stated = [one.annotation for one in inspect.signature(loss).parameters.values()][1:2]
+    return next((one for one in stated if one is not inspect.Parameter.empty), None)
+
+
 @configurable
 def mil_nce(first: Embeddings, second: Embeddings, temperature: Positive = 0.07, normalize: bool = True) -> Compared:
     """MIL-NCE over the global batch, in the reference's asymmetric form (paper section 3.2, equation 3).
