@@ -201,6 +201,12 @@ def takes_score(loss) -> bool:
     return "score" in inspect.signature(loss).parameters
 
 
+def takes_second(loss):
+    """The type that a loss states for its second side; None if it states none."""
+    stated = [one.annotation for one in inspect.signature(loss).parameters.values()][1:2]
+    return next((one for one in stated if one is not inspect.Parameter.empty), None)
+
+
 @configurable
 def mil_nce(first: Embeddings, second: Embeddings, temperature: Positive = 0.07, normalize: bool = True) -> Compared:
     """MIL-NCE over the global batch, in the reference's asymmetric form (paper section 3.2, equation 3).
