@@ -40,6 +40,7 @@ OWN = {
     "avts": _SMALLER,
     "avts_hard": (*_SMALLER, "VideoInput.frame_rate = 4.0"),  # two clips and half a second fit
     "cvrl": _SMALLER,
+    "elo": _SMALLER,
     "gdt_text": _SMALLER,
     "milnce_i3d": _SMALLER,
     "brave": ("VideoInput.frame_rate = 10.0", "broad/VideoInput.frame_rate = 2.7"),

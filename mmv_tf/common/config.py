@@ -46,6 +46,7 @@ _CONFIGURABLE_MODULES = (
     "mmv_tf.training.optimizers",
     "mmv_tf.training.own",
     "mmv_tf.training.per_record.agreement",
+    "mmv_tf.training.per_record.clusters",
     "mmv_tf.training.per_record.refresh",
     "mmv_tf.training.probe",
     "mmv_tf.training.run",

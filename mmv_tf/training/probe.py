@@ -131,8 +131,10 @@ class Probe:
         return scalars
 
     def _retrieval(self, graph, clips):
-        scalars = {}
-        for name, first, second, space in comparisons(graph):
+        scalars, compared = {}, comparisons(graph)
+        if not compared and self.zipf_clusters:
+            return scalars
+        for name, first, second, space in compared:
             both = clips.present[first] & clips.present[second]
             if both.sum() < 2:
                 continue  # such as text in records of AudioSet
@@ -220,14 +222,15 @@ def comparisons(graph) -> list[tuple[str, str, str, str]]:
     Where a graph compares views, their modalities stand for them, once for a space.
     """
     found, known = [], set()
-    for pair in graph.pairs:
+    logits = {pair.space for pair in graph.pairs if pair.classifies}  # by which nothing is found
+    for pair in (pair for pair in graph.pairs if pair.space not in logits):
         first, second = graph.modalities_of(pair)
         is_plain = (first, second) == (pair.first, pair.second) and not pair.against
         if first == second or pair.second_space or (frozenset((first, second)), pair.space) in known:
             continue
         found.append((graph.pair_name(pair) if is_plain else f"{first}_{second}", first, second, pair.space))
         known.add((frozenset((first, second)), pair.space))
-    spaces: Mapping[str, tuple[str, ...]] = {m: graph.spaces_of(m) for m in graph.modalities}
+    spaces = {m: tuple(s for s in graph.spaces_of(m) if s not in logits) for m in graph.modalities}
     compared = {sides for sides, _ in known}
     for number, first in enumerate(graph.modalities):
         for second in graph.modalities[number + 1 :]:

@@ -13,9 +13,10 @@ from helpers.mistyped import ROOT
 from mmv_tf.common import bindings, config
 from mmv_tf.evaluation import networks
 from mmv_tf.inputs.pipeline import InputPipeline
-from mmv_tf.model import accumulation, losses, stepping
+from mmv_tf.model import accumulation, losses, record_losses, stepping
 from mmv_tf.model.mmv import MMV
 from mmv_tf.training import schedules, workdir
+from mmv_tf.training.per_record.refresh import Refresh
 
 FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("gin/systems/*.gin"))
 PARTS = ["# Published (", "# Data: ", "# Hardware and time there: ", "# Licence of the reference: "]
@@ -38,6 +39,7 @@ SYSTEMS = {
     "vatt_lbs": (("video", "audio", "text"), 0, 2, 2048, 32, "VideoTransformer"),
     "vatt_ma": (("video", "audio", "text"), 0, 2, 2048, 32, "SharedTransformer"),
     "vatt_mbs": (("video", "audio", "text"), 0, 2, 2048, 32, "VideoTransformer"),
+    "xdc": (("video", "audio"), 0, 2, 512, 8, "VideoResNet"),
 }
 
 
@@ -88,8 +90,11 @@ def test_a_system_is_what_its_header_says_and_binds_nothing_in_vain(name, record
     assert gin.query_parameter("train.batch_size") == batch
     for pair in {pair.loss_name: pair for pair in graph.pairs}.values():  # a step would take their settings
         side = losses.Embeddings.single(np.ones([2, graph.spaces[pair.space]], np.float32))
-        sides = [side] * (2 + len(pair.against))
+        table = record_losses.Labels(np.zeros([2, 1], np.int32), *[np.ones(2, bool)] * 2)
+        sides = [side, table] if pair.table else [side] * (2 + len(pair.against))
         assert np.isfinite(pair.loss(*sides, **({"score": pair.scorer()} if pair.scorer else {})).share())
+    if "Refresh.every" in bindings.unused():  # which `train` makes
+        assert Refresh().what.widths.keys() == set(graph.tables)
     assert [one for one in bindings.unused() if not one.startswith("train.")] == []
     schedule = optimizer._learning_rate
     rates = [schedule(step) if callable(schedule) else schedule for step in (0, 50_000)]
