@@ -37,9 +37,9 @@ def clusters(
     """For each record the number of the k-means cluster that its representation, before the heads, is in.
 
     One pass of the networks over the data, whose output lies in a file meanwhile; then scikit-learn's mini-batch
-    k-means of a sample, which k-means++ begins; then rounds over all records (Lloyd) until none changes its cluster. A
-    cluster that becomes empty keeps its centre. All of it is a function of the networks and the seed of the refresh; in memory
-    are the sample and a block of records.
+    k-means of a sample, begun by k-means++; then rounds over all records (Lloyd) until none changes its cluster. A
+    cluster that becomes empty keeps its centre. All of it is a function of the networks and the seed of the refresh; in
+    memory are the sample and a block of records.
 
     Args:
       k: clusters, the dimension of the space that they are told in.
