@@ -18,6 +18,7 @@ after the other here, and with its options on many machines that have this check
 """
 
 import argparse
+import functools
 import json
 import os
 import pathlib
@@ -202,14 +203,12 @@ def cli(argv=None) -> None:
     parser.add_argument("--gin_file", action="append", help="repeatable; default: ELo on the miniature benchmark")
     parser.add_argument("--gin_param", action="append", default=[], help="repeatable")
     parser.add_argument("--weights", nargs="+", default=WEIGHTS, metavar="MACRO", help=f"default: {' '.join(WEIGHTS)}")
-    for name, default, text in (
-        ("population", 4, "candidates of a generation"),
-        ("generations", 3, "in all, those of earlier commands included"),
-        ("steps", 100, "of each run"),
-        ("clusters", 20, "whose sizes are looked at"),
-        ("seed", 0, "of the search; runs have that of their gin file"),
-    ):
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} (default: %(default)s)")
+    numbers = functools.partial(parser.add_argument, type=int)
+    numbers("--population", default=4, help="candidates of a generation (default: %(default)s)")
+    numbers("--generations", default=3, help="in all, those of earlier commands included (default: %(default)s)")
+    numbers("--steps", default=100, help="of each run (default: %(default)s)")
+    numbers("--clusters", default=20, help="whose sizes are looked at (default: %(default)s)")
+    numbers("--seed", default=0, help="of the search; runs have that of their gin file (default: %(default)s)")
     parser.add_argument("--data", default="build/miniature", help="the miniature benchmark (default: %(default)s)")
     parser.add_argument("--output", default="build/evolution", help="folder of the runs (default: %(default)s)")
     arguments, flags = parser.parse_known_args(argv)

@@ -37,16 +37,18 @@ _LARGER = ("train.batch_size = 32", "VideoInput.min_side = 44", "VideoInput.crop
 _SMALLER = ("train.batch_size = 8", "VideoInput.num_frames = 4", "VideoInput.frame_rate = 2.5")
 # Beside that, what a clip of three seconds with sound of 16 kHz asks for.
 OWN = {
+    "aa_av_cc": ("train.batch_size = 32", "keras.optimizers.Adam.learning_rate = 0.001"),
     "avts": _SMALLER,
     "avts_hard": (*_SMALLER, "VideoInput.frame_rate = 4.0"),  # two clips and half a second fit
     "cvrl": _SMALLER,
-    "elo": _SMALLER,
+    "elo": ("VideoResNet.depth = 18", "VideoInput.num_frames = 4", "VideoInput.frame_rate = 2.5"),
     "gdt_text": _SMALLER,
     "milnce_i3d": _SMALLER,
     "brave": ("VideoInput.frame_rate = 10.0", "broad/VideoInput.frame_rate = 2.7"),
     "gdt": (*_BANK, "train.batch_size = 8"),
     "milnce_s3d": _LARGER,
     "simclr_r50": _LARGER,
+    "xdc": ("CLUSTERS = 16",),
 }
 
 
