@@ -4,6 +4,8 @@ total_loss                          the weighted sum of the pairs
 loss/<pair>                         mean over the samples that have both modalities
 loss/<pair>/<source>                the same over the samples of one source, where a run mixes several
 accuracy/<pair>, .../_reverse       in-batch retrieval at 1: the second modality by the first, and the reverse
+nearest/<pair>                      in its place where the second side is kept of each record: nearer to the own record
+                                    than to all that were drawn; put into the class that a table has
 similarity/<pair>/positive          over temperature, with itself (best candidate); `negative`: mean with all others
 norm/<modality>/<space>             mean length of the embeddings
 spread/<modality>/<space>           square root of the variance of the normalised embeddings of the global batch, summed
@@ -28,14 +30,14 @@ Logs = dict[str, tuple[tf.Tensor, tf.Tensor]]
 
 def names(graph: Graph, sources: Sequence[str], empty_texts: bool = False) -> list[str]:
     """The names of a step's logs, in order. `empty_texts`: whether the text network tells which texts are."""
-    pairs = [n for pair in graph.pairs for n in _pair_names(graph.pair_name(pair), sources)]
+    pairs = [n for pair in graph.pairs for n in _pair_names(graph.pair_name(pair), sources, bool(pair.kept))]
     spaces = [f"{m}/{space}" for m in graph.inputs for space in graph.compared_spaces(m)]
     sides = [f"{what}/{s}" for s in spaces for what in ("norm", "spread")]
     return ["total_loss", *pairs, *sides, *[_EMPTY_TEXTS] * empty_texts, "gradient_norm"]
 
 
-def _pair_names(pair: str, sources: Sequence[str]) -> list[str]:
-    accuracies = [f"accuracy/{pair}", f"accuracy/{pair}_reverse"]
+def _pair_names(pair: str, sources: Sequence[str], kept: bool) -> list[str]:
+    accuracies = [f"nearest/{pair}"] if kept else [f"accuracy/{pair}", f"accuracy/{pair}_reverse"]
     similarities = [f"similarity/{pair}/positive", f"similarity/{pair}/negative"]
     return [f"loss/{pair}", *accuracies, *similarities, *(f"loss/{pair}/{source}" for source in sources)]
 
@@ -45,8 +47,15 @@ def of_share(share, weight=1.0):
     return tf.cast(share, tf.float32), tf.cast(weight, tf.float32) / replicas.count()
 
 
-def of_pair(pair: str, compared: Compared, sources: Sequence[str], source: tf.Tensor | None) -> Logs:
-    """The logs of a pair of modalities. `source` [b]: index into `sources` of each sample."""
+def of_pair(
+    pair: str, compared: Compared, sources: Sequence[str], source: tf.Tensor | None, kept: bool = False
+) -> Logs:
+    """The logs of a pair of modalities.
+
+    Args:
+      source: [b], index into `sources` of each sample.
+      kept: whether the second side is what is kept of each record.
+    """
     valid = tf.cast(compared.valid, tf.float32)
 
     def mean(values, where=valid):
@@ -55,10 +64,10 @@ def of_pair(pair: str, compared: Compared, sources: Sequence[str], source: tf.Te
 
     values = [
         of_share(compared.share(), compared.count > 0),
-        *map(mean, (compared.found, compared.found_reverse, compared.positive, compared.negative)),
+        *map(mean, (compared.found, *[compared.found_reverse] * (not kept), compared.positive, compared.negative)),
         *(mean(compared.loss, valid * tf.cast(source == i, tf.float32)) for i in range(len(sources))),
     ]
-    return dict(zip(_pair_names(pair, sources), values, strict=True))
+    return dict(zip(_pair_names(pair, sources, kept), values, strict=True))
 
 
 def of_embeddings(place: str, side: Embeddings) -> Logs:

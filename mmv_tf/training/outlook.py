@@ -53,6 +53,13 @@ def table(summary: Mapping, batch_size: int) -> list[str]:
         if kind == "accuracy" and not pair.endswith("_reverse"):
             what = f"of clips found among the {batch_size} of a batch; chance {1 / batch_size:.0%}"
             rows.append((pair.replace("_", " -> "), f"{value:.0%}", what))
+        elif kind == "nearest":
+            what = (
+                "of clips put into the class of the table"
+                if "_table_" in pair
+                else "of clips nearest to their own record"
+            )
+            rows.append((pair.replace("_", " -> "), f"{value:.0%}", what))
         elif kind == "spread" and value < 0.2:
             rows.append((f"spread {pair}", f"{value:.2f}", "1 is spread out, 0 one point: all but collapsed"))
     rows.append(("network", f"{summary['parameters'] / 1e6:.1f} M", "parameters"))

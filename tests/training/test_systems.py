@@ -15,12 +15,15 @@ from mmv_tf.evaluation import networks
 from mmv_tf.inputs.pipeline import InputPipeline
 from mmv_tf.model import accumulation, losses, stepping
 from mmv_tf.model.mmv import MMV
+from mmv_tf.model.record_losses import Remembered
 from mmv_tf.training import schedules, workdir
 
 FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("gin/systems/*.gin"))
 PARTS = ["# Published (", "# Data: ", "# Hardware and time there: ", "# Licence of the reference: "]
 # system: modalities, views, pairs, clips in a batch, frames, the network of the video
 SYSTEMS = {
+    "avid": (("video", "audio"), 1, 2, 160, 8, "AVIDVideo"),
+    "avid_cma": (("video", "audio"), 1, 4, 160, 8, "AVIDVideo"),
     "avts": (("video", "audio"), 0, 1, 64, 25, "VideoResNet"),
     "avts_hard": (("video", "audio"), 1, 2, 64, 25, "VideoResNet"),
     "brave": (("video", "audio"), 1, 2, 512, 16, "TSMResNet"),
@@ -86,9 +89,15 @@ def test_a_system_is_what_its_header_says_and_binds_nothing_in_vain(name, record
     assert gin.query_parameter("train.batch_size") == batch
     for pair in {pair.loss_name: pair for pair in graph.pairs}.values():  # a step would take their settings
         sides = [losses.Embeddings.single(np.eye(2, dtype=np.float32))] * (2 + len(pair.against))
+        if pair.kept == "memory":
+            rows, there = np.full((2, 64, 2), 0.5, np.float32), np.ones(2, bool)
+            sides[1:] = [Remembered(rows[:, 0], rows, rows, there, there, lambda scores, valid: 1.0)]
         assert np.isfinite(pair.loss(*sides).share())
+    refresh = gin.get_bindings("mmv_tf.training.run.train").get("refresh")
+    assert tuple(refresh.what.widths if refresh else ()) == graph.tables
     assert [one for one in bindings.unused() if not one.startswith("train.")] == []
-    assert float(optimizer._learning_rate(0)) <= float(optimizer._learning_rate(50_000))
+    if callable(optimizer._learning_rate):  # otherwise it is constant
+        assert float(optimizer._learning_rate(0)) <= float(optimizer._learning_rate(50_000))
 
 
 TINY = [

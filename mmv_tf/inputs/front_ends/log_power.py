@@ -85,5 +85,6 @@ class LogPower(LogMel):
         return (
             f"power of a short-time Fourier transform (Hann window and FFT of {self.fft} samples, centred, one every "
             f"{self.stride} samples, reflected at the ends), frequencies averaged in pairs, of which the lowest "
-            f"{self.num_bins}, 10 log10, at most {self.range:g} dB below the greatest, less {one[0]} and divided by {one[1]}"
+            f"{self.num_bins}, 10 log10, at most {self.range:g} dB below the greatest, less {one[0]} and divided by "
+            f"{one[1]}"
         )
