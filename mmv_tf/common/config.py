@@ -27,6 +27,7 @@ _CONFIGURABLE_MODULES = (
     "mmv_tf.inputs.audio",
     "mmv_tf.inputs.augmentation.sound",
     "mmv_tf.inputs.front_ends.filter_bank",
+    "mmv_tf.inputs.front_ends.log_power",
     "mmv_tf.inputs.front_ends.waveform",
     "mmv_tf.inputs.mixture",
     "mmv_tf.inputs.pipeline",

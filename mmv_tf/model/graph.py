@@ -122,9 +122,11 @@ class Pair:
         return getattr(self.loss, "__name__", str(self.loss))
 
     @property
-    def classifies(self) -> bool:
-        """Whether its space holds logits, by which nothing is found."""
-        return losses.classifies(self.loss)
+    def measured(self) -> Literal["accuracy", "nearest", "told"]:
+        """By what logs say how well it is learned: finding others in the batch, the own record, or telling classes."""
+        if losses.classifies(self.loss):  # its space holds logits, by which nothing is found
+            return "told"
+        return "nearest" if self.kept else "accuracy"
 
     @property
     def scored_by(self) -> str:
@@ -255,7 +257,7 @@ class Graph:
 
     def ranks(self, modality: str, space: str) -> bool:
         """Whether some pair compares `modality` (or a view) in `space` with others, and does not classify it."""
-        return any((modality, space) in pair.sides for pair in self.pairs if not pair.classifies)
+        return any((modality, space) in pair.sides for pair in self.pairs if pair.measured != "told")
 
     def training_spaces(self, modality: str) -> tuple[str, ...]:
         """The spaces of `modality` that some pair needs, with those on the way.

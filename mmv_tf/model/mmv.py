@@ -291,7 +291,8 @@ class MMV(keras.Model):
             first, *others = (sides[side] for side in pair.sides)
             compared = pair.loss(first, *([recalled.second(pair, sides)] if pair.kept else others), **more)
             total += pair.weight * compared.share()
-            logs.update(step_logs.of_pair(self.graph.pair_name(pair), compared, self.source_names, batch.get("source")))
+            told = self.graph.pair_name(pair), compared, self.source_names, batch.get("source"), pair.measured
+            logs.update(step_logs.of_pair(*told))
         for (modality, space), side in sides.items():
             logs.update(step_logs.of_embeddings(f"{modality}/{space}", side, self.graph.ranks(modality, space)))
         if recalled is not None:

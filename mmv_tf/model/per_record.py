@@ -100,9 +100,10 @@ class PerRecord:
             key = (zlib.crc32(f"{name}/{space}".encode()) >> 1 << 32) + seed
             for first in range(0, self.count, _BLOCK):
                 drawn = tf.random.stateless_normal([_BLOCK, variable.shape[1]], tf.constant([key, first], tf.int64))
+                drawn = tf.math.l2_normalize(drawn, axis=1)  # all of a block, whose rows then round alike
                 rows = tf.range(first, min(first + _BLOCK, self.count))
                 for one in local(variable):
-                    _write(one.handle, rows, tf.math.l2_normalize(drawn[: len(rows)], axis=1), one.dtype)
+                    _write(one.handle, rows, drawn[: len(rows)], one.dtype)
 
     def set_table(self, name: str, values) -> None:
         """Writes a whole table [N, width] on all replicas; outside of a replica's context."""
@@ -248,7 +249,7 @@ def of_fingerprint(numbers) -> tuple[int, str]:
 
 def local(variable) -> tuple[tf.Variable, ...]:
     """The variables of this process's replicas that a variable stands for."""
-    return tuple(tf.distribute.get_strategy().experimental_local_results(variable))
+    return variable.values if isinstance(variable, tf.distribute.DistributedValues) else (variable,)
 
 
 def _variable(make: Callable[[], tf.Tensor]) -> tf.Variable:

@@ -222,7 +222,7 @@ def comparisons(graph) -> list[tuple[str, str, str, str]]:
     Where a graph compares views, their modalities stand for them, once for a space.
     """
     found, known = [], set()
-    logits = {pair.space for pair in graph.pairs if pair.classifies}  # by which nothing is found
+    logits = {pair.space for pair in graph.pairs if pair.measured == "told"}  # by which nothing is found
     for pair in (pair for pair in graph.pairs if pair.space not in logits):
         first, second = graph.modalities_of(pair)
         is_plain = (first, second) == (pair.first, pair.second) and not pair.against

@@ -56,6 +56,8 @@ RIGHT = {
     "a whole number of at least 1 and at most 9": "1 2",
     "a list, each item a number": "[1, 2] [-1] []",
     "a list, each item a number above 0": "[1, 2] []",
+    "a number or a list, each item a number": "-1 0 1 2 .5 -.5 1.0 [1, 2] [-1] []",
+    "a number above 0 or a list, each item a number above 0": "1 2 .5 1.0 [1, 2] []",
     "a list of 2: (a number) and (a number)": "[1, 2]",
     "a list of 2: (a number above 0) and (a number above 0)": "[1, 2]",
     "a dict, each value a whole number of at least 1": "{'a': 1}",

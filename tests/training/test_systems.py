@@ -13,16 +13,18 @@ from helpers.mistyped import ROOT
 from mmv_tf.common import bindings, config
 from mmv_tf.evaluation import networks
 from mmv_tf.inputs.pipeline import InputPipeline
-from mmv_tf.model import accumulation, losses, record_losses, stepping
+from mmv_tf.model import accumulation, losses, stepping
 from mmv_tf.model.mmv import MMV
+from mmv_tf.model.record_losses import Labels, Remembered
 from mmv_tf.training import schedules, workdir
-from mmv_tf.training.per_record.refresh import Refresh
 
 FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("gin/systems/*.gin"))
 PARTS = ["# Published (", "# Data: ", "# Hardware and time there: ", "# Licence of the reference: "]
 # system: modalities, views, pairs, clips in a batch, frames, the network of the video
 SYSTEMS = {
     "aa_av_cc": (("video", "audio"), 1, 3, 512, 12, "S3D"),
+    "avid": (("video", "audio"), 1, 2, 160, 8, "AVIDVideo"),
+    "avid_cma": (("video", "audio"), 1, 4, 160, 8, "AVIDVideo"),
     "avts": (("video", "audio"), 0, 1, 64, 25, "VideoResNet"),
     "avts_hard": (("video", "audio"), 1, 2, 64, 25, "VideoResNet"),
     "brave": (("video", "audio"), 1, 2, 512, 16, "TSMResNet"),
@@ -89,16 +91,19 @@ def test_a_system_is_what_its_header_says_and_binds_nothing_in_vain(name, record
     assert (len(graph.views), len(graph.pairs), pipeline.video.num_frames) == (views, pairs, frames)
     assert gin.query_parameter("train.batch_size") == batch
     for pair in {pair.loss_name: pair for pair in graph.pairs}.values():  # a step would take their settings
-        side = losses.Embeddings.single(np.ones([2, graph.spaces[pair.space]], np.float32))
-        table = record_losses.Labels(np.zeros([2, 1], np.int32), *[np.ones(2, bool)] * 2)
-        sides = [side, table] if pair.table else [side] * (2 + len(pair.against))
+        side = losses.Embeddings.single(np.full([2, graph.spaces[pair.space]], 0.5, np.float32))
+        sides, there = [side] * (2 + len(pair.against)), np.ones(2, bool)
+        if pair.kept == "memory":
+            rows = np.full((2, 64, graph.spaces[pair.space]), 0.5, np.float32)
+            sides[1:] = [Remembered(rows[:, 0], rows, rows, there, there, lambda scores, valid: 1.0)]
+        if pair.kept == "table":
+            sides[1:] = [Labels(np.zeros([2, 1], np.int32), there, there)]
         assert np.isfinite(pair.loss(*sides, **({"score": pair.scorer()} if pair.scorer else {})).share())
-    if "Refresh.every" in bindings.unused():  # which `train` makes
-        assert Refresh().what.widths.keys() == set(graph.tables)
+    refresh = gin.get_bindings("mmv_tf.training.run.train").get("refresh")
+    assert set(refresh.what.widths if refresh else ()) == set(graph.tables)
     assert [one for one in bindings.unused() if not one.startswith("train.")] == []
-    schedule = optimizer._learning_rate
-    rates = [schedule(step) if callable(schedule) else schedule for step in (0, 50_000)]
-    assert float(rates[0]) <= float(rates[1])
+    if callable(optimizer._learning_rate):  # otherwise it is constant
+        assert float(optimizer._learning_rate(0)) <= float(optimizer._learning_rate(50_000))
 
 
 TINY = [
