@@ -4,6 +4,7 @@ Both end in the greatest value of each map. They are made after the figures of t
 parts, outputs for given weights; facebookresearch/AVID-CMA, CC BY-NC 4.0, of which nothing else is here).
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Literal
 
@@ -22,6 +23,30 @@ _BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 def _greatest(x):
     """[B,...,C] -> [B,C]."""
     return ops.max(x, tuple(range(1, len(x.shape) - 1)))
+
+
+class _OfPictures(Conv):
+    """A convolution over time and space of few channels, as one over space of a frame with those around it.
+
+    The same sums; their gradient takes a fortieth of the time on a CPU (3x7x7 of 16 clips of 8 x 32 x 32, 231 ms).
+    Without a stride in time.
+    """
+
+    def convolve(self, x, kernel):
+        if len(self.kernel_size) == 2:
+            return super().convolve(x, kernel)
+        time, *extents, inputs, outputs = kernel.shape
+        frames = ops.shape(x)[1]
+        padded = ops.pad(x, [(0, 0), ((time - 1) // 2, time // 2), (0, 0), (0, 0), (0, 0)])
+        around = ops.concatenate([padded[:, i : i + frames] for i in range(time)], axis=-1)
+        kernel = ops.transpose(ops.cast(kernel, self.compute_dtype), (1, 2, 0, 3, 4))
+        kernel = ops.reshape(kernel, (*extents, time * inputs, outputs))
+        convolve = functools.partial(layers.convolve_images, kernel=kernel, strides=self.strides[1:])
+        return layers.over_frames(around, functools.partial(convolve, padding=self.padding))
+
+
+class _Stem(ConvNorm):
+    convolution = _OfPictures
 
 
 class Block(keras.layers.Layer):
@@ -89,7 +114,7 @@ class AVIDVideo(keras.layers.Layer):
         self.depth, self.width, self.norm, self.rematerialise = depth, width, norm, rematerialise
         options = {"norm": norm, "dtype": self.dtype_policy}
         inputs = layers.scaled(_CHANNELS[0], width)
-        self.stem = ConvNorm(inputs, (3, 7, 7), (1, 2, 2), padding="even", name="stem", **options)
+        self.stem = _Stem(inputs, (3, 7, 7), (1, 2, 2), padding="even", name="stem", **options)
         self.groups = []
         for group, (count, channels) in enumerate(zip(_BLOCKS[depth], _CHANNELS, strict=True)):
             blocks, channels = [], layers.scaled(channels, width)
