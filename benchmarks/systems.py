@@ -36,15 +36,17 @@ _SOUND = ("LogPower.sample_rate = 16000", "LogPower.fft = 512", "LogPower.stride
 _LARGER = ("train.batch_size = 32", "VideoInput.min_side = 44", "VideoInput.crop_size = 40")  # they are quick
 # Convolutions of few channels in three dimensions are slow on a CPU.
 _SMALLER = ("train.batch_size = 8", "VideoInput.num_frames = 4", "VideoInput.frame_rate = 2.5")
+_COINCIDENCE = ("train.batch_size = 32", "keras.optimizers.Adam.learning_rate = 0.001")
 # Beside that, what a clip of three seconds with sound of 16 kHz asks for.
 OWN = {
-    "aa_av_cc": ("train.batch_size = 32", "keras.optimizers.Adam.learning_rate = 0.001"),
+    "aa_av_cc": _COINCIDENCE,
+    "aa_av_cc_clusters": _COINCIDENCE,
     "avid": (*_SOUND, "VideoInput.frame_rate = 10.0"),
     "avid_cma": (*_SOUND, "VideoInput.frame_rate = 10.0"),
     "avts": _SMALLER,
     "avts_hard": (*_SMALLER, "VideoInput.frame_rate = 4.0"),  # two clips and half a second fit
     "cvrl": _SMALLER,
-    "elo": ("VideoResNet.depth = 18", "VideoInput.num_frames = 4", "VideoInput.frame_rate = 2.5"),
+    "elo": ("VideoResNet.depth = 18", "train.batch_size = 8", "warmup_cosine.peak = 0.001"),
     "gdt_text": _SMALLER,
     "milnce_i3d": _SMALLER,
     "brave": ("VideoInput.frame_rate = 10.0", "broad/VideoInput.frame_rate = 2.7"),

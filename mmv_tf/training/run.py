@@ -62,7 +62,7 @@ def train(
         says whether it is repeatable (docs/pretraining.md, "Stops and faults").
       init_from: a workdir or checkpoint whose weights the run begins with, such as imported ones; and whose memories,
         where the graph has them, if its records were the same.
-      init_parts: backbones ('video') and heads ('va -> vat') to take from there; () is all.
+      init_parts: backbones ('video'), heads ('va -> vat') and scorers to take from there; () is all.
       refresh: what is computed from all training records between steps (@Refresh()), for tables of the graph.
 
     Returns:

@@ -22,7 +22,8 @@ FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("gin/systems/*.
 PARTS = ["# Published (", "# Data: ", "# Hardware and time there: ", "# Licence of the reference: "]
 # system: modalities, views, pairs, clips in a batch, frames, the network of the video
 SYSTEMS = {
-    "aa_av_cc": (("video", "audio"), 1, 3, 512, 12, "S3D"),
+    "aa_av_cc": (("video", "audio"), 1, 2, 512, 12, "S3D"),
+    "aa_av_cc_clusters": (("video", "audio"), 1, 3, 512, 12, "S3D"),
     "avid": (("video", "audio"), 1, 2, 160, 8, "AVIDVideo"),
     "avid_cma": (("video", "audio"), 1, 4, 160, 8, "AVIDVideo"),
     "avts": (("video", "audio"), 0, 1, 64, 25, "VideoResNet"),
@@ -123,7 +124,7 @@ TINY = [
 @pytest.mark.parametrize(
     ("name", "more"),
     [
-        ("aa_av_cc", ["S3D.final_endpoint = 'Conv2d_2b_1x1'", "AudioResNet.depth = 10", "AudioResNet.width = 0.1"]),
+        ("aa_av_cc_clusters", ["S3D.final_endpoint = 'Conv2d_2b_1x1'", "AudioResNet.depth = 10", "AudioResNet.width = 0.1"]),
         ("avts_hard", ["VideoResNet.width = 0.0625", "PlainCNN.channels = ((8,),)", "PlainCNN.units = 8"]),
         ("simclr_r50", ["ResNetV1.depth = 9", "ResNetV1.width = 0.125"]),
         ("vatt_bbs", [f"Waveform.sample_rate = {tiny.SAMPLE_RATE}"]),

@@ -151,13 +151,13 @@ class Vectors:
 
 
 def beginning(values: np.ndarray, k: int, seed: int) -> np.ndarray:
-    """Centres [k, D] of mini-batch k-means of `values` [n, D], begun by k-means++. It moves no centre to a far sample:
-    where a cluster is empty it keeps its centre."""
+    """Centres [k, D] of mini-batch k-means of `values` [n, D], ten passes, begun by k-means++. It moves no centre to a
+    far sample: where a cluster is empty it keeps its centre."""
     from sklearn.cluster import MiniBatchKMeans
 
     batch = min(len(values), max(4096, 4 * k))
-    found = MiniBatchKMeans(k, batch_size=batch, n_init=1, reassignment_ratio=0.0, random_state=seed).fit(values)
-    return found.cluster_centers_
+    settings = {"batch_size": batch, "n_init": 1, "max_iter": 10, "reassignment_ratio": 0.0, "random_state": seed}
+    return MiniBatchKMeans(k, **settings).fit(values).cluster_centers_
 
 
 def lloyd(vectors: Sequence[np.ndarray] | Vectors, centres: np.ndarray, iterations: int):
