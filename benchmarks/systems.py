@@ -46,7 +46,7 @@ OWN = {
     "avts": _SMALLER,
     "avts_hard": (*_SMALLER, "VideoInput.frame_rate = 4.0"),  # two clips and half a second fit
     "cvrl": _SMALLER,
-    "elo": ("VideoResNet.depth = 18", "train.batch_size = 8", "warmup_cosine.peak = 0.001"),
+    "elo": ("VideoResNet.depth = 18", "train.batch_size = 8"),
     "gdt_text": _SMALLER,
     "milnce_i3d": _SMALLER,
     "brave": ("VideoInput.frame_rate = 10.0", "broad/VideoInput.frame_rate = 2.7"),
