@@ -12,6 +12,7 @@ from mmv_tf.inputs.video import VideoInput
 from mmv_tf.model import record_losses
 from mmv_tf.model.graph import Graph
 from mmv_tf.model.memory import Memory
+from mmv_tf.model.per_record import PerRecord, local
 from mmv_tf.training import optimizer_state
 from mmv_tf.training import workdir as workdirs
 from mmv_tf.training.checkpointing import Checkpoints
@@ -169,6 +170,22 @@ def test_memories_are_brought_along_from_another_run_and_tables_are_not(tmp_path
         workdirs.initialise(_model(identity="e" * 32), str(tmp_path))
     parts = _model(seed=9, identity="e" * 32)
     assert workdirs.initialise(parts, str(tmp_path), ("video",)) == ["video"]
+
+
+def test_every_replica_gets_back_what_the_first_had(tmp_path):
+    strategy, found = toy.mirrored(2), []
+    with strategy.scope():
+        made = [PerRecord(_graph(classes=False), COUNT, IDENTITY) for _ in range(2)]
+    made[0].begin(3)
+    path = tf.train.Checkpoint(per_record=made[0].named_variables()).save(str(tmp_path / "ckpt"))
+    with strategy.scope():
+        assert state.restore(made[1], path, 4) == []
+    for one in made:
+        copies = [np.stack([copy.numpy() for copy in local(variable)]) for variable in one.memories.values()]
+        found.append(np.stack(copies))
+    assert found[0].shape == (2, 2, COUNT, avid_arrays.DIM) and found[0].std() > 0.1
+    np.testing.assert_array_equal(found[0][:, 0], found[0][:, 1])
+    np.testing.assert_array_equal(found[1], found[0])
 
 
 def test_a_checkpoint_without_memories_begins_them_as_a_new_run_does(tmp_path):
