@@ -179,7 +179,7 @@ def train(
         stack.enter_context(quiet_orbit())
         actions = [checkpoints, stack.enter_context(Preemption(strategy))]
         if refresh:
-            actions.insert(0, Refreshing(refresh, model, pipeline, strategy, step, batch_size, seed))
+            actions.insert(0, Refreshing(refresh, model, pipeline, strategy, step, batch_size, seed, steps))
             actions[0]()
         if chief:
             observer = Observer(workdir, model, pipeline, step, batch_size, probe)

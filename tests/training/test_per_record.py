@@ -61,13 +61,13 @@ class Numbered(Computation):
 class Run:
     """The loop of a run without its steps: the actions in their order."""
 
-    def __init__(self, folder, what, seed=0, every=4):
+    def __init__(self, folder, what, seed=0, every=4, until=None):
         self.model, self.step = _model(seed), orbit.utils.create_global_step()
         self.checkpoints = Checkpoints(
             str(folder), self.model, self.model.optimizer, self.step, every=2, keep=5, strategy=STRATEGY
         )
         self.resumed = self.checkpoints.restore()
-        self.refreshing = Refreshing(Refresh(every, what), self.model, None, STRATEGY, self.step, 2, 7)
+        self.refreshing = Refreshing(Refresh(every, what), self.model, None, STRATEGY, self.step, 2, 7, until)
 
     def go(self, to):
         """{step: table} after each step."""
@@ -101,6 +101,9 @@ def test_a_table_is_refreshed_at_the_start_and_every_so_often_and_is_the_same_af
     np.testing.assert_array_equal(again.table, calm[2])
     tables = again.go(6)
     np.testing.assert_array_equal(tables[2], calm[2])  # not computed anew by the start of a sitting
+    ended = Run(tmp_path / "ended", Numbered(), until=4).go(4)
+    np.testing.assert_array_equal(ended[4], calm[3])  # at the end nothing is refreshed
+    np.testing.assert_array_equal(Run(tmp_path / "ended", Numbered()).go(5)[4], calm[4])
     last = Run(killed, Numbered(), seed=3)
     assert last.resumed and int(last.model.per_record.refreshed) == 4
     tables = last.go(9)
