@@ -19,7 +19,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RECORDS = (18_000, 1_800_000)
-BATCHES = (32, 128)
+BATCHES = (16, 64)
 WAYS = ("one device", "XLA", "two replicas")
 _STEPS = 10
 
@@ -66,6 +66,9 @@ def measure(records: int, batch: int, way: str, repeats: int) -> dict:
     """One row, in this process."""
     import tensorflow as tf
 
+    from mmv_tf.common import batches
+
+    batches.keep_freed_memory()  # as the command does
     strategy = tf.distribute.get_strategy()
     if way == "two replicas":
         cpu = tf.config.list_physical_devices("CPU")[0]

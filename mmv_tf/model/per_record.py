@@ -15,7 +15,7 @@ import tensorflow as tf
 from mmv_tf.backbones.draws import Draws
 from mmv_tf.common import replicas
 from mmv_tf.model.graph import Graph
-from mmv_tf.model.losses import _unit
+from mmv_tf.model.losses import _one_candidate, _unit
 from mmv_tf.model.record_losses import Labels, Remembered
 
 _BLOCK = 1 << 14  # rows that are drawn together: what a row begins with hangs on it
@@ -190,8 +190,8 @@ class Recalled:
     def _normaliser(self, scores: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
         """Z: what was found before; or the mean of `scores` [b, K] over the valid samples of all replicas."""
         if self._z is None:
-            valid = tf.cast(valid, tf.float32)
-            total, count = replicas.total([tf.reduce_sum(tf.reduce_mean(scores, 1) * valid), tf.reduce_sum(valid)])
+            there = tf.where(valid, tf.reduce_mean(scores, axis=1), 0.0)
+            total, count = replicas.total([tf.reduce_sum(there), tf.reduce_sum(tf.cast(valid, tf.float32))])
             before = self._found["z"]
             self._z = tf.where(before > 0, before, total / tf.maximum(count, 1.0))
         return tf.where(self._z > 0, self._z, 1.0)  # 0: nothing valid was there yet, and no loss counts
@@ -206,6 +206,7 @@ class Recalled:
         same = index[:, None] == index[None, :]
         found = self.changed = {"index": index}
         for (name, space), memory in self._graph.memories.items():
+            _one_candidate("a memory", sides[name, space])
             side, old = sides[name, space], self._found[f"memory/{name}/{space}/everyone"]
             there = side.everyone_mask[:, 0]
             last = tf.reduce_max(tf.where(same & there[None, :], places[None, :], -1), axis=1)
@@ -238,13 +239,14 @@ def shifted(drawn: tf.Tensor, avoided: tf.Tensor) -> tf.Tensor:
 
 def fingerprint(count: int, identity: str) -> list[int]:
     """Count and identity of records as whole numbers, for a checkpoint."""
-    return [count, *(int.from_bytes(bytes.fromhex(half), signed=True) for half in (identity[:16], identity[16:]))]
+    halves = (identity[:16], identity[16:])
+    return [count, *(int.from_bytes(bytes.fromhex(half), "big", signed=True) for half in halves)]
 
 
 def of_fingerprint(numbers) -> tuple[int, str]:
     """`fingerprint` back."""
     count, *halves = map(int, numbers)
-    return count, "".join(half.to_bytes(8, signed=True).hex() for half in halves)
+    return count, "".join(half.to_bytes(8, "big", signed=True).hex() for half in halves)
 
 
 def local(variable) -> tuple[tf.Variable, ...]:

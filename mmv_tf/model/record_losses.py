@@ -89,10 +89,11 @@ def memory_nce(
     drawn = second.negatives.shape[1]
     if negatives > drawn or not drawn:
         raise ValueError(f"memory_nce.negatives = {negatives}, and Memory.negatives = {drawn} are drawn.")
-    query = _unit(ops.cast(first.local[:, 0], "float32"))[:, None]
+    query = _unit(ops.cast(first.local[:, 0], "float32"))[:, :, None]
     right = second.positives if positives else second.own[:, None]
     wrong = second.negatives[:, : negatives or drawn]
-    s, others = (ops.sum(query * ops.cast(vectors, "float32"), axis=-1) / temperature for vectors in (right, wrong))
+    # As products of matrices: written out, the factors would be as large as all the vectors once more.
+    s, others = (ops.matmul(vectors, query)[:, :, 0] / temperature for vectors in (right, wrong))
     z = second.normaliser(ops.exp(ops.stop_gradient(others)), first.mask[:, 0] & second.mask)
     noise = ops.log((negatives or drawn) * z)
     # softplus(noise - s) is -log P+, and softplus(s_k - noise) is -log P-_k.

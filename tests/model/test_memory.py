@@ -249,6 +249,19 @@ def test_two_replicas_have_the_memory_of_one_and_the_same_each(one_device):
     assert {"loss/video_memory_audio", "loss/audio_memory_video", "loss/video_table_classes"} <= set(names)
 
 
+def test_a_compiled_step_reads_and_writes_the_same(one_device):
+    """Reading and writing stay outside of what XLA compiles."""
+    _, logs, copies, z = one_device
+    model = _model(tf.distribute.get_strategy())
+    model.jit_compile = True
+    step = model.compiled_step()
+    found = np.stack([step(batch).numpy() for batch in _batches()])
+    np.testing.assert_allclose(found, logs, rtol=2e-4, atol=1e-4)
+    assert float(model.per_record.z) == pytest.approx(z, rel=1e-5)
+    for key, variable in model.per_record.memories.items():
+        np.testing.assert_allclose(variable, copies[key][0], atol=1e-5)
+
+
 def test_micro_batches_read_and_write_the_same_records():
     model, fresh = (_model(tf.distribute.get_strategy(), micro_batches=n) for n in (2, 1))
     assert np.isfinite(model.take_step(next(_batches())).numpy()).all()

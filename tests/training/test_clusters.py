@@ -160,7 +160,7 @@ def test_a_refresh_writes_the_clusters_and_resets_the_heads_that_tell_them():
     model.keep_records(12, 32 * "0", {"audio_clusters": 1, "video_clusters": 1})
     step = tf.Variable(0, dtype=tf.int64)
     strategy = tf.distribute.get_strategy()
-    refreshing = Refreshing(Refresh(4, clusters(3)), model, Records(), strategy, step, batch_size=4, seed=0, steps=8)
+    refreshing = Refreshing(Refresh(4, clusters(3)), model, Records(), strategy, step, batch_size=4, seed=0, until=8)
     refreshing()
     tables = {name: table.numpy() for name, table in model.per_record.tables.items()}
     np.testing.assert_array_equal(tables["audio_clusters"][:, 0] < 0, ~toy.batch(12)["audio_mask"].numpy())

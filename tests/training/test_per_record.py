@@ -12,6 +12,7 @@ from mmv_tf.inputs.video import VideoInput
 from mmv_tf.model import record_losses
 from mmv_tf.model.graph import Graph
 from mmv_tf.model.memory import Memory
+from mmv_tf.model.per_record import PerRecord, local
 from mmv_tf.training import optimizer_state
 from mmv_tf.training import workdir as workdirs
 from mmv_tf.training.checkpointing import Checkpoints
@@ -60,13 +61,13 @@ class Numbered(Computation):
 class Run:
     """The loop of a run without its steps: the actions in their order."""
 
-    def __init__(self, folder, what, seed=0, every=4):
+    def __init__(self, folder, what, seed=0, every=4, until=None):
         self.model, self.step = _model(seed), orbit.utils.create_global_step()
         self.checkpoints = Checkpoints(
             str(folder), self.model, self.model.optimizer, self.step, every=2, keep=5, strategy=STRATEGY
         )
         self.resumed = self.checkpoints.restore()
-        self.refreshing = Refreshing(Refresh(every, what), self.model, None, STRATEGY, self.step, 2, 7)
+        self.refreshing = Refreshing(Refresh(every, what), self.model, None, STRATEGY, self.step, 2, 7, until)
 
     def go(self, to):
         """{step: table} after each step."""
@@ -100,6 +101,9 @@ def test_a_table_is_refreshed_at_the_start_and_every_so_often_and_is_the_same_af
     np.testing.assert_array_equal(again.table, calm[2])
     tables = again.go(6)
     np.testing.assert_array_equal(tables[2], calm[2])  # not computed anew by the start of a sitting
+    ended = Run(tmp_path / "ended", Numbered(), until=4).go(4)
+    np.testing.assert_array_equal(ended[4], calm[3])  # at the end nothing is refreshed
+    np.testing.assert_array_equal(Run(tmp_path / "ended", Numbered()).go(5)[4], calm[4])
     last = Run(killed, Numbered(), seed=3)
     assert last.resumed and int(last.model.per_record.refreshed) == 4
     tables = last.go(9)
@@ -169,6 +173,22 @@ def test_memories_are_brought_along_from_another_run_and_tables_are_not(tmp_path
         workdirs.initialise(_model(identity="e" * 32), str(tmp_path))
     parts = _model(seed=9, identity="e" * 32)
     assert workdirs.initialise(parts, str(tmp_path), ("video",)) == ["video"]
+
+
+def test_every_replica_gets_back_what_the_first_had(tmp_path):
+    strategy, found = toy.mirrored(2), []
+    with strategy.scope():
+        made = [PerRecord(_graph(classes=False), COUNT, IDENTITY) for _ in range(2)]
+    made[0].begin(3)
+    path = tf.train.Checkpoint(per_record=made[0].named_variables()).save(str(tmp_path / "ckpt"))
+    with strategy.scope():
+        assert state.restore(made[1], path, 4) == []
+    for one in made:
+        copies = [np.stack([copy.numpy() for copy in local(variable)]) for variable in one.memories.values()]
+        found.append(np.stack(copies))
+    assert found[0].shape == (2, 2, COUNT, avid_arrays.DIM) and found[0].std() > 0.1
+    np.testing.assert_array_equal(found[0][:, 0], found[0][:, 1])
+    np.testing.assert_array_equal(found[1], found[0])
 
 
 def test_a_checkpoint_without_memories_begins_them_as_a_new_run_does(tmp_path):

@@ -124,7 +124,10 @@ TINY = [
 @pytest.mark.parametrize(
     ("name", "more"),
     [
-        ("aa_av_cc_clusters", ["S3D.final_endpoint = 'Conv2d_2b_1x1'", "AudioResNet.depth = 10", "AudioResNet.width = 0.1"]),
+        (
+            "aa_av_cc_clusters",
+            ["S3D.final_endpoint = 'Conv2d_2b_1x1'", "AudioResNet.depth = 10", "AudioResNet.width = 0.1"],
+        ),
         ("avts_hard", ["VideoResNet.width = 0.0625", "PlainCNN.channels = ((8,),)", "PlainCNN.units = 8"]),
         ("simclr_r50", ["ResNetV1.depth = 9", "ResNetV1.width = 0.125"]),
         ("vatt_bbs", [f"Waveform.sample_rate = {tiny.SAMPLE_RATE}"]),

@@ -30,7 +30,7 @@ class LogPower(LogMel):
       num_bins: the lowest so many of the fft / 4 + 1; None: all.
       range: dB.
       mean, deviation: the result is (dB - mean) / deviation; a number, or one for each bin. AVID measures both on its
-        data; ours are the means over the bins of what it has for AudioSet.
+        data; ours are the means over the bins of what it has.
 
     Raises:
       ValueError: `fft` cannot be divided by four, or there are not so many bins; or lists of another length.

@@ -18,7 +18,7 @@ def agreement(
     table: str = "agreement",
     memories: Sequence[tuple[str, str]] = (),
     join: Literal["least", "greatest"] = "least",
-    block: Count = 8192,
+    block: Count = 4096,
 ) -> Computation:
     """For each record the numbers of those that agree with it most, itself left out, in ascending order.
 

@@ -44,17 +44,16 @@ class Refreshing:
       strategy: tf.distribute.Strategy. Every process computes the same, and that is checked.
       step: the global step, a tf.Variable.
       batch_size, seed: of the run.
-      steps: of the run in all. At its end nothing is refreshed: nothing would learn from it, and heads would be new.
+      until: step at which the run ends: nothing is refreshed then, for no step would see it. A run that goes on from
+        there does it first. None: no such step.
 
     Raises:
       ValueError: `what` resets a head that the model does not have.
     """
 
-    def __init__(
-        self, refresh: Refresh, model, pipeline, strategy, step, batch_size: int, seed: int, steps: int | None = None
-    ):
+    def __init__(self, refresh: Refresh, model, pipeline, strategy, step, batch_size: int, seed: int, until=None):
         self._refresh, self._model, self._pipeline, self._strategy = refresh, model, pipeline, strategy
-        self._step, self._batch_size, self._seed, self._steps = step, batch_size, seed, steps
+        self._step, self._batch_size, self._seed, self._until = step, batch_size, seed, until
         for head in refresh.what.resets:
             if head not in model.heads:
                 known = ", ".join(map(repr, model.heads))
@@ -62,7 +61,7 @@ class Refreshing:
 
     def __call__(self, output=None) -> None:
         step, before = int(self._step.numpy()), int(self._model.per_record.refreshed.numpy())
-        if self._steps is not None and step >= self._steps:
+        if step == self._until:
             return
         if before < 0 or step // self._refresh.every > before // self._refresh.every:
             self._run(step)
