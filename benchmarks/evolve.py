@@ -20,6 +20,7 @@ after the other here, and with its options on many machines that have this check
 import argparse
 import functools
 import json
+import logging
 import os
 import pathlib
 import subprocess
@@ -100,9 +101,11 @@ def run_candidate(candidate: tuple, settings: dict, output: str) -> str:
     if settings["steps"] in probes_of(output, name):
         return name
     done = subprocess.run(_command_of(settings, output, name, weights), capture_output=True, text=True, cwd=ROOT)
+    log = os.path.join(output, f"{name}.log")
+    files.write_text(log, done.stdout + done.stderr)
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.startswith("error: ")] or done.stderr.splitlines()
-        raise ValueError(f"candidate {name} with the weights {weights}: {said[-1].removeprefix('error: ')}")
+        raise ValueError(f"candidate {name} with the weights {weights}: {said[-1].removeprefix('error: ')} ({log})")
     return name
 
 
@@ -155,6 +158,8 @@ def main(arguments: argparse.Namespace, options) -> None:
             drawn = first_generation(own, arguments.population, arguments.seed)
         candidates = [(name_of(generation, number), weights) for number, weights in enumerate(drawn)]
         if generation not in {one["generation"] for one in found["candidates"]}:
+            runs = ", ".join(name for name, _ in candidates)
+            print(f"generation {generation}: runs of {arguments.steps} steps in {output}: {runs}", flush=True)
             run_generation(candidates, settings, output, options)
             for name, weights in candidates:
                 probes = probes_of(output, name)
@@ -214,6 +219,7 @@ def cli(argv=None) -> None:
     arguments, flags = parser.parse_known_args(argv)
     if min(arguments.population, arguments.steps) < 2 or arguments.generations < 1:
         parser.error("--population and --steps must be 2 or more, --generations 1 or more")
+    logging.getLogger().setLevel(logging.ERROR)  # Beam's imports warn of Google Cloud packages that we do not need
     from mmv_tf.beam import options
 
     if not any(flag.startswith(("--runner", "--direct_num_workers")) for flag in flags):

@@ -38,12 +38,12 @@ def runs(monkeypatch):
         values = dict(one.partition("=")[2].split(" = ", 1) for one in command if one.startswith("--gin_param="))
         weights = [float(values[name]) for name in NAMES]
         if weights[0] == 0.123:
-            return types.SimpleNamespace(returncode=2, stderr="said before\nerror: no records\n")
+            return types.SimpleNamespace(returncode=2, stdout="", stderr="said before\nerror: no records\n")
         path = pathlib.Path(next(one for one in command if one.startswith("--workdir=")).partition("=")[2])
         path.mkdir(parents=True, exist_ok=True)
         fitness = -sum((w - b) ** 2 for w, b in zip(weights, (0.2, 0.9, 0.4, 0.6), strict=True))
         (path / "probes.json").write_text(json.dumps([[0, {evolve.FITNESS: -5.0}], [8, {evolve.FITNESS: fitness}]]))
-        return types.SimpleNamespace(returncode=0, stderr="")
+        return types.SimpleNamespace(returncode=0, stdout="trained\n", stderr="")
 
     monkeypatch.setattr(subprocess, "run", run)
     return given
@@ -55,6 +55,7 @@ def test_a_search_goes_on_where_it_was_and_ends_with_a_table(runs, tmp_path, cap
         return json.loads((tmp_path / "evolve.json").read_text()), capsys.readouterr().out
 
     found, _ = search("--generations=2")
+    assert (tmp_path / "g01-01.log").read_text() == "trained\n"
     assert len(runs) == 6 and f"--workdir={tmp_path}/g01-02" in runs[-1] + runs[-2] + runs[-3]
     assert {"--gin_param=Probe.every = 8", "--gin_param=WEIGHT_ORDER = 1.0"} <= set(runs[0] + runs[1] + runs[2])
     assert found["untrained"] == -5.0 and [one["name"] for one in found["candidates"]][:2] == ["g00-00", "g00-01"]
@@ -76,6 +77,8 @@ def test_what_cannot_be_searched_is_said_in_one_line(runs, tmp_path):
         ValueError, match="--weights WEIGHT_X: no gin file gives this macro a weight, such as WEIGHT_X ="
     ):
         evolve.cli(["--weights", "WEIGHT_X", f"--output={tmp_path}"])
-    with pytest.raises(ValueError, match=r"candidate g00-00 with the weights \[0.123, 1.0, 1.0, 1.0\]: no records$"):
+    with pytest.raises(
+        ValueError, match=r"candidate g00-00 with the weights \[0.123, 1.0, 1.0, 1.0\]: no records \(.*g00-00.log\)$"
+    ):
         evolve.cli(["--gin_param=WEIGHT_CLIPS = 0.123", f"--output={tmp_path}", "--population=2"])
     assert not (tmp_path / "evolve.json").exists()
