@@ -32,25 +32,37 @@ PARTS = ("replicas", "learning")
 STEPS_OF_REPLICAS, BATCH_OF_REPLICAS = 2, 4
 PROBES = (("video", "event"), ("video", "material"), ("audio", "event"))
 _BANK = ("FilterBank.sample_rate = 16000", "FilterBank.max_frequency = 8000.0")
+_SOUND = ("LogPower.sample_rate = 16000", "LogPower.fft = 512", "LogPower.stride = 160", "LogPower.num_bins = None")
 _LARGER = ("train.batch_size = 32", "VideoInput.min_side = 44", "VideoInput.crop_size = 40")  # they are quick
 # Convolutions of few channels in three dimensions are slow on a CPU.
 _SMALLER = ("train.batch_size = 8", "VideoInput.num_frames = 4", "VideoInput.frame_rate = 2.5")
+_COINCIDENCE = ("train.batch_size = 32", "keras.optimizers.Adam.learning_rate = 0.001")
 # Beside that, what a clip of three seconds with sound of 16 kHz asks for.
 OWN = {
+    "aa_av_cc": _COINCIDENCE,
+    "aa_av_cc_clusters": _COINCIDENCE,
+    "avid": (*_SOUND, "VideoInput.frame_rate = 10.0"),
+    "avid_cma": (*_SOUND, "VideoInput.frame_rate = 10.0"),
     "avts": _SMALLER,
     "avts_hard": (*_SMALLER, "VideoInput.frame_rate = 4.0"),  # two clips and half a second fit
     "cvrl": _SMALLER,
+    "elo": ("VideoResNet.depth = 18", "train.batch_size = 8"),
     "gdt_text": _SMALLER,
     "milnce_i3d": _SMALLER,
     "brave": ("VideoInput.frame_rate = 10.0", "broad/VideoInput.frame_rate = 2.7"),
     "gdt": (*_BANK, "train.batch_size = 8"),
     "milnce_s3d": _LARGER,
     "simclr_r50": _LARGER,
+    "xdc": ("CLUSTERS = 16",),
 }
 
 
+# What begins with another's weights.
+AFTER = {"avid_cma": "avid", "avts_hard": "avts"}
+
+
 def names() -> list[str]:
-    """The systems; avts before avts_hard, which begins with its weights."""
+    """The systems; those of `AFTER` after what they begin with."""
     return sorted(path.stem for path in (ROOT / "gin" / "systems").glob("*.gin"))
 
 
@@ -77,10 +89,13 @@ def _losses(strategy) -> list[dict[str, float]]:
     """Of each step {loss: value over the global batch}, of what is parsed."""
     import gin
     import keras
+    import tensorflow as tf
 
     from mmv_tf.inputs.pipeline import InputPipeline
     from mmv_tf.model.mmv import MMV
     from mmv_tf.training import schedules
+    from mmv_tf.training.per_record import state
+    from mmv_tf.training.per_record.refresh import Refreshing
 
     keras.utils.set_random_seed(0)
     with strategy.scope():
@@ -89,6 +104,12 @@ def _losses(strategy) -> list[dict[str, float]]:
         model.compile(optimizer=schedules.for_batch(optimizer, BATCH_OF_REPLICAS))
         model.build_by_call(pipeline.zeros(batch_size=1))
         model.optimizer.build(model.trainable_variables)
+    refresh = gin.get_bindings("mmv_tf.training.run.train").get("refresh")
+    state.prepare(model, pipeline, BATCH_OF_REPLICAS, strategy, refresh and refresh.what.widths)
+    if model.per_record is not None:
+        model.per_record.begin(0)
+    if refresh:
+        Refreshing(refresh, model, pipeline, strategy, tf.Variable(0), BATCH_OF_REPLICAS, 0)()
     batches = strategy.distribute_datasets_from_function(
         lambda context: pipeline.training_dataset(BATCH_OF_REPLICAS, input_context=context)
     )
@@ -124,8 +145,8 @@ def learning(name: str, data: pathlib.Path, steps: int, folder: pathlib.Path) ->
     from mmv_tf.training.run import train
 
     run, start, more = folder / name, folder / name, [f"STEPS = {steps}"]
-    if name == "avts_hard":
-        start = folder / "avts"
+    if name in AFTER:
+        start = folder / AFTER[name]
         more.append(f"train.init_from = '{start}'")
     _parse(name, data, *more)
     train(str(run), tf.distribute.get_strategy())
@@ -199,8 +220,9 @@ def main(arguments: argparse.Namespace) -> None:
     if unknown := set(arguments.systems) - set(names()):
         raise ValueError(f"there is no system {', '.join(sorted(unknown))}; there are {', '.join(names())}")
     wanted = sorted(arguments.systems or names())
-    if "avts_hard" in wanted and "avts" not in wanted and not (arguments.data / "systems" / "avts").is_dir():
-        raise ValueError("avts_hard begins with the weights of avts: run that before, or with it")
+    for name in set(wanted) & set(AFTER):
+        if AFTER[name] not in wanted and not (arguments.data / "systems" / AFTER[name]).is_dir():
+            raise ValueError(f"{name} begins with the weights of {AFTER[name]}: run that before, or with it")
     for name in () if arguments.report else wanted:
         for part in arguments.parts:
             _run(name, part, arguments)

@@ -131,7 +131,8 @@ def _pairs():
     """The pairs of the graph of the configuration that was parsed."""
     from mmv_tf.model.graph import Graph
 
-    return {frozenset((pair.first, pair.second)) for pair in Graph().pairs}
+    graph = Graph()
+    return {frozenset(graph.modalities_of(pair)) for pair in graph.pairs}
 
 
 def find(path: str, vocabulary: str | None = None, allow_file_operations: bool = False) -> Networks:

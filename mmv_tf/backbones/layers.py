@@ -218,6 +218,8 @@ class ConvNorm(keras.layers.Layer):
     `norm` has settings of `BatchNorm`.
     """
 
+    convolution = Conv
+
     def __init__(
         self,
         channels: int,
@@ -230,7 +232,7 @@ class ConvNorm(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.relu = relu
-        self.conv = Conv(channels, kernel, strides, padding, name="conv", dtype=self.dtype_policy)
+        self.conv = self.convolution(channels, kernel, strides, padding, name="conv", dtype=self.dtype_policy)
         self.norm = batch_norm.make(norm, name="norm", dtype=self.dtype_policy)
 
     def build(self, input_shape):

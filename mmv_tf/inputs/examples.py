@@ -31,6 +31,7 @@ class TrainingExamples:
       readers, window, window_bytes: see InputPipeline.
       bad_records: takes note of the records that are left out; None if a bad record shall be an error.
       known: what this process knows of shards, see `offsets.index_of`.
+      numbered: whether an example holds its 'index', int32: the number of its record in `index`.
     """
 
     sources: tuple[Source, ...]
@@ -46,6 +47,7 @@ class TrainingExamples:
     window_bytes: float
     bad_records: faults.BadRecords | None
     known: dict
+    numbered: bool = False
 
     @functools.cached_property
     def found(self) -> tuple[shards.Shards, ...]:
@@ -103,17 +105,41 @@ class TrainingExamples:
         )
         return tried.map(self._report)  # one at a time, for it runs Python
 
-    def _examples_of(self, elements):
-        def make(content, source, seed, record):
-            return self.clips.training(content, source, seed)
+    def each_record(self) -> tf.data.Dataset:
+        """The middle clip of every record of all sources once, not augmented, in the order of their numbers.
 
-        return elements.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        Of a record that is left out, an example that lacks everything.
+
+        Raises:
+          tf.errors.InvalidArgumentError: (while iterating) a bad record, where none may be left out.
+        """
+        go_on = self.bad_records is not None
+        stored = streams.read_all(self.index, self.readers, go_on)
+
+        def make(content):
+            return self.clips.evaluation(content, 0, 1)
+
+        def tried(content):
+            return tf.data.Dataset.from_tensor_slices(tf.stack([content, ""])).map(make).ignore_errors().take(1)
+
+        if not go_on:
+            return stored.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return stored.interleave(
+            tried, cycle_length=os.cpu_count(), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+
+    def _examples_of(self, elements):
+        return elements.map(self._example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def _example(self, content, source, seed, record):
+        number = {"index": tf.cast(record, tf.int32)} if self.numbered else {}
+        return self.clips.training(content, source, seed) | number
 
     def _try(self, serialized, source, seed, record):
         contents = tf.data.Dataset.from_tensor_slices(tf.stack([serialized, ""])).enumerate()
 
         def make(number, content):
-            return number == 0, self.clips.training(content, source, seed), (serialized, source, seed, record)
+            return number == 0, self._example(content, source, seed, record), (serialized, source, seed, record)
 
         return contents.map(make).ignore_errors().take(1)
 

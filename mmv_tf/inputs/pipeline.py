@@ -6,7 +6,8 @@ The batch: video [B, T, H, W, 3] float32 in [0, 1]; audio [B, T', M, 1] float32 
 [B, K, W] int32 word ids; video_mask, audio_mask [B] bool and text_mask [B, K] bool tell what a record has; label [B]
 int32, -1 for none; in training source [B] int32, the number of the source in `InputPipeline.sources`, and under its
 name each view, as its modality is, with its mask; in evaluation key [B] string. What is missing is zeros under a False
-mask.
+mask. Where something is kept of each record (`numbers_records`), index [B] int32 is the number of a clip's record among
+those of all sources, one source after the other, each in the order of its files.
 """
 
 import copy
@@ -86,6 +87,7 @@ class InputPipeline:
         self.max_candidates, self.readers = max_candidates, readers
         self.shuffle_window, self.shuffle_bytes = shuffle_window, shuffle_bytes
         self.max_bad_records, self._bad_records = max_bad_records, BadRecords(max_bad_records)
+        self.numbers_records = False  # whether a training batch has an 'index'; who needs it sets it
         self._known_shards: dict = {}
         self.sound, self.views = sound, in_order(views or {}, self.modalities, self.audio)
         _check_masks(sound, self.audio)
@@ -224,6 +226,7 @@ class InputPipeline:
             window_bytes=self.shuffle_bytes,
             bad_records=self._bad_records if self.max_bad_records else None,
             known=self._known_shards,
+            numbered=self.numbers_records,
         )
 
     @tf.autograph.experimental.do_not_convert  # nothing needs it, and it takes most of the time to build
@@ -252,6 +255,18 @@ class InputPipeline:
         )
         return self._batches(dataset, batch_size * num_clips, training=False)
 
+    @tf.autograph.experimental.do_not_convert
+    def every_training_record(self, global_batch_size: int, batch_size: int) -> tf.data.Dataset:
+        """All training records once, in the order of their numbers, as `evaluation_dataset` has records: its batches.
+
+        A record that a run leaves out (max_bad_records) lacks everything; it is not counted here.
+
+        Args:
+          global_batch_size: of the run.
+          batch_size: records in a batch; the last one may be smaller.
+        """
+        return self._batches(self._training_examples(global_batch_size).each_record(), batch_size, training=False)
+
     def zeros(self, batch_size: int) -> dict[str, tf.Tensor]:
         """A training batch of nothing, with the right shapes and types: to build a model with."""
         example = {
@@ -262,6 +277,7 @@ class InputPipeline:
             "audio_mask": tf.ones([batch_size], tf.bool),
             "label": tf.fill([batch_size], -1),
             "source": tf.zeros([batch_size], tf.int32),
+            **({"index": tf.zeros([batch_size], tf.int32)} if self.numbers_records else {}),
         }
         absent = set(MODALITIES) - set(self.modalities)
         for name, view in self.views.items():

@@ -117,13 +117,35 @@ def read(
       tf.errors.InvalidArgumentError: (while iterating) a shard is longer than it should be; without `go_on`, a record
         is damaged, or the index knows that a shard cannot be read to the end. Names shard and record.
     """
-    fault = [*index.longer, *([] if go_on else index.problems)][:1]
+    where = where if (fault := _fault(index, go_on)) is None else where.map(lambda position: _refuse(fault, position))
+    content = _content_of(index, go_on)
+
+    def element(source, place, record):
+        return content(record), source, place, record
+
+    return where.map(order.at).unbatch().map(element, num_parallel_calls=at_once, deterministic=True)
+
+
+def read_all(index: offsets.Index, at_once: int, go_on: bool = False) -> tf.data.Dataset:
+    """The content of every record of an index once, in its order. Arguments and errors as in `read`."""
+    numbers = tf.data.Dataset.range(len(index.offsets))
+    numbers = numbers if (fault := _fault(index, go_on)) is None else numbers.map(lambda record: _refuse(fault, record))
+    return numbers.map(_content_of(index, go_on), num_parallel_calls=at_once, deterministic=True)
+
+
+def _fault(index, go_on) -> str | None:
+    """The line about what keeps a whole index from being read."""
+    return next(iter([*index.longer, *([] if go_on else index.problems)]), None)
+
+
+def _content_of(index, go_on):
+    """A function of the number of a record that reads it."""
     counts = index.starts[1:] - index.starts[:-1]
     files, starts, lengths, lost, known = map(
         tf.constant, (index.files, index.starts[:-1], counts, index.lost, index.offsets)
     )
 
-    def content(source, place, record):
+    def content(record):
         shard = tf.searchsorted(starts, record[None], side="right")[0] - 1
         file = tf.gather(files, shard)
         is_whole, stored = shards.read_at(file, tf.gather(known, record))
@@ -138,11 +160,9 @@ def read(
             name = tf.strings.join([name, " of ", tf.strings.as_string(tf.gather(lengths, shard))])
             return _refuse(offsets.cannot_be_read(name), stored)
 
-        return tf.cond(is_whole, lambda: stored, damaged if go_on else refused), source, place, record
+        return tf.cond(is_whole, lambda: stored, damaged if go_on else refused)
 
-    if fault:
-        where = where.map(lambda position: _refuse(fault[0], position))
-    return where.map(order.at).unbatch().map(content, num_parallel_calls=at_once, deterministic=True)
+    return content
 
 
 def _refuse(line, value):

@@ -82,13 +82,14 @@ def _shape(tensor) -> list[int]:
 
 @dataclasses.dataclass(frozen=True)
 class Count:
-    """One part: a backbone (by its modality) or a head.
+    """One part: a backbone (by its modality), a head or a scorer.
 
     Attributes:
-      part: 'video', 'audio', 'va -> vat' ...
+      part: 'video', 'audio', 'va -> vat', or a scorer, of training alone ...
       parameters: as the paper counts: weights, biases, batch-norm scales and offsets; no moving averages.
       frozen: of those, the ones that training leaves alone (word vectors).
-      multiply_adds: of convolutions and matrix products, for one clip, one spectrogram or one sentence.
+      multiply_adds: of convolutions and matrix products, for one clip, one spectrogram or one sentence (of a scorer:
+        for two vectors).
       shared: of the parameters, those that a part before this one has, too.
       trained: multiply-adds of the forward pass in training, where that differs (DropToken); otherwise None ...
       profiled: ... and its operations as TensorFlow's profiler counts them.
@@ -114,7 +115,7 @@ def _parameters(layer, seen: set) -> tuple[int, int, int]:
 
 
 def count(model, inputs: dict) -> list[Count]:
-    """Counts of the backbones and heads of `model`, an MMV.
+    """Counts of the backbones, heads and scorers of `model`, an MMV.
 
     Args:
       model: built.
@@ -134,6 +135,11 @@ def count(model, inputs: dict) -> list[Count]:
         cost = multiply_adds(lambda x, layer=layer: layer(x, training=False), spec)
         parameters, frozen, shared = _parameters(layer, seen)
         found.append(Count(str(head), parameters, frozen, cost, shared))
+    for pair in (pair for pair in model.graph.pairs if pair.scorer):
+        layer = model.scorers[pair.scorer_name]
+        specs = [tf.TensorSpec([1, model.graph.spaces[space]], tf.float32) for _, space in pair.sides[:2]]
+        parameters, frozen, shared = _parameters(layer, seen)
+        found.append(Count(pair.scorer_name, parameters, frozen, multiply_adds(layer, *specs), shared))
     return found
 
 
@@ -142,9 +148,10 @@ def table(counts: list[Count]) -> str:
     total = Count("total", *(sum(getattr(c, f) for c in counts) for f in ("parameters", "frozen", "multiply_adds")))
     shared = sum(c.shared for c in counts)
     total = dataclasses.replace(total, parameters=total.parameters - shared)
-    lines = [f"{'part':<16}{'parameters':>14}{'of them frozen':>16}{'multiply-adds per input':>26}"]
+    width = max(16, *(len(c.part) + 2 for c in counts))
+    lines = [f"{'part':<{width}}{'parameters':>14}{'of them frozen':>16}{'multiply-adds per input':>26}"]
     for c in [*counts, total]:
-        lines.append(f"{c.part:<16}{c.parameters:>14,}{c.frozen:>16,}{c.multiply_adds:>26,}")
+        lines.append(f"{c.part:<{width}}{c.parameters:>14,}{c.frozen:>16,}{c.multiply_adds:>26,}")
     if shared:
         lines.append(f"{shared:,} parameters are those of several parts, and counted once in the total")
     if trained := [c for c in counts if c.trained is not None]:

@@ -4,8 +4,10 @@ A graph is data (paper section 3.1; docs/design.md section 4). *Spaces* are name
 modality's representation, or another space, into a space. A *pair* says that two modalities are compared in a
 space by a loss. The embedding of a modality in a space is the composition of the heads on the path that leads
 there. A *view* is a further input of a modality, such as a second clip of the same video: it goes through the
-modality's backbone and heads, and stands in pairs as a modality does. Shared, disjoint and FAC spaces are three values
-of one class, and nothing else in the library knows which of them is in use.
+modality's backbone and heads, and stands in pairs as a modality does. The second side of a pair can be what training
+keeps of each record: 'memory:audio', the vectors of a *memory*, or 'table:clusters', the record's row in a *table* of
+whole numbers (docs/systems.md). Shared, disjoint and FAC spaces are three values of one class, and nothing else in the
+library knows which of them is in use.
 
     python -m mmv_tf.graph --gin_file=gin/fac.gin        # prints the graph and writes graph.svg
 """
@@ -14,9 +16,12 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal
 
+import keras
+
 from mmv_tf.common.configurable import checked, configurable
 from mmv_tf.common.values import Count, NotNegative, Written
-from mmv_tf.model import losses
+from mmv_tf.model import losses, record_losses
+from mmv_tf.model.memory import Memory
 
 
 @checked
@@ -52,7 +57,8 @@ class Pair:
     """Two modalities or views compared in a space by a loss with a weight.
 
     Attributes:
-      first, second: modalities or views.
+      first, second: modalities or views. The second can be 'memory:audio', what `Graph.memories` has of it in the
+        space, or 'table:clusters', of which the loss takes the record's row; of such a pair the first alone learns.
       space: in which both are ...
       loss: a function of `mmv_tf.model.losses`.
       weight: of the loss.
@@ -61,6 +67,8 @@ class Pair:
       against_own: whether a sample's own entry in those is a negative, too. If not, it is left out: the loss then does
         not say whether the two are to be told apart.
       second_space: ... but for `second` and `against` if this is given: of a predictor's target.
+      scorer: what makes the network that compares the two (`mmv_tf.model.scorers`), for the losses that need one; None
+        is the cosine.
     """
 
     first: str
@@ -71,6 +79,7 @@ class Pair:
     against: Sequence[str] = ()
     against_own: bool = False
     second_space: str | None = None
+    scorer: Callable[..., keras.layers.Layer] | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "against", tuple(self.against))
@@ -81,10 +90,26 @@ class Pair:
         return f"({self.first}, {self.second}{further}{', own included' * self.against_own}) in {self.space}{other}"
 
     @property
+    def kept(self) -> str:
+        """'memory' or 'table' where the second side is what is kept of each record, otherwise ''."""
+        kind, colon, _ = self.second.partition(":")
+        return kind if colon else ""
+
+    @property
+    def table(self) -> str:
+        """The table that is the second side, '' for none."""
+        return self.second.partition(":")[2] if self.kept == "table" else ""
+
+    @property
+    def seconds(self) -> tuple[str, ...]:
+        """The modality or view of the second side; none of a table."""
+        return () if self.kept == "table" else (self.second.rpartition(":")[2],)
+
+    @property
     def sides(self) -> tuple[tuple[str, str], ...]:
-        """(modality or view, space) of first, second and what they are compared against."""
+        """(modality or view, space) of first, second and what they are compared against, as far as they are that."""
         there = self.second_space or self.space
-        return (self.first, self.space), *((name, there) for name in (self.second, *self.against))
+        return (self.first, self.space), *((name, there) for name in (*self.seconds, *self.against))
 
     @property
     def identity(self) -> tuple[str, str, str, str | None]:
@@ -97,10 +122,28 @@ class Pair:
         return getattr(self.loss, "__name__", str(self.loss))
 
     @property
+    def measured(self) -> Literal["accuracy", "nearest", "told"]:
+        """By what logs say how well it is learned: finding others in the batch, the own record, or telling classes."""
+        if losses.classifies(self.loss):  # its space holds logits, by which nothing is found
+            return "told"
+        return "nearest" if self.kept else "accuracy"
+
+    @property
+    def scored_by(self) -> str:
+        """The name of the class of its scorer."""
+        return getattr(getattr(self.scorer, "func", self.scorer), "__name__", "scorer")
+
+    @property
+    def scorer_name(self) -> str:
+        """The name of the scorer's weights: that of no other pair of a graph, whatever else is in it."""
+        spaces = " and ".join(filter(None, (self.space, self.second_space)))
+        return f"{self.name} in {spaces} by {self.loss_name}"
+
+    @property
     def name(self) -> str:
         """Name for logs, such as 'video_audio'; a graph adds the space where one pair meets in several."""
         further = "_".join(["", "against", *self.against]) if self.against else ""
-        return f"{self.first}_{self.second}{further}{'_own' * self.against_own}"
+        return f"{self.first}_{self.second.replace(':', '_')}{further}{'_own' * self.against_own}"
 
 
 def _make(cls, items: Sequence, what: str) -> list:
@@ -123,6 +166,11 @@ def _make(cls, items: Sequence, what: str) -> list:
     return made
 
 
+def _said(memory: Memory) -> str:
+    avoided = f"none of those in {memory.positives}" if memory.positives else "never the sample's own"
+    return f"momentum {memory.momentum:g}, {memory.negatives} negatives, {avoided}, {memory.dtype}"
+
+
 @configurable
 class Graph:
     """A validated modality graph.
@@ -132,10 +180,11 @@ class Graph:
       heads: a sequence of `Head`, or of tuples (source, space, {setting: value}).
       pairs: a sequence of `Pair`, or of tuples (first, second, space, {'loss': ..., 'weight': ...}).
       views: {name: modality}, further inputs of modalities, by the names that they have in a batch.
+      memories: {(modality or view, space): Memory}, what training keeps of each record (`mmv_tf.model.memory`).
 
     Raises:
-      ValueError: names the head, pair, view or space at fault: a cycle, a space that nothing leads to, two ways from
-        one source into one space, a pair without a path, a name used for a space and a modality alike.
+      ValueError: names the head, pair, view, memory or space at fault: a cycle, a space that nothing leads to, two ways
+        from one source into one space, a pair without a path, a name used for a space and a modality alike.
     """
 
     def __init__(
@@ -144,8 +193,10 @@ class Graph:
         heads: Sequence[Annotated[Head, Written()]],
         pairs: Sequence[Annotated[Pair, Written()]],
         views: Mapping[str, str] | None = None,
+        memories: Mapping[tuple[str, str], Memory] | None = None,
     ):
         self.spaces, self.views = dict(spaces), dict(views or {})
+        self.memories = dict(memories or {})
         self.heads = _make(Head, heads, "Head")
         self.pairs = _make(Pair, pairs, "Pair")
         self._validate_heads()
@@ -155,6 +206,18 @@ class Graph:
         self._paths = {name: self._paths_from(name) for name in self.inputs}
         self._validate_reach()
         self._validate_pairs()
+        self._validate_memories()
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables that pairs and memories name; `train.refresh` writes them."""
+        named = [*(pair.table for pair in self.pairs), *(memory.positives for memory in self.memories.values())]
+        return tuple(dict.fromkeys(filter(None, named)))
+
+    @property
+    def keeps_records(self) -> bool:
+        """Whether training keeps something of each record, by whose number a batch then has to go."""
+        return bool(self.memories or self.tables)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -176,8 +239,8 @@ class Graph:
         return self.views.get(name, name)
 
     def modalities_of(self, pair: Pair) -> tuple[str, str]:
-        """The modalities that a pair compares: one twice where it compares two views of it."""
-        return self.modality_of(pair.first), self.modality_of(pair.second)
+        """The modalities that a pair compares: one twice where it compares two views of it, or looks into a table."""
+        return self.modality_of(pair.first), self.modality_of(next(iter(pair.seconds), pair.first))
 
     def path(self, modality: str, space: str) -> tuple[Head, ...]:
         """The heads from `modality` (or a view) to `space`, in order. KeyError if there is no path."""
@@ -191,6 +254,10 @@ class Graph:
         """The spaces in which some pair compares `modality` (or a view)."""
         sides = (side for pair in self.pairs for side in pair.sides)
         return tuple(dict.fromkeys(space for name, space in sides if name == modality))
+
+    def ranks(self, modality: str, space: str) -> bool:
+        """Whether some pair compares `modality` (or a view) in `space` with others, and does not classify it."""
+        return any((modality, space) in pair.sides for pair in self.pairs if pair.measured != "told")
 
     def training_spaces(self, modality: str) -> tuple[str, ...]:
         """The spaces of `modality` that some pair needs, with those on the way.
@@ -223,8 +290,13 @@ class Graph:
             parts += [f"{width} batch norm relu" for width in head.hidden] + [str(self.spaces[head.space])]
             lines.append(f"  {head}: " + " -> ".join(parts + (["batch norm"] if head.batch_norm else [])))
         lines += ["views:"] * bool(self.views) + [f"  {view}: of {of}" for view, of in self.views.items()]
+        lines += ["memories:"] * bool(self.memories)
+        lines += [f"  {name} in {space}: {_said(memory)}" for (name, space), memory in self.memories.items()]
+        lines += [f"tables: {', '.join(self.tables)}"] * bool(self.tables)
         lines.append("pairs:")
-        lines += [f"  {p}: {p.loss_name}, weight {p.weight:g}" for p in self.pairs]
+        for pair in self.pairs:
+            scorer = f" of a {pair.scored_by}" if pair.scorer else ""
+            lines.append(f"  {pair}: {pair.loss_name}{scorer}, weight {pair.weight:g}")
         trained = {m: self.trained_spaces(m) for m in self.modalities}
         for modality in self.modalities:
             for space in self.spaces_of(modality):
@@ -301,8 +373,15 @@ class Graph:
                 if pair.first == other:
                     kind = "view" if other in self.views else "modality"
                     raise ValueError(f"Pair {pair} compares a {kind} with itself.")
+            self._validate_kept(pair)
             if pair.against and not losses.takes_others(pair.loss):
                 raise ValueError(f"Pair {pair}: the loss {pair.loss_name} takes nothing that is named in 'against'.")
+            if isinstance(pair.scorer, keras.layers.Layer):
+                raise ValueError(f"Pair {pair}: a 'scorer' is what makes a layer, such as Scorer, and this is one.")
+            if pair.scorer and not losses.takes_score(pair.loss):
+                raise ValueError(f"Pair {pair}: the loss {pair.loss_name} compares by the cosine, not by a 'scorer'.")
+            if losses.takes_score(pair.loss) and not pair.scorer:
+                raise ValueError(f"Pair {pair}: the loss {pair.loss_name} needs a 'scorer', such as @Scorer.")
             if pair.against_own and not pair.against:
                 raise ValueError(f"Pair {pair}: against_own says something of 'against', and that names nothing.")
             for name, space in pair.sides:
@@ -313,3 +392,25 @@ class Graph:
                     raise ValueError(f"Pair {pair}: no path of heads leads from {name!r} to {space!r}.")
             if len({self.spaces[space] for _, space in pair.sides}) > 1:
                 raise ValueError(f"Pair {pair}: vectors of two spaces are compared only where both have one dimension.")
+
+    def _validate_kept(self, pair: Pair):
+        """Checks a second side such as 'memory:audio', and that the loss is one for it."""
+        if pair.kept not in ("", "memory", "table"):
+            raise ValueError(f"Pair {pair}: {pair.second!r} is neither 'memory:NAME' nor 'table:NAME'.")
+        if pair.kept and (pair.against or pair.second_space):
+            raise ValueError(f"Pair {pair}: {pair.second!r} goes with neither 'against' nor 'second_space'.")
+        wanted = {"memory": record_losses.Remembered, "table": record_losses.Labels, "": losses.Embeddings}[pair.kept]
+        takes = losses.takes_second(pair.loss)
+        if takes in (record_losses.Remembered, record_losses.Labels, losses.Embeddings) and takes is not wanted:
+            forms = {record_losses.Remembered: "'memory:NAME'", record_losses.Labels: "'table:NAME'"}
+            form = forms.get(takes, "a modality or view")
+            raise ValueError(f"Pair {pair}: the second side of the loss {pair.loss_name} is {form}.")
+        if pair.kept == "memory" and (*pair.seconds, pair.space) not in self.memories:
+            known = ", ".join(map(str, self.memories)) or "none"
+            raise ValueError(f"Pair {pair}: Graph.memories has no {(*pair.seconds, pair.space)}; it has {known}.")
+
+    def _validate_memories(self):
+        compared = {(*pair.seconds, pair.space) for pair in self.pairs if pair.kept == "memory"}
+        for key in self.memories:
+            if key not in compared:
+                raise ValueError(f"Graph.memories has {key}, and no pair in that space has 'memory:{key[0]}' second.")

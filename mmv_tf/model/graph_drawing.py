@@ -70,7 +70,8 @@ def _pairs(graph: Graph, space: str) -> list[str]:
         loss = getattr(pair.loss, "__name__", str(pair.loss))
         other = f"{pair.second} in {pair.second_space}" if pair.second_space else pair.second
         further = f" against {', '.join(pair.against)}{' (own too)' * pair.against_own}" if pair.against else ""
-        lines.append(f"{pair.first} ~ {other}{further}: {loss} x {pair.weight:g}")
+        scorer = f" of a {pair.scored_by}" if pair.scorer else ""
+        lines.append(f"{pair.first} ~ {other}{further}: {loss}{scorer} x {pair.weight:g}")
     return lines
 
 

@@ -85,6 +85,20 @@ class Compared(NamedTuple):
         return ops.sum(ops.where(self.valid, self.loss, 0.0)) / ops.maximum(self.count, 1.0)
 
 
+class Told(Compared):
+    """What a loss of heads that classify says: nothing is found among others, and nothing is similar.
+
+    `found` and `found_reverse` are whether the first and the second side are told right. A loss that returns this says
+    so by its annotation, and logs follow (`mmv_tf.model.step_logs`).
+    """
+
+    @classmethod
+    def of(cls, loss, valid, count, *right):
+        """From losses [b], `valid` [b], `count`, and whether the first side, or each of the two, is told right [b]."""
+        nothing = ops.zeros_like(loss)
+        return cls(loss, valid, count, right[0], right[-1], nothing, nothing)
+
+
 class _Comparison(NamedTuple):
     rows: object  # [b, K1, B, K2]: this replica's first modality with everyone's second
     columns: object  # [b, K2, B, K1]: this replica's second modality with everyone's first
@@ -147,6 +161,18 @@ def _comparison(first: Embeddings, second: Embeddings, rows, columns) -> _Compar
     return _Comparison(rows, columns, ops.reshape(positives, (b, k1 * k2)), own, valid, count)
 
 
+def _compare_scores(first: Embeddings, second: Embeddings, rows, columns) -> _Comparison:
+    """The comparison of two sides of one candidate by scores that something else than the cosine gave.
+
+    Args:
+      rows: [b, B], this replica's first modality with everyone's second.
+      columns: [b, B], this replica's second modality with everyone's first.
+    """
+    rows = ops.where(first.mask & second.everyone_mask[:, 0], rows, _ABSENT)
+    columns = ops.where(second.mask & first.everyone_mask[:, 0], columns, _ABSENT)
+    return _comparison(first, second, rows[:, None, :, None], columns[:, None, :, None])
+
+
 def _flat(similarities):
     return ops.reshape(similarities, (ops.shape(similarities)[0], -1))
 
@@ -163,6 +189,22 @@ def _further(first: Embeddings, others, own, temperature: float, normalize: bool
 def takes_others(loss) -> bool:
     """Whether a loss takes what a pair names in `against`."""
     return any(one.kind is one.VAR_POSITIONAL for one in inspect.signature(loss).parameters.values())
+
+
+def classifies(loss) -> bool:
+    """Whether a loss is of heads that classify, so that it ranks nothing."""
+    return inspect.signature(loss).return_annotation is Told
+
+
+def takes_score(loss) -> bool:
+    """Whether a loss compares by the scorer of a pair, which it then needs."""
+    return "score" in inspect.signature(loss).parameters
+
+
+def takes_second(loss):
+    """The type that a loss states for its second side; None if it states none."""
+    stated = [one.annotation for one in inspect.signature(loss).parameters.values()][1:2]
+    return next((one for one in stated if one is not inspect.Parameter.empty), None)
 
 
 @configurable

@@ -1,5 +1,6 @@
 """MMV: backbones, a modality graph and its losses as one keras.Model with a custom train step."""
 
+import functools
 from collections.abc import Mapping
 
 import keras
@@ -13,12 +14,9 @@ from mmv_tf.common.values import Count
 from mmv_tf.model import accumulation, losses, step_logs, stepping
 from mmv_tf.model.graph import Graph
 from mmv_tf.model.heads import ProjectionHead
+from mmv_tf.model.per_record import PerRecord, Recalled, gathered
 
-
-def _gather(tensor: tf.Tensor) -> tf.Tensor:
-    """[b, ...] on each replica -> [B, ...] in replica order, with an exact gradient; as it is on one replica."""
-    replica = replicas.context()
-    return tensor if replica is None else replica.all_gather(tensor, axis=0)
+_RECALLED = "recalled"  # in a batch, what is kept of its records
 
 
 def _on_present(backbone, inputs: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
@@ -97,10 +95,16 @@ class MMV(keras.Model):
         self.micro_batches, self.join_views = micro_batches, join_views
         self.source_names: tuple[str, ...] = ()  # of the data, where losses are to be logged source by source
         self.seed = 0  # of what networks draw in training
+        self.per_record: PerRecord | None = None
         self.backbones = dict(backbones)
         self.heads = {
             str(head): ProjectionHead(head, graph.spaces[head.space], name=f"{head.source}_to_{head.space}")
             for head in graph.heads
+        }
+        self.scorers = {
+            pair.scorer_name: pair.scorer(name=pair.scorer_name.replace(" ", "_"))
+            for pair in graph.pairs
+            if pair.scorer is not None
         }
 
     def embed(self, batch: Mapping[str, tf.Tensor], training: bool = False) -> dict[str, dict[str, tf.Tensor]]:
@@ -158,25 +162,35 @@ class MMV(keras.Model):
         return self.embed(batch, training=training)
 
     def build_by_call(self, batch: Mapping[str, tf.Tensor]) -> None:
-        """Makes all variables, also of heads that training leaves out (use inside `strategy.scope()`).
+        """Makes all variables, also of heads that training leaves out, and of scorers (use inside `strategy.scope()`).
 
         The modalities are needed; where a view is not in the batch its modality stands in.
         """
         views = {view: batch[of] for view, of in self.graph.views.items() if view not in batch}
         self.embed({**batch, **views}, training=False)
+        for pair in (pair for pair in self.graph.pairs if pair.scorer is not None):
+            vectors = [tf.zeros([1, self.graph.spaces[space]]) for _, space in pair.sides[:2]]
+            self.scorers[pair.scorer_name](*vectors)
         self.built = True
+
+    def keep_records(self, count: int, identity: str, widths: Mapping[str, int] | None = None) -> None:
+        """Makes memories and tables of the training records, see `PerRecord` (use inside `strategy.scope()`).
+
+        Who trains needs it where `graph.keeps_records`; inference does not.
+        """
+        self.per_record = PerRecord(self.graph, count, identity, widths)
 
     def named_variables(self) -> dict[str, keras.Variable]:
         """{stable name: variable}, such as 'video/Mixed_3b/.../kernel' or 'va -> vat/projection/bias'.
 
-        A name is the part's own (modality or head) and the path below it: the path's first component is a name that
-        Keras numbers by what else the process has made.
+        A name is the part's own (modality, head or scorer) and the path below it: the path's first component is a name
+        that Keras numbers by what else the process has made.
 
         Raises:
           ValueError: two variables of a backbone have the same path; its layers need names of their own.
         """
         named = {}
-        for part, layer in [*self.backbones.items(), *self.heads.items()]:
+        for part, layer in [*self.backbones.items(), *self.heads.items(), *self.scorers.items()]:
             for variable in layer.variables:
                 name = f"{part}/{variable.path.partition('/')[2]}"
                 if name in named:
@@ -257,7 +271,7 @@ class MMV(keras.Model):
         return self.compute_losses_of(self.represent(batch, training), batch, training)
 
     def compute_losses_of(self, representations: Mapping[str, tf.Tensor], batch, training: bool = False):
-        """`compute_losses` from what `represent` has given; of the batch it needs masks, 'text' and 'source' only."""
+        """`compute_losses` from what `represent` has given, and the masks, texts, sources and numbers of the batch."""
         batch = self.without_empty_texts(batch)
         sides = {}
         for names in self._passes(representations):
@@ -266,14 +280,23 @@ class MMV(keras.Model):
             for name, embeddings in several.items():
                 for space in self.graph.compared_spaces(name):  # gathered once, however many pairs use it
                     sides[name, space] = self._side(embeddings[space], batch, name)
+        recalled = batch.get(_RECALLED)
+        if recalled is None and self.graph.keeps_records:
+            recalled = Recalled(self.graph, self._recall(batch))
         total, logs = 0.0, {}
         for pair in self.graph.pairs:
-            own = {"against_own": True} if pair.against_own else {}
-            compared = pair.loss(*(sides[side] for side in pair.sides), **own)
+            more = {"against_own": True} if pair.against_own else {}
+            if pair.scorer is not None:
+                more["score"] = self.scorers[pair.scorer_name]
+            first, *others = (sides[side] for side in pair.sides)
+            compared = pair.loss(first, *([recalled.second(pair, sides)] if pair.kept else others), **more)
             total += pair.weight * compared.share()
-            logs.update(step_logs.of_pair(self.graph.pair_name(pair), compared, self.source_names, batch.get("source")))
+            told = self.graph.pair_name(pair), compared, self.source_names, batch.get("source"), pair.measured
+            logs.update(step_logs.of_pair(*told))
         for (modality, space), side in sides.items():
-            logs.update(step_logs.of_embeddings(f"{modality}/{space}", side))
+            logs.update(step_logs.of_embeddings(f"{modality}/{space}", side, self.graph.ranks(modality, space)))
+        if recalled is not None:
+            recalled.note_changes(sides)
         if self._tells_empty_texts:
             logs.update(step_logs.of_empty_texts(batch))
         return total, {"total_loss": step_logs.of_share(total), **logs}
@@ -284,8 +307,8 @@ class MMV(keras.Model):
         number = 0 if replica is None else replica.replica_id_in_sync_group
         # float32 before the gather: the masks and the losses are float32, and bfloat16 would round the embeddings.
         local = ops.cast(single.local, "float32")
-        mask = tf.cast(_gather(tf.cast(single.mask, tf.int32)), tf.bool)
-        return losses.Embeddings(local, single.mask, _gather(local), mask, number * tf.shape(local)[0])
+        mask = tf.cast(gathered(tf.cast(single.mask, tf.int32)), tf.bool)
+        return losses.Embeddings(local, single.mask, gathered(local), mask, number * tf.shape(local)[0])
 
     @property
     def log_names(self) -> list[str]:
@@ -303,11 +326,38 @@ class MMV(keras.Model):
         Returns:
           [len(log_names), 2] float32: sum and weight of every log over the global batch, equal on all replicas.
         """
+        return self._around(self._optimise, batch)
+
+    def compiled_step(self):
+        """`take_step` as XLA compiles it; memories are read before, and written after what is compiled."""
+        compiled = tf.function(self._optimise, jit_compile=True)
+        return functools.partial(self._around, compiled)
+
+    def _around(self, optimise, batch) -> tf.Tensor:
+        """`optimise` between reading and writing what is kept of the batch's records."""
+        if not self.graph.keeps_records:
+            return optimise(batch)[0]
+        sums, changed = optimise(batch, self._recall(batch))
+        self.per_record.remember(changed)
+        return sums
+
+    def _recall(self, batch):
+        if self.per_record is None:
+            raise ValueError("the graph has memories or tables: MMV.keep_records says of how many records.")
+        optimizer = getattr(self, "optimizer", None)
+        return self.per_record.recall(batch, self.seed, 0 if optimizer is None else optimizer.iterations)
+
+    @tf.autograph.experimental.do_not_convert
+    def _optimise(self, batch, recalled=None):
+        """The step itself: the sums of the logs, and what changes of that which is kept."""
+        if recalled is not None:
+            batch = {**batch, _RECALLED: Recalled(self.graph, recalled)}
         variables = self.trainable_variables
         scale = self.optimizer.scale_loss
         gradients, logs = accumulation.gradients(self, batch, variables, self.micro_batches, scale)
         norm = stepping.step(self.optimizer, gradients, variables) / replicas.count()
-        return step_logs.sum_over_replicas({**logs, "gradient_norm": step_logs.of_share(norm)})
+        sums = step_logs.sum_over_replicas({**logs, "gradient_norm": step_logs.of_share(norm)})
+        return sums, batch[_RECALLED].changed if recalled is not None else {}
 
     def train_step(self, batch):
         """One optimiser step, for `fit`: {name: mean over the global batch}. NaN where nothing is there to average."""

@@ -96,3 +96,16 @@ def _found(folder: str) -> dict[int, tuple[str, list[str]]]:
         wanted = ["index", *(f"data-{part:05d}-of-{count:05d}" for part in range(count))]
         result[step] = name, [f".{kind}" for kind in wanted if kind not in there]
     return result
+
+
+def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
+    """Restores all that `checkpoint` lists.
+
+    Raises:
+      ValueError: the file lacks something, or has another shape of it; names the file.
+    """
+    try:
+        # Partial first: what an error leaves unread would be listed at exit, a warning each.
+        checkpoint.restore(path).expect_partial().assert_existing_objects_matched()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        raise ValueError(f"{path} does not fit the configured model: {error}") from error

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mmv_tf.training import checkpoint_files, optimizer_state, strategies
 from mmv_tf.training import workdir as workdirs
+from mmv_tf.training.per_record import state
 
 KEPT = "kept"
 
@@ -80,6 +81,9 @@ class Checkpoints:
         if path:
             with self._strategy.scope():
                 workdirs.restore(workdirs.make_checkpoint(self._model, self._step), path)
+                if self._model.per_record is not None:
+                    for line in state.restore(self._model.per_record, path, self._model.seed):
+                        print(line, flush=True)
                 self._restore_place(path)
                 if workdirs.holds_optimizer(path):
                     same = self._same_settings()

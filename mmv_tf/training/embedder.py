@@ -1,6 +1,7 @@
 """Embeddings of a set of records by a model: one clip a record, the middle one, without augmentation."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -66,12 +67,7 @@ class RecordEmbedder:
         """
         if pattern not in self._datasets:
             self._datasets[pattern] = self._pipeline.evaluation_dataset(pattern, self._batch_size)
-        try:
-            batches = [self._clips(batch) for batch in self._datasets[pattern].take(-(-most // self._batch_size))]
-        except tf.errors.OpError as error:
-            if fault := explain_data_error(error):
-                raise ValueError(fault) from error
-            raise
+        batches = list(self.each(self._datasets[pattern].take(-(-most // self._batch_size))))
         first = batches[0]
         return Clips(
             {name: _joined([b.embeddings[name] for b in batches], most) for name in first.embeddings},
@@ -80,6 +76,20 @@ class RecordEmbedder:
             tuple(key for b in batches for key in b.keys)[:most],
             tuple(names for b in batches for names in b.labels)[:most],
         )
+
+    def each(self, dataset: tf.data.Dataset) -> Iterator[Clips]:
+        """The embeddings of each batch of `InputPipeline.evaluation_dataset` or the like, one clip a record.
+
+        Raises:
+          ValueError: a record cannot be read; names it.
+        """
+        try:
+            for batch in dataset:
+                yield self._clips(batch)
+        except tf.errors.OpError as error:
+            if fault := explain_data_error(error):
+                raise ValueError(fault) from error
+            raise
 
     def _clips(self, batch) -> Clips:
         batch = {name: values.numpy() for name, values in self._model.without_empty_texts(batch).items()}

@@ -53,6 +53,10 @@ def table(summary: Mapping, batch_size: int) -> list[str]:
         if kind == "accuracy" and not pair.endswith("_reverse"):
             what = f"of clips found among the {batch_size} of a batch; chance {1 / batch_size:.0%}"
             rows.append((pair.replace("_", " -> "), f"{value:.0%}", what))
+        elif kind == "told":
+            rows.append((pair.replace("_", " -> "), f"{value:.0%}", "of the answers are right"))
+        elif kind == "nearest":
+            rows.append((pair.replace("_", " -> "), f"{value:.0%}", "of clips nearest to their own record"))
         elif kind == "spread" and value < 0.2:
             rows.append((f"spread {pair}", f"{value:.2f}", "1 is spread out, 0 one point: all but collapsed"))
     rows.append(("network", f"{summary['parameters'] / 1e6:.1f} M", "parameters"))

@@ -2,6 +2,7 @@
 
 --gin_param="Probe.every = 1000" --gin_param="Probe.retrieval_data = 'records/test-*'"
 --gin_param="Probe.labelled_train = 'ucf/train-*'" --gin_param="Probe.labelled_test = 'ucf/test-*'"
+--gin_param="Probe.zipf_clusters = 50"
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import numpy as np
 from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count, CountOrNone, Range
 from mmv_tf.inputs.labels import one_label
-from mmv_tf.metrics import control, knn, retrieval
+from mmv_tf.metrics import control, knn, retrieval, zipf
 from mmv_tf.training import optimizer_state
 from mmv_tf.training.embedder import Clips, RecordEmbedder
 
@@ -34,6 +35,8 @@ class Probe:
       max_clips: at most so many records of each set are looked at, the first ones in the order of their files.
       num_neighbours: k of k-NN.
       batch_size: clips embedded at once.
+      zipf_clusters: k-means clusters of the clips of `retrieval_data`, whose sizes are compared with Zipf's law (ELo's
+        fitness, `mmv_tf.metrics.zipf`); 0 for none.
 
     Raises:
       ValueError: names the setting.
@@ -49,6 +52,7 @@ class Probe:
         max_clips: Annotated[int, Range(least=2)] = 1000,
         num_neighbours: Count = 5,
         batch_size: Count = 16,
+        zipf_clusters: CountOrNone = 0,
     ):
         if bool(labelled_train) != bool(labelled_test):
             absent = "labelled_test" if labelled_train else "labelled_train"
@@ -60,7 +64,12 @@ class Probe:
                 f"Probe.every = {every}, and there is nothing to probe: set Probe.retrieval_data, or "
                 "Probe.labelled_train and Probe.labelled_test, to patterns of records."
             )
-        self.every, self.retrieval_data = every, retrieval_data
+        if zipf_clusters and not retrieval_data:
+            raise ValueError(
+                f"Probe.zipf_clusters = {zipf_clusters}, and there is nothing to cluster: set Probe.retrieval_data to "
+                "a pattern of held-out records."
+            )
+        self.every, self.retrieval_data, self.zipf_clusters = every, retrieval_data, zipf_clusters
         self.labelled_train, self.labelled_test, self.label_prefix = labelled_train, labelled_test, label_prefix
         self.max_clips, self.num_neighbours, self.batch_size = max_clips, num_neighbours, batch_size
         self._embedder, self._probed = None, None
@@ -86,7 +95,8 @@ class Probe:
           'probe/retrieval/video_to_audio/R@1', '.../R@5' (shares), '.../median_rank' (from 1) and '.../clips' (how many
           were compared), and for video and audio 'probe/knn/video' (share classified rightly); beside each, under
           '<name>_chance', what knowing nothing gives, and under 'probe/knn/video_control' the share of coins that are
-          told (`mmv_tf.metrics.control`): one half, unless the two sets have clips in common.
+          told (`mmv_tf.metrics.control`): one half, unless the two sets have clips in common; 'probe/zipf/video', at
+          most 0, for the representation of each modality.
         Raises:
           ValueError: a set is missing, has too few clips, or lacks labels or classes; names the setting.
         """
@@ -95,7 +105,9 @@ class Probe:
         scalars = {}
         with optimizer_state.averages_in_place(model):
             if self.retrieval_data:
-                scalars |= self._retrieval(model.graph)
+                clips = self._clips("retrieval_data")
+                scalars |= self._retrieval(model.graph, clips)
+                scalars |= self._zipf(model.graph, clips) if self.zipf_clusters else {}
             if self.labelled_train:
                 scalars |= self._knn(model.graph)
         return {f"probe/{name}": float(value) for name, value in scalars.items()}
@@ -106,9 +118,23 @@ class Probe:
         except ValueError as error:
             raise ValueError(f"Probe.{setting}: {error}") from error
 
-    def _retrieval(self, graph):
-        clips, scalars = self._clips("retrieval_data"), {}
-        for name, first, second, space in comparisons(graph):
+    def _zipf(self, graph, clips):
+        scalars = {}
+        for modality in graph.modalities:
+            values = clips.embeddings[modality, "repr"][clips.present[modality]]
+            if not len(values):
+                continue  # such as text in records of AudioSet
+            try:
+                scalars[f"zipf/{modality}"] = zipf.fitness(values, self.zipf_clusters)
+            except ValueError as error:
+                raise ValueError(f"Probe.zipf_clusters = {self.zipf_clusters}, {modality}: {error}") from None
+        return scalars
+
+    def _retrieval(self, graph, clips):
+        scalars, compared = {}, comparisons(graph)
+        if not compared and self.zipf_clusters:
+            return scalars
+        for name, first, second, space in compared:
             both = clips.present[first] & clips.present[second]
             if both.sum() < 2:
                 continue  # such as text in records of AudioSet
@@ -177,7 +203,7 @@ class Probe:
 
 
 def summary(scalars: Mapping[str, float]) -> str:
-    """One line for the console: each R@1 and accuracy of a probe beside its chance."""
+    """One line for the console: each R@1 and accuracy of a probe beside its chance, and Zipf's fitness."""
     shown = []
     for name, value in scalars.items():
         if name.endswith("/R@1") or name.startswith("probe/knn/") and not name.endswith(("_chance", "_control")):
@@ -185,6 +211,8 @@ def summary(scalars: Mapping[str, float]) -> str:
             coin = scalars.get(f"{name}_control")
             beside = "" if coin is None else f", a random label {coin:.1%}"
             shown.append(f"{what} {value:.1%} (chance {scalars[f'{name}_chance']:.1%}{beside})")
+        elif name.startswith("probe/zipf/"):
+            shown.append(f"zipf {name.removeprefix('probe/zipf/')} {value:.3f}")
     return "probe: " + ", ".join(shown)
 
 
@@ -194,14 +222,15 @@ def comparisons(graph) -> list[tuple[str, str, str, str]]:
     Where a graph compares views, their modalities stand for them, once for a space.
     """
     found, known = [], set()
-    for pair in graph.pairs:
+    logits = {pair.space for pair in graph.pairs if pair.measured == "told"}  # by which nothing is found
+    for pair in (pair for pair in graph.pairs if pair.space not in logits):
         first, second = graph.modalities_of(pair)
         is_plain = (first, second) == (pair.first, pair.second) and not pair.against
-        if first == second or pair.second_space or not is_plain and (frozenset((first, second)), pair.space) in known:
+        if first == second or pair.second_space or (frozenset((first, second)), pair.space) in known:
             continue
         found.append((graph.pair_name(pair) if is_plain else f"{first}_{second}", first, second, pair.space))
         known.add((frozenset((first, second)), pair.space))
-    spaces: Mapping[str, tuple[str, ...]] = {m: graph.spaces_of(m) for m in graph.modalities}
+    spaces = {m: tuple(s for s in graph.spaces_of(m) if s not in logits) for m in graph.modalities}
     compared = {sides for sides, _ in known}
     for number, first in enumerate(graph.modalities):
         for second in graph.modalities[number + 1 :]:

@@ -19,6 +19,7 @@ import keras
 from mmv_tf.common import command, paths
 from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count, CountOrNone, Seed
+from mmv_tf.training.per_record.refresh import Refresh
 
 
 @configurable(denylist=["workdir", "strategy", "mode"])
@@ -39,6 +40,7 @@ def train(
     deterministic: bool = False,
     init_from: str | os.PathLike = "",
     init_parts: Sequence[str] = (),
+    refresh: Refresh | None = None,
 ) -> dict[str, float]:
     """Trains the configured MMV on the configured data until `steps`.
 
@@ -58,8 +60,10 @@ def train(
       jit_compile: compile the step with XLA (always so on TPU).
       deterministic: ask TensorFlow for operations that give the same bits every time, in this process for good. A run
         says whether it is repeatable (docs/pretraining.md, "Stops and faults").
-      init_from: a workdir or checkpoint whose weights the run begins with, such as imported ones.
-      init_parts: backbones ('video') and heads ('va -> vat') to take from there; () is all.
+      init_from: a workdir or checkpoint whose weights the run begins with, such as imported ones; and whose memories,
+        where the graph has them, if its records were the same.
+      init_parts: backbones ('video'), heads ('va -> vat') and scorers to take from there; () is all.
+      refresh: what is computed from all training records between steps (@Refresh()), for tables of the graph.
 
     Returns:
       The logs of the last loop, as floats.
@@ -79,6 +83,8 @@ def train(
     from mmv_tf.training import workdir as workdirs
     from mmv_tf.training.checkpointing import Checkpoints
     from mmv_tf.training.observer import Observer
+    from mmv_tf.training.per_record import state
+    from mmv_tf.training.per_record.refresh import Refreshing
     from mmv_tf.training.preemption import Preempted, Preemption
     from mmv_tf.training.probe import Probe
     from mmv_tf.training.trainer import Trainer, quiet_orbit
@@ -94,6 +100,10 @@ def train(
     # 1. The model: variables are made by a real call inside the scope, from a seed.
     keras.utils.set_random_seed(seed)
     pipeline, probe = InputPipeline(), Probe()
+    if refresh and refresh.every % steps_per_loop:
+        raise ValueError(
+            f"Refresh.every = {refresh.every} must be a multiple of train.steps_per_loop = {steps_per_loop}."
+        )
     if probe.every % steps_per_loop:
         raise ValueError(f"Probe.every = {probe.every} must be a multiple of train.steps_per_loop = {steps_per_loop}.")
     building = command.waiting_for("building the network", chief)
@@ -107,6 +117,8 @@ def train(
         clips = tf.Variable(0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
     model.seed = seed
     model.source_names = pipeline.source_names if len(pipeline.source_names) > 1 else ()
+    if mode == "train":  # which alone knows of how many records
+        state.prepare(model, pipeline, batch_size, strategy, refresh.what.widths if refresh else None)
 
     # 2. Checkpoints: the newest complete one is restored here, if there is one.
     checkpoints = Checkpoints(
@@ -123,6 +135,8 @@ def train(
     )
     workdirs.check_words(workdir, pipeline)
     resumed = checkpoints.restore()
+    if model.per_record and not resumed:
+        model.per_record.begin(seed)
     if init_from and not resumed:
         words = pipeline.text.words if pipeline.text else ()
         with strategy.scope():
@@ -164,6 +178,9 @@ def train(
     with contextlib.ExitStack() as stack:
         stack.enter_context(quiet_orbit())
         actions = [checkpoints, stack.enter_context(Preemption(strategy))]
+        if refresh:
+            actions.insert(0, Refreshing(refresh, model, pipeline, strategy, step, batch_size, seed, steps))
+            actions[0]()
         if chief:
             observer = Observer(workdir, model, pipeline, step, batch_size, probe)
             with command.waiting_for("drawing example clips, probing the network as it is", first_step == 0):

@@ -74,7 +74,7 @@ class Trainer(orbit.AbstractTrainer):
         self.last_logs: dict[str, float] = {}
         self._pipeline, self._strategy, self._step = pipeline, strategy, step
         self._batch_size, self._seed, self._total_steps = batch_size, seed, total_steps
-        self._take_step = tf.function(model.take_step, jit_compile=True) if jit_compile else model.take_step
+        self._take_step = model.compiled_step() if jit_compile else model.take_step
         self._iterator = None
         self._first_step = 0  # of the loop that is running
         self._bar = None

@@ -29,6 +29,8 @@ from mmv_tf.model.mmv import MMV
 from mmv_tf.records import vocabulary as vocabularies
 from mmv_tf.records import word_vectors
 from mmv_tf.training import checkpoint_files, optimizer_state
+from mmv_tf.training.checkpoint_files import restore
+from mmv_tf.training.per_record import state
 
 CONFIG = "config.gin"
 VOCABULARY = "vocabulary.txt"
@@ -227,7 +229,7 @@ def load(workdir: str, gin_params=(), gin_files=()) -> Loaded:
 
 def make_checkpoint(model: MMV, step: tf.Variable, optimizer=None, clips=None) -> tf.train.Checkpoint:
     """What a checkpoint holds: the model's variables by their stable names, the step, the optimiser's state (see
-    `optimizer_state`), and the position in the data.
+    `optimizer_state`) with what is kept of each record, and the position in the data.
 
     The variables are listed, not found by TensorFlow: it does not look into the lists and dicts of a Keras 3 layer,
     and would leave the moving averages out without a word.
@@ -235,6 +237,8 @@ def make_checkpoint(model: MMV, step: tf.Variable, optimizer=None, clips=None) -
     parts = {"model": {name: variable.value for name, variable in model.named_variables().items()}, "step": step}
     if optimizer is not None:
         parts["optimizer"] = optimizer_state.parts(optimizer, model)
+        if model.per_record is not None:
+            parts["per_record"] = model.per_record.named_variables()
     if clips is not None:
         parts["clips"] = clips
     return tf.train.Checkpoint(**parts)
@@ -255,7 +259,7 @@ def initialise(model: MMV, source: str, parts=(), words=()) -> list[str]:
       ValueError: an unknown part, no checkpoint, or one that does not fit; names it.
     """
     source = paths.plain(source, "train.init_from =")
-    known = [*model.backbones, *model.heads]
+    known = [*model.backbones, *model.heads, *model.scorers]
     if unknown := sorted(set(parts) - set(known)):
         raise ValueError(f"train.init_parts has {unknown[0]!r}; the model's parts are {', '.join(map(repr, known))}.")
     path = checkpoint_files.newest(os.path.join(source, CHECKPOINTS)) or source
@@ -275,6 +279,8 @@ def initialise(model: MMV, source: str, parts=(), words=()) -> list[str]:
         if getattr(model.backbones["text"], "vectors", ""):
             print(f"where {source} has a word, its vector wins over that of {_table_of(model)}.vectors", flush=True)
     restore(tf.train.Checkpoint(model=variables), path)
+    if model.per_record is not None and not parts:
+        chosen += state.take(model.per_record, path, model.seed)
     return chosen
 
 
@@ -313,16 +319,3 @@ def _take_rows(table, name: str, path: str, theirs, ours, owner: str) -> None:
 def holds_optimizer(path: str) -> bool:
     """Whether a checkpoint can continue a run; one with weights alone (an import) can only begin one."""
     return any(name.startswith("optimizer/") for name, _ in tf.train.list_variables(path))
-
-
-def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
-    """Restores all that `checkpoint` lists.
-
-    Raises:
-      ValueError: the file lacks something, or has another shape of it; names the file.
-    """
-    try:
-        # Partial first: what an error leaves unread would be listed at exit, a warning each.
-        checkpoint.restore(path).expect_partial().assert_existing_objects_matched()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
-        raise ValueError(f"{path} does not fit the configured model: {error}") from error

@@ -67,6 +67,18 @@ def test_a_loss(written):
     np.testing.assert_allclose(compared.share(), np.mean(np.sum(np.log1p(np.exp(-sign * similarity)), 1)), rtol=1e-5)
 
 
+def test_a_scorer(written):
+    bindings = ["Graph.spaces = {'va': 4}", "Graph.heads = [('video', 'va'), ('audio', 'va')]"]
+    config.parse([written("A scorer", "bilinear")], bindings)
+    (pair,) = Graph().pairs
+    scorer = pair.scorer(name=pair.scorer_name.replace(" ", "_"))
+    first, second = np.random.default_rng(0).standard_normal((2, 6, 4)).astype("float32")
+    scores = scorer(first, second)
+    np.testing.assert_allclose(scores, first @ scorer.kernel.numpy() @ second.T, rtol=1e-4, atol=1e-5)
+    compared = pair.loss(losses.Embeddings.single(first), losses.Embeddings.single(second), score=scorer)
+    np.testing.assert_allclose(compared.positive, np.diag(scores), rtol=1e-4, atol=1e-5)
+
+
 def test_a_modality():
     (code,) = _blocks("A modality", "python")
     keras.utils.set_random_seed(0)

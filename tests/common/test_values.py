@@ -56,6 +56,8 @@ RIGHT = {
     "a whole number of at least 1 and at most 9": "1 2",
     "a list, each item a number": "[1, 2] [-1] []",
     "a list, each item a number above 0": "[1, 2] []",
+    "a number or a list, each item a number": "-1 0 1 2 .5 -.5 1.0 [1, 2] [-1] []",
+    "a number above 0 or a list, each item a number above 0": "1 2 .5 1.0 [1, 2] []",
     "a list of 2: (a number) and (a number)": "[1, 2]",
     "a list of 2: (a number above 0) and (a number above 0)": "[1, 2]",
     "a dict, each value a whole number of at least 1": "{'a': 1}",
@@ -313,6 +315,8 @@ def test_layers_take_what_every_layer_takes():
     taken = {name for name, found in STATED.items() if set(LayerSettings.__annotations__) <= set(found.parameters)}
     assert {name.rpartition(".")[2] for name in taken} == {
         *(
+            "AVIDAudio",
+            "AVIDVideo",
             "AudioResNet",
             "BatchNorm",
             "I3D",
@@ -321,6 +325,7 @@ def test_layers_take_what_every_layer_takes():
             "R2Plus1D",
             "ResNetV1",
             "S3D",
+            "Scorer",
             "TSMResNet",
             "TextNetwork",
             "TextTransformer",

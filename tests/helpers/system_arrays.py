@@ -1,7 +1,7 @@
 """Arrays of the references of other systems (MIL-NCE, GDT, CVRL, SimCLR, VATT), and the inputs that they were run on.
 
 tests/golden/systems.npz holds values that the published code computed from inputs which are drawn here, by seeds; and
-where there is no code, values computed in float64 from the published formula ('derived').
+where there is no code, values computed in float64 from the published formula ('derived', more of them in derived.npz).
 """
 
 import functools
@@ -9,13 +9,16 @@ import pathlib
 
 import numpy as np
 
-_FILE = pathlib.Path(__file__).parents[1] / "golden/systems.npz"
+_GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 
 
 @functools.cache
 def _all() -> dict[str, np.ndarray]:
-    with np.load(_FILE) as stored:
-        return dict(stored)
+    found = {}
+    for name in ("systems.npz", "derived.npz"):
+        with np.load(_GOLDEN / name) as stored:
+            found |= dict(stored)
+    return found
 
 
 def arrays(prefix: str) -> dict[str, np.ndarray]:

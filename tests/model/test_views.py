@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from helpers import toy
-from mmv_tf.model import accumulation, losses
+from mmv_tf.model import accumulation, classification, losses, scorers
 from mmv_tf.model.gdt import gdt_pairs
 from mmv_tf.model.graph import Graph
 from mmv_tf.model.mmv import MMV
@@ -20,18 +20,25 @@ def two(**more) -> Graph:
 
 
 def everything() -> Graph:
-    """Views of two modalities, all losses, a predictor, further negatives."""
+    """Views of two modalities, all losses, a predictor, further negatives, a scorer, heads that classify."""
     views = {f"{m}{s}": m for m in ("video", "audio") for s in ("_2", "_r", "_2r")}
     hard = {"loss": losses.margin, "against": ("audio_2",), "against_own": True}
     return Graph(
-        spaces={"va": 4, "z": 4, "h": 4},
-        heads=[("video", "va"), ("audio", "va"), *[(m, "z") for m in ("video", "audio")], ("z", "h", {"hidden": (5,)})],
+        spaces={"va": 4, "z": 4, "h": 4, "order": 1},
+        heads=[
+            *[(m, space) for space in ("va", "z") for m in ("video", "audio")],
+            ("z", "h", {"hidden": (5,)}),
+            ("audio", "order"),
+        ],
         pairs=[
             *gdt_pairs(5, weight=0.5),
             ("video", "audio", "va", {"loss": losses.margin}),
             ("video_2", "audio_r", "va", hard),
             ("video", "audio", "h", {"loss": losses.regression, "second_space": "z"}),
             ("video_r", "video_2", "z", {"loss": losses.nt_xent, "against": ("video",)}),
+            ("audio", "audio_2", "z", {"loss": scorers.coincidence, "scorer": scorers.Scorer}),
+            ("audio", "audio_2", "order", {"loss": classification.order}),
+            ("audio", "audio_2", "h", {"loss": classification.cluster_entropy}),
         ],
         views=views,
     )
@@ -135,6 +142,7 @@ def test_further_negatives_and_targets_reach_the_loss():
     for pair in graph.pairs:
         others = [sides[name, pair.second_space or pair.space] for name in pair.against]
         settings = {"against_own": pair.against_own} if others else {}
+        settings |= {"score": model.scorers[pair.scorer_name]} if pair.scorer else {}
         second = sides[pair.second, pair.second_space or pair.space]
         compared = pair.loss(sides[pair.first, pair.space], second, *others, **settings)
         by_hand += pair.weight * compared.share()

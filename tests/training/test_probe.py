@@ -13,6 +13,7 @@ from mmv_tf.inputs.audio import LogMel
 from mmv_tf.inputs.pipeline import InputPipeline
 from mmv_tf.inputs.text import Tokenizer
 from mmv_tf.inputs.video import VideoInput, preprocess_ops_3d
+from mmv_tf.metrics import zipf
 from mmv_tf.training import probe as probes
 from mmv_tf.training.probe import Probe
 
@@ -296,3 +297,18 @@ def test_training_does_not_notice_a_probe(real):
 def test_a_set_that_is_missing_is_named_by_its_setting(real, tmp_path):
     with pytest.raises(ValueError, match=r"Probe\.retrieval_data: no file matches .*nothing-\*"):
         Probe(retrieval_data=str(tmp_path / "nothing-*")).run(toy.mmv(graphs.fac()), real[0])
+
+
+def test_zipf_is_measured_on_the_clips_that_are_found():
+    clips = _clips(20)
+    clips["video"] = np.repeat(np.eye(2, 6, dtype=np.float32), [14, 6], axis=0)[:, None, None]
+    clips["audio_mask"][:] = np.arange(20) < 9
+    scalars = _retrieval(clips, graphs.va(), zipf_clusters=2)
+    assert scalars["probe/zipf/video"] == pytest.approx(-zipf.divergence([14, 6]))
+    assert scalars["probe/zipf/audio"] == zipf.fitness(clips["audio"][:9, 0], 2)
+    assert "zipf video -0.0" in probes.summary(scalars)
+    assert not [name for name in _retrieval(clips, graphs.va()) if "zipf" in name]
+    with pytest.raises(ValueError, match="Probe.zipf_clusters = 10, audio: 9 clips cannot be in 10 clusters"):
+        _retrieval(clips, graphs.va(), zipf_clusters=10)
+    with pytest.raises(ValueError, match="Probe.zipf_clusters = 5, and there is nothing to cluster: set Probe.retr"):
+        Probe(zipf_clusters=5)

@@ -15,16 +15,22 @@ from mmv_tf.evaluation import networks
 from mmv_tf.inputs.pipeline import InputPipeline
 from mmv_tf.model import accumulation, losses, stepping
 from mmv_tf.model.mmv import MMV
+from mmv_tf.model.record_losses import Labels, Remembered
 from mmv_tf.training import schedules, workdir
 
 FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("gin/systems/*.gin"))
 PARTS = ["# Published (", "# Data: ", "# Hardware and time there: ", "# Licence of the reference: "]
 # system: modalities, views, pairs, clips in a batch, frames, the network of the video
 SYSTEMS = {
+    "aa_av_cc": (("video", "audio"), 1, 2, 512, 12, "S3D"),
+    "aa_av_cc_clusters": (("video", "audio"), 1, 3, 512, 12, "S3D"),
+    "avid": (("video", "audio"), 1, 2, 160, 8, "AVIDVideo"),
+    "avid_cma": (("video", "audio"), 1, 4, 160, 8, "AVIDVideo"),
     "avts": (("video", "audio"), 0, 1, 64, 25, "VideoResNet"),
     "avts_hard": (("video", "audio"), 1, 2, 64, 25, "VideoResNet"),
     "brave": (("video", "audio"), 1, 2, 512, 16, "TSMResNet"),
     "cvrl": (("video",), 1, 1, 1024, 16, "VideoResNet"),
+    "elo": (("video", "audio"), 2, 4, 512, 32, "VideoResNet"),
     "gdt": (("video", "audio"), 6, 16, 512, 30, "VideoResNet"),
     "gdt_text": (("video", "text"), 2, 4, 768, 30, "VideoResNet"),
     "milnce_i3d": (("video", "text"), 0, 1, 8192, 32, "I3D"),
@@ -36,6 +42,7 @@ SYSTEMS = {
     "vatt_lbs": (("video", "audio", "text"), 0, 2, 2048, 32, "VideoTransformer"),
     "vatt_ma": (("video", "audio", "text"), 0, 2, 2048, 32, "SharedTransformer"),
     "vatt_mbs": (("video", "audio", "text"), 0, 2, 2048, 32, "VideoTransformer"),
+    "xdc": (("video", "audio"), 0, 2, 512, 8, "VideoResNet"),
 }
 
 
@@ -85,10 +92,19 @@ def test_a_system_is_what_its_header_says_and_binds_nothing_in_vain(name, record
     assert (len(graph.views), len(graph.pairs), pipeline.video.num_frames) == (views, pairs, frames)
     assert gin.query_parameter("train.batch_size") == batch
     for pair in {pair.loss_name: pair for pair in graph.pairs}.values():  # a step would take their settings
-        sides = [losses.Embeddings.single(np.eye(2, dtype=np.float32))] * (2 + len(pair.against))
-        assert np.isfinite(pair.loss(*sides).share())
+        side = losses.Embeddings.single(np.full([2, graph.spaces[pair.space]], 0.5, np.float32))
+        sides, there = [side] * (2 + len(pair.against)), np.ones(2, bool)
+        if pair.kept == "memory":
+            rows = np.full((2, 64, graph.spaces[pair.space]), 0.5, np.float32)
+            sides[1:] = [Remembered(rows[:, 0], rows, rows, there, there, lambda scores, valid: 1.0)]
+        if pair.kept == "table":
+            sides[1:] = [Labels(np.zeros([2, 1], np.int32), there, there)]
+        assert np.isfinite(pair.loss(*sides, **({"score": pair.scorer()} if pair.scorer else {})).share())
+    refresh = gin.get_bindings("mmv_tf.training.run.train").get("refresh")
+    assert set(refresh.what.widths if refresh else ()) == set(graph.tables)
     assert [one for one in bindings.unused() if not one.startswith("train.")] == []
-    assert float(optimizer._learning_rate(0)) <= float(optimizer._learning_rate(50_000))
+    if callable(optimizer._learning_rate):  # otherwise it is constant
+        assert float(optimizer._learning_rate(0)) <= float(optimizer._learning_rate(50_000))
 
 
 TINY = [
@@ -108,6 +124,10 @@ TINY = [
 @pytest.mark.parametrize(
     ("name", "more"),
     [
+        (
+            "aa_av_cc_clusters",
+            ["S3D.final_endpoint = 'Conv2d_2b_1x1'", "AudioResNet.depth = 10", "AudioResNet.width = 0.1"],
+        ),
         ("avts_hard", ["VideoResNet.width = 0.0625", "PlainCNN.channels = ((8,),)", "PlainCNN.units = 8"]),
         ("simclr_r50", ["ResNetV1.depth = 9", "ResNetV1.width = 0.125"]),
         ("vatt_bbs", [f"Waveform.sample_rate = {tiny.SAMPLE_RATE}"]),
@@ -124,7 +144,7 @@ def test_a_tiny_step_of_a_system(name, more, records):
     sums = model.take_step(batch).numpy()
     assert np.isfinite(sums).all() and sums[0, 0] > 0
     changed = {n.partition("/")[0] for n, v in model.named_variables().items() if not np.array_equal(before[n], v)}
-    assert changed == {*model.backbones, *model.heads}
+    assert changed == {*model.backbones, *model.heads, *model.scorers}
     # What export and evaluation then look at: the modalities, of which there may be one.
     network = networks.of_model(model, pipeline)
     assert set(network.outputs) == set(model.graph.modalities) and network.outputs["video"][0] == "before_head"

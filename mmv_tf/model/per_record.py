@@ -1,0 +1,282 @@
+"""What training keeps of each record between steps: the memories of `Graph.memories`, and tables of whole numbers.
+
+A step reads what it needs of them before anything is computed, and writes after it; both outside of what XLA compiles,
+which would copy a whole memory in each step. Every replica holds all of it, and writes what all replicas have computed,
+in their order: so all hold the same. Nothing of it is a weight: exports, deflation and the identity of a network know
+nothing of it.
+"""
+
+import math
+import zlib
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+
+from mmv_tf.backbones.draws import Draws
+from mmv_tf.common import replicas
+from mmv_tf.model.graph import Graph
+from mmv_tf.model.losses import _one_candidate, _unit
+from mmv_tf.model.record_losses import Labels, Remembered
+
+_BLOCK = 1 << 14  # rows that are drawn together: what a row begins with hangs on it
+_DRAWN = "negatives of memories"  # what the draws are for
+
+
+def gathered(tensor: tf.Tensor) -> tf.Tensor:
+    """[b, ...] on each replica -> [B, ...] in replica order, with an exact gradient; as it is on one replica."""
+    replica = replicas.context()
+    return tensor if replica is None else replica.all_gather(tensor, axis=0)
+
+
+class PerRecord:
+    """The variables of a run over `count` records.
+
+    Make it in the scope of the strategy.
+
+    Args:
+      graph: its memories and tables.
+      count: N, records that are trained on.
+      identity: of those records: 32 hexadecimal digits.
+      widths: {table: numbers that it holds for each record}.
+
+    Attributes:
+      memories: {(modality or view, space): variable [N, d]}; zeros until `begin` or a checkpoint.
+      tables: {name: variable int32 [N, width]}, -1 where nothing is known.
+      z: scalar, what `memory_nce` divides by; 0 until the first step.
+      refreshed: scalar int64, the step of the last refresh of the tables; -1 before the first.
+
+    Raises:
+      ValueError: too few records.
+    """
+
+    def __init__(self, graph: Graph, count: int, identity: str, widths: Mapping[str, int] | None = None):
+        self.graph, self.count, self.identity = graph, count, identity
+        widths = dict(widths or {})
+        if missing := [name for name in graph.tables if name not in widths]:
+            raise ValueError(f"the graph names the table {missing[0]!r}, and train.refresh writes {_listed(widths)}.")
+        if unused := [name for name in widths if name not in graph.tables]:
+            known = _listed(graph.tables)
+            raise ValueError(f"train.refresh writes the table {unused[0]!r}, and the graph names {known}.")
+        for key, memory in graph.memories.items():
+            avoided = widths[memory.positives] if memory.positives else 1
+            if count <= avoided:
+                raise ValueError(
+                    f"the memory of {key} draws from {count} records but for {avoided}: there must be more of them."
+                )
+        # Made of a function, so that no second copy of them is there.
+        self.memories = {
+            key: _variable(lambda key=key, dtype=memory.dtype: tf.zeros([count, graph.spaces[key[1]]], dtype))
+            for key, memory in graph.memories.items()
+        }
+        self.tables = {
+            name: _variable(lambda width=width: tf.fill([count, width], -1)) for name, width in widths.items()
+        }
+        self.z = _variable(lambda: tf.zeros([]))
+        self.refreshed = _variable(lambda: tf.constant(-1, tf.int64))
+        self.records = _variable(lambda: tf.constant(fingerprint(count, identity), tf.int64))
+
+    @property
+    def bytes(self) -> int:
+        """Of memories and tables, on each device."""
+        large = (*self.memories.values(), *self.tables.values())
+        return sum(math.prod(variable.shape) * variable.dtype.size for variable in large)
+
+    def named_variables(self) -> dict[str, tf.Variable]:
+        """{name in checkpoints: variable}."""
+        return {
+            **{f"memory/{name}/{space}": variable for (name, space), variable in self.memories.items()},
+            **{f"table/{name}": variable for name, variable in self.tables.items()},
+            **{"z": self.z, "refreshed": self.refreshed, "records": self.records},
+        }
+
+    def begin(self, seed: int, names=None) -> None:
+        """Gives memories (those whose names in checkpoints are in `names`; None: all) random unit vectors.
+
+        Row i is a function of the seed, the memory's name and i.
+        """
+        for (name, space), variable in self.memories.items():
+            if names is not None and f"memory/{name}/{space}" not in names:
+                continue
+            key = (zlib.crc32(f"{name}/{space}".encode()) >> 1 << 32) + seed
+            for first in range(0, self.count, _BLOCK):
+                drawn = tf.random.stateless_normal([_BLOCK, variable.shape[1]], tf.constant([key, first], tf.int64))
+                drawn = tf.math.l2_normalize(drawn, axis=1)  # all of a block, whose rows then round alike
+                rows = tf.range(first, min(first + _BLOCK, self.count))
+                for one in local(variable):
+                    _write(one.handle, rows, drawn[: len(rows)], one.dtype)
+
+    def set_table(self, name: str, values) -> None:
+        """Writes a whole table [N, width] on all replicas; outside of a replica's context."""
+        for one in local(self.tables[name]):
+            one.assign(values)
+
+    def recall(self, batch: Mapping[str, tf.Tensor], seed: int, step) -> dict[str, tf.Tensor]:
+        """What a step on `batch`, a replica's part, needs to know.
+
+        Raises:
+          ValueError: the batch has no 'index'.
+        """
+        if "index" not in batch:
+            raise ValueError("a batch has no 'index': set InputPipeline.numbers_records before batches are made.")
+        index, graph = batch["index"], self.graph
+        size = index.shape[0] if index.shape[0] is not None else tf.shape(index)[0]
+        replica = replicas.context()
+        number = 0 if replica is None else replica.replica_id_in_sync_group
+        everyone = gathered(index)
+        z = tf.raw_ops.ReadVariableOp(resource=self.z.handle, dtype=self.z.dtype)
+        found: dict[str, tf.Tensor] = {"index": everyone, "z": z}
+        for name, table in self.tables.items():
+            found[f"table/{name}"] = _read(table, index)
+        most = max((memory.negatives for memory in graph.memories.values()), default=0)
+        numbers = {}
+        if most:
+            bits = Draws(seed, step, first=number * size).bits(_DRAWN, [size, most])
+            for positives in {memory.positives for memory in graph.memories.values()}:
+                avoided = found[f"table/{positives}"] if positives else index[:, None]
+                numbers[positives] = drawn_from(bits, self.count, avoided)
+        for (name, space), memory in graph.memories.items():
+            variable, place = self.memories[name, space], f"memory/{name}/{space}"
+            found[f"{place}/everyone"] = _read(variable, everyone)
+            drawn = numbers[memory.positives][:, : memory.negatives] if most else tf.zeros([size, 0], tf.int32)
+            found[f"{place}/negatives"] = _read(variable, drawn)
+            if memory.positives:
+                found[f"{place}/positives"] = _read(variable, tf.maximum(found[f"table/{memory.positives}"], 0))
+        return found
+
+    def remember(self, changes: Mapping[str, tf.Tensor]) -> None:
+        """Writes what `Recalled.changed` says, in a replica's context."""
+        for (name, space), variable in self.memories.items():
+            if (new := changes.get(f"memory/{name}/{space}")) is not None:
+                _write(variable.handle, changes["index"], new, variable.dtype)
+        if "z" in changes:
+            tf.raw_ops.AssignVariableOp(resource=self.z.handle, value=changes["z"])
+
+
+class Recalled:
+    """What a step knows of what is kept, and what of it changes: inside the step.
+
+    Args:
+      graph: of the model.
+      found: from `PerRecord.recall`.
+    """
+
+    def __init__(self, graph: Graph, found: Mapping[str, tf.Tensor]):
+        self._graph, self._found, self._z = graph, found, None
+        self.changed: dict[str, tf.Tensor] = {}  # for `PerRecord.remember`
+
+    def second(self, pair, sides) -> Remembered | Labels:
+        """The second side of a pair of the graph that is 'memory:NAME' or 'table:NAME'.
+
+        Args:
+          sides: {(modality or view, space): Embeddings}.
+        """
+        first = sides[pair.sides[0]]
+        if pair.table:
+            row = self._found[f"table/{pair.table}"]
+            there = tf.reduce_all(row >= 0, axis=1)
+            return Labels(row, there, tf.cast(gathered(tf.cast(there, tf.int32)), tf.bool))
+        side, place = sides[pair.sides[1]], f"memory/{pair.seconds[0]}/{pair.space}"
+        everyone, size = self._found[f"{place}/everyone"], tf.shape(first.local)[0]
+        own = everyone if replicas.context() is None else everyone[first.offset :][:size]
+        return Remembered(
+            own=tf.ensure_shape(own, [first.local.shape[0], everyone.shape[1]]),
+            negatives=self._found[f"{place}/negatives"],
+            positives=self._found.get(f"{place}/positives"),
+            mask=side.mask[:, 0],
+            everyone_mask=side.everyone_mask[:, 0],
+            normaliser=self._normaliser,
+        )
+
+    def _normaliser(self, scores: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+        """Z: what was found before; or the mean of `scores` [b, K] over the valid samples of all replicas."""
+        if self._z is None:
+            there = tf.where(valid, tf.reduce_mean(scores, axis=1), 0.0)
+            total, count = replicas.total([tf.reduce_sum(there), tf.reduce_sum(tf.cast(valid, tf.float32))])
+            before = self._found["z"]
+            self._z = tf.where(before > 0, before, total / tf.maximum(count, 1.0))
+        return tf.where(self._z > 0, self._z, 1.0)  # 0: nothing valid was there yet, and no loss counts
+
+    def note_changes(self, sides) -> None:
+        """Notes what `PerRecord.remember` is to write after the step: index [B], and for each memory new rows [B, d].
+
+        Where a record is in a batch several times, its last sample counts; where its modality is missing, none.
+        """
+        index = self._found["index"]
+        places = tf.range(tf.size(index))
+        same = index[:, None] == index[None, :]
+        found = self.changed = {"index": index}
+        for (name, space), memory in self._graph.memories.items():
+            _one_candidate("a memory", sides[name, space])
+            side, old = sides[name, space], self._found[f"memory/{name}/{space}/everyone"]
+            there = side.everyone_mask[:, 0]
+            last = tf.reduce_max(tf.where(same & there[None, :], places[None, :], -1), axis=1)
+            embedding = tf.stop_gradient(_unit(tf.cast(side.everyone[:, 0], tf.float32)))
+            moved = _unit(memory.momentum * old + (1 - memory.momentum) * embedding, 1e-12)
+            taken = tf.gather(moved, tf.maximum(last, 0))
+            found[f"memory/{name}/{space}"] = tf.where(last[:, None] >= 0, taken, old)
+        if self._z is not None:
+            found["z"] = self._z
+
+
+def drawn_from(bits: tf.Tensor, count: int, avoided: tf.Tensor) -> tf.Tensor:
+    """Numbers of records, int32 [b, K], evenly from those of range(count) that a sample does not avoid.
+
+    Args:
+      bits: [b, K] uint32, every value as likely.
+      avoided: [b, P] int32, ascending and different in each row: a draw from the count - P others is moved by one for
+        each of them that it has reached.
+    """
+    others = tf.constant(count - avoided.shape[1], tf.uint64)
+    drawn = tf.bitwise.right_shift(tf.cast(bits, tf.uint64) * others, tf.constant(32, tf.uint64))
+    return shifted(tf.cast(drawn, tf.int32), avoided)
+
+
+def shifted(drawn: tf.Tensor, avoided: tf.Tensor) -> tf.Tensor:
+    """Draws [b, K] from range(N - P) as numbers of range(N) that are none of `avoided` [b, P], which ascend."""
+    before = avoided - tf.range(avoided.shape[1])[None]  # how many others lie before each of them
+    return drawn + tf.searchsorted(before, drawn, side="right")
+
+
+def fingerprint(count: int, identity: str) -> list[int]:
+    """Count and identity of records as whole numbers, for a checkpoint."""
+    halves = (identity[:16], identity[16:])
+    return [count, *(int.from_bytes(bytes.fromhex(half), "big", signed=True) for half in halves)]
+
+
+def of_fingerprint(numbers) -> tuple[int, str]:
+    """`fingerprint` back."""
+    count, *halves = map(int, numbers)
+    return count, "".join(half.to_bytes(8, "big", signed=True).hex() for half in halves)
+
+
+def local(variable) -> tuple[tf.Variable, ...]:
+    """The variables of this process's replicas that a variable stands for."""
+    return variable.values if isinstance(variable, tf.distribute.DistributedValues) else (variable,)
+
+
+def _variable(make: Callable[[], tf.Tensor]) -> tf.Variable:
+    # Each replica reads and writes its own: what is written is the same on all.
+    return tf.Variable(
+        make,
+        trainable=False,
+        synchronization=tf.VariableSynchronization.ON_READ,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
+
+
+# By the operations themselves: the methods of a distributed variable leave the replica, and copy what they write.
+
+
+def _read(variable, rows: tf.Tensor) -> tf.Tensor:
+    """Rows of this replica's variable: [...] -> [..., d], float32 of a memory."""
+    found = tf.raw_ops.ResourceGather(resource=variable.handle, indices=rows, dtype=variable.dtype)
+    found = tf.ensure_shape(found, [*rows.shape, *variable.shape[1:]])
+    return tf.stop_gradient(tf.cast(found, tf.float32)) if variable.dtype.is_floating else found
+
+
+def _write(handle, rows: tf.Tensor, values: tf.Tensor, dtype) -> None:
+    tf.raw_ops.ResourceScatterUpdate(resource=handle, indices=rows, updates=tf.cast(values, dtype))
+
+
+def _listed(names) -> str:
+    return ", ".join(map(repr, names)) or "none"

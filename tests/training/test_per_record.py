@@ -1,0 +1,269 @@
+"""What a run keeps of each record: refreshes, kills in the middle of one, resuming, other records, another run's."""
+
+import numpy as np
+import orbit
+import pytest
+import tensorflow as tf
+
+from helpers import avid_arrays, toy
+from helpers.record_fixtures import record, write_shards
+from mmv_tf.inputs.pipeline import InputPipeline, Source
+from mmv_tf.inputs.video import VideoInput
+from mmv_tf.model import record_losses
+from mmv_tf.model.graph import Graph
+from mmv_tf.model.memory import Memory
+from mmv_tf.model.per_record import PerRecord, local
+from mmv_tf.training import optimizer_state
+from mmv_tf.training import workdir as workdirs
+from mmv_tf.training.checkpointing import Checkpoints
+from mmv_tf.training.per_record import state
+from mmv_tf.training.per_record.agreement import agreement
+from mmv_tf.training.per_record.refresh import Refresh, Refreshing
+from mmv_tf.training.per_record.whole_set import Computation, WholeSet
+
+STRATEGY = tf.distribute.get_strategy()
+IDENTITY, COUNT = "0123456789abcdef" * 2, 12
+PAIRS = [
+    ("video", "memory:audio", "va", {"loss": record_losses.memory_nce}),
+    ("audio", "memory:video", "va", {"loss": record_losses.memory_nce}),
+]
+CLASSES = ("video", "table:classes", "classes", {"loss": record_losses.cross_entropy})
+
+
+def _graph(classes=True, **memory):
+    heads = [("video", "va"), ("audio", "va"), *[("video", "classes", {"hidden": (4,)})] * classes]
+    memories = {(name, "va"): Memory(negatives=4, **memory) for name in ("video", "audio")}
+    spaces = {"va": avid_arrays.DIM, **({"classes": 3} if classes else {})}
+    return Graph(spaces, heads, [*PAIRS, *[CLASSES] * classes], memories=memories)
+
+
+def _model(seed=0, count=COUNT, identity=IDENTITY, classes=True):
+    model = toy.mmv(_graph(classes), seed=seed)
+    model.keep_records(count, identity, {"classes": 1} if classes else {})
+    model.per_record.begin(seed)
+    return model
+
+
+class Numbered(Computation):
+    """Classes that are drawn from the seed of the refresh; it can be killed."""
+
+    widths = {"classes": 1}
+
+    def __init__(self, resets=(), killed_at=None):
+        self.resets, self.killed_at = resets, killed_at
+
+    def compute(self, whole: WholeSet):
+        if whole.number == self.killed_at:
+            raise KeyboardInterrupt
+        return {"classes": np.random.RandomState(whole.seed).randint(0, 3, (whole.count, 1)).astype(np.int32)}
+
+
+class Run:
+    """The loop of a run without its steps: the actions in their order."""
+
+    def __init__(self, folder, what, seed=0, every=4, until=None):
+        self.model, self.step = _model(seed), orbit.utils.create_global_step()
+        self.checkpoints = Checkpoints(
+            str(folder), self.model, self.model.optimizer, self.step, every=2, keep=5, strategy=STRATEGY
+        )
+        self.resumed = self.checkpoints.restore()
+        self.refreshing = Refreshing(Refresh(every, what), self.model, None, STRATEGY, self.step, 2, 7, until)
+
+    def go(self, to):
+        """{step: table} after each step."""
+        self.refreshing()
+        self.checkpoints.save()
+        tables = {int(self.step): self.table}
+        while int(self.step) < to:
+            self.step.assign_add(1)
+            self.refreshing()
+            self.checkpoints()
+            tables[int(self.step)] = self.table
+        return tables
+
+    @property
+    def table(self):
+        return self.model.per_record.tables["classes"].numpy()
+
+
+def test_a_table_is_refreshed_at_the_start_and_every_so_often_and_is_the_same_after_kills(tmp_path, capsys):
+    calm = Run(tmp_path / "calm", Numbered()).go(9)
+    changes = [step for step in range(1, 10) if not np.array_equal(calm[step], calm[step - 1])]
+    assert changes == [4, 8] and (calm[0] >= 0).all()
+    assert "refresh 2 at step 8: classes, " in capsys.readouterr().out
+    killed = tmp_path / "killed"
+    with pytest.raises(KeyboardInterrupt):  # at the start
+        Run(killed, Numbered(killed_at=0)).go(9)
+    with pytest.raises(KeyboardInterrupt):  # in the middle of the one at step 4; the newest checkpoint is of step 2
+        Run(killed, Numbered(killed_at=1), seed=1).go(9)
+    again = Run(killed, Numbered(), seed=2)
+    assert int(again.step) == 2
+    np.testing.assert_array_equal(again.table, calm[2])
+    tables = again.go(6)
+    np.testing.assert_array_equal(tables[2], calm[2])  # not computed anew by the start of a sitting
+    ended = Run(tmp_path / "ended", Numbered(), until=4).go(4)
+    np.testing.assert_array_equal(ended[4], calm[3])  # at the end nothing is refreshed
+    np.testing.assert_array_equal(Run(tmp_path / "ended", Numbered()).go(5)[4], calm[4])
+    last = Run(killed, Numbered(), seed=3)
+    assert last.resumed and int(last.model.per_record.refreshed) == 4
+    tables = last.go(9)
+    for step in (6, 7, 8, 9):
+        np.testing.assert_array_equal(tables[step], calm[step])
+
+
+def test_a_reset_head_begins_anew_with_the_state_of_the_optimiser_and_nothing_else_does(tmp_path):
+    head, models = "video -> classes", []
+    for seed in (1, 2):
+        run = Run(tmp_path / str(seed), Numbered((head,)), seed=seed)
+        for variable in (*run.model.variables, *optimizer_state.named(run.model.optimizer, run.model).values()):
+            variable.assign(np.full(variable.shape, 5))
+        run.refreshing()
+        models.append(run.model)
+    first, second = (model.named_variables() for model in models)
+    for name, variable in first.items():
+        if name.startswith(head):
+            assert not np.array_equal(variable, np.full(variable.shape, 5)), name
+            np.testing.assert_array_equal(variable, second[name])
+        else:
+            np.testing.assert_array_equal(variable, np.full(variable.shape, 5), err_msg=name)
+    kernel = first[f"{head}/projection/kernel"].numpy()
+    assert 0.1 < kernel.std() < 1 and not np.array_equal(kernel.ravel()[:3], first[f"{head}/hidden_0/kernel"][0, :3])
+    for name, slot in optimizer_state.named(models[0].optimizer, models[0]).items():
+        np.testing.assert_array_equal(slot, np.full(slot.shape, 0 if head in name else 5), err_msg=name)
+    with pytest.raises(ValueError, match=r"Numbered resets the head 'video -> x', and the model has 'video -> va'"):
+        Run(tmp_path / "x", Numbered(("video -> x",)))
+
+
+def test_what_is_kept_comes_back_and_other_records_are_an_error_that_names_both(tmp_path):
+    run = Run(tmp_path, Numbered())
+    run.go(2)
+    kept = run.model.per_record
+    kept.z.assign(3.5)
+    for number, variable in enumerate(kept.memories.values()):
+        variable.assign(np.random.RandomState(number).uniform(size=variable.shape))
+    run.step.assign(3)
+    run.checkpoints.save()
+    again = Run(tmp_path, Numbered(), seed=5).model.per_record
+    for name, variable in kept.named_variables().items():
+        np.testing.assert_array_equal(again.named_variables()[name], variable.numpy(), err_msg=name)
+    other = "f" * 32
+    for count, identity in ((COUNT, other), (COUNT + 1, IDENTITY)):
+        with pytest.raises(ValueError, match=rf"of 12 records \({IDENTITY}\), and the training records are {count} "):
+            state.restore(_model(count=count, identity=identity).per_record, _newest(tmp_path), 0)
+
+
+def _newest(folder):
+    return tf.train.latest_checkpoint(str(folder / "checkpoints"))
+
+
+def test_memories_are_brought_along_from_another_run_and_tables_are_not(tmp_path):
+    run = Run(tmp_path, Numbered())
+    run.go(1)
+    run.model.per_record.z.assign(2.5)
+    run.step.assign(2)
+    run.checkpoints.save()
+    taking = _model(seed=9)
+    taken = workdirs.initialise(taking, str(tmp_path))
+    assert taken[-2:] == ["memory/video/va", "memory/audio/va"]
+    for key, variable in run.model.per_record.memories.items():
+        np.testing.assert_array_equal(taking.per_record.memories[key], variable.numpy())
+    assert float(taking.per_record.z) == 2.5 and int(taking.per_record.refreshed) == -1
+    assert (taking.per_record.tables["classes"].numpy() == -1).all()
+    with pytest.raises(ValueError, match="train.init_parts, which take the weights"):
+        workdirs.initialise(_model(identity="e" * 32), str(tmp_path))
+    parts = _model(seed=9, identity="e" * 32)
+    assert workdirs.initialise(parts, str(tmp_path), ("video",)) == ["video"]
+
+
+def test_every_replica_gets_back_what_the_first_had(tmp_path):
+    strategy, found = toy.mirrored(2), []
+    with strategy.scope():
+        made = [PerRecord(_graph(classes=False), COUNT, IDENTITY) for _ in range(2)]
+    made[0].begin(3)
+    path = tf.train.Checkpoint(per_record=made[0].named_variables()).save(str(tmp_path / "ckpt"))
+    with strategy.scope():
+        assert state.restore(made[1], path, 4) == []
+    for one in made:
+        copies = [np.stack([copy.numpy() for copy in local(variable)]) for variable in one.memories.values()]
+        found.append(np.stack(copies))
+    assert found[0].shape == (2, 2, COUNT, avid_arrays.DIM) and found[0].std() > 0.1
+    np.testing.assert_array_equal(found[0][:, 0], found[0][:, 1])
+    np.testing.assert_array_equal(found[1], found[0])
+
+
+def test_a_checkpoint_without_memories_begins_them_as_a_new_run_does(tmp_path):
+    plain = toy.mmv(_graph(classes=False))
+    step = orbit.utils.create_global_step()
+    Checkpoints(str(tmp_path), plain, plain.optimizer, step, every=1, keep=1, strategy=STRATEGY).save()
+    model = _model(seed=4, classes=False)
+    expected = {key: variable.numpy() for key, variable in model.per_record.memories.items()}
+    for variable in model.per_record.memories.values():
+        variable.assign(tf.zeros_like(variable))
+    (line,) = state.restore(model.per_record, _newest(tmp_path), 4)
+    assert line.endswith("does not hold memory/video/va, memory/audio/va, which begin anew")
+    for key, variable in model.per_record.memories.items():
+        np.testing.assert_array_equal(variable, expected[key])
+
+
+@pytest.mark.parametrize("block", [7, 64])
+@pytest.mark.parametrize(
+    ("settings", "golden"),
+    [
+        ({}, "consensus"),
+        ({"join": "greatest"}, "union"),
+        ({"memories": (("video", "va"),)}, "video"),
+        ({"memories": [["audio", "va"]]}, "audio"),
+    ],
+)
+def test_agreement_equals_that_of_avid_cma_in_blocks_of_any_size(settings, golden, block):
+    model = _model(count=avid_arrays.RECORDS)
+    for name, rows in avid_arrays.grouped_memories().items():
+        model.per_record.memories[name, "va"].assign(rows)
+    made = agreement(top=avid_arrays.POSITIVES, block=block, **settings)
+    found = made.compute(WholeSet(model, None, 2, 0, 0))
+    assert made.widths == {"agreement": avid_arrays.POSITIVES} and found["agreement"].dtype == np.int32
+    np.testing.assert_array_equal(found["agreement"], avid_arrays.arrays()[f"cma/positives_{golden}"])
+
+
+def test_of_equal_agreement_the_smaller_number_comes_first_and_nobody_is_its_own():
+    model = _model()
+    for variable in model.per_record.memories.values():
+        variable.assign(tf.one_hot(tf.zeros(COUNT, tf.int32), avid_arrays.DIM))
+    found = agreement(top=3, block=5).compute(WholeSet(model, None, 2, 0, 0))["agreement"]
+    np.testing.assert_array_equal(found, [[n for n in range(4) if n != row][:3] for row in range(COUNT)])
+    with pytest.raises(ValueError, match="agreement.top = 12: there are 12 records"):
+        agreement(top=12).compute(WholeSet(model, None, 2, 0, 0))
+    with pytest.raises(ValueError, match=r"memories has \('text', 'va'\), and the graph has \('video', 'va'\)"):
+        agreement(memories=(("text", "va"),)).compute(WholeSet(model, None, 2, 0, 0))
+
+
+def test_a_refresh_sees_embeddings_of_all_records_in_the_order_of_their_numbers(tmp_path, capsys):
+    content = [[record(f"clip{3 * s + i}", num_frames=4, sound=i != 1) for i in range(3)] for s in range(2)]
+    pipeline = InputPipeline(
+        [Source(write_shards(tmp_path, content))],
+        modalities=("video",),
+        video=VideoInput(num_frames=2, min_side=20, crop_size=16, jit_compile=False),
+    )
+    graph = Graph({"v": 3}, [("video", "v")], [("video", "table:classes", "v", {"loss": record_losses.cross_entropy})])
+    model = toy.mmv(graph)
+    state.prepare(model, pipeline, 2, STRATEGY, {"classes": 1})
+    assert "kept of each of 6 records: table classes; 0.0 MB on each device" in capsys.readouterr().out
+    assert pipeline.numbers_records and model.per_record.count == 6
+    whole = WholeSet(model, pipeline, 2, 3, 1)
+    parts = list(whole.embeddings(batch_size=4))
+    assert [first for first, _ in parts] == [0, 4]
+    assert [key for _, clips in parts for key in clips.keys] == [f"clip{n}" for n in range(6)]
+    assert parts[1][1].embeddings["video", "v"].shape == (2, 3)
+    assert whole.seed == WholeSet(model, pipeline, 2, 3, 1).seed != WholeSet(model, pipeline, 2, 4, 1).seed
+    plain = toy.mmv(Graph({"v": 3}, [("video", "v"), ("audio", "v")], [("video", "audio", "v")]))
+    with pytest.raises(ValueError, match="writes the table 'classes', and the graph names none"):
+        state.prepare(plain, pipeline, 2, STRATEGY, {"classes": 1})
+
+
+def test_tables_of_another_shape_are_refused(tmp_path):
+    class Wrong(Numbered):
+        def compute(self, whole):
+            return {"classes": np.zeros([whole.count, 2], np.int32)}
+
+    with pytest.raises(ValueError, match=r"Wrong: table classes is int32 \(12, 2\), not int32 \(12, 1\)"):
+        Run(tmp_path, Wrong()).go(0)
