@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Set
 import numpy as np
 
 LENGTH = 32  # hexadecimal digits
+TRAINING_ALONE = "training alone"  # in the metadata of a dataclass' field that no output depends on
 
 
 def of(*parts) -> str:
@@ -36,7 +37,8 @@ def describe(value):
     Objects are their class and their attributes; layers without those that Keras keeps for itself; functions their
     name, and what is bound to them. Of variables and of resources of TensorFlow nothing is told but that they are
     there: an object with settings that it puts into such a resource alone has to keep them as attributes, too. The
-    class of a layer can name attributes in OUTPUTS_DO_NOT_DEPEND_ON that concern training alone.
+    class of a layer can name attributes in OUTPUTS_DO_NOT_DEPEND_ON that concern training alone, and so can the
+    metadata of a dataclass' field (TRAINING_ALONE).
     """
     return _describe(value, ())
 
@@ -76,7 +78,8 @@ def _describe(value, inside: tuple[int, ...]):
             *(_describe(one, inside) for one in (*cells, value.__defaults__)),
         ]
     if dataclasses.is_dataclass(value):
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        told = [field.name for field in dataclasses.fields(value) if not field.metadata.get(TRAINING_ALONE)]
+        fields = {name: getattr(value, name) for name in told}
         return [_name(type(value)), _describe(fields, inside)]
     return _describe_object(value, inside)
 

@@ -18,8 +18,9 @@ from typing import Annotated, Literal
 
 import keras
 
+from mmv_tf.common import identity
 from mmv_tf.common.configurable import checked, configurable
-from mmv_tf.common.values import Count, NotNegative, Written
+from mmv_tf.common.values import Count, NotNegative, ShareBelowOne, Written
 from mmv_tf.model import losses, record_losses
 from mmv_tf.model.memory import Memory
 
@@ -36,6 +37,7 @@ class Head:
       activation: what is applied to the source before the head: None, 'relu' or 'bnrelu' (batch norm, then ReLU).
         The source itself stays as it is (reference: mm_embeddings.py, `_activate_interaction`).
       batch_norm: whether a batch norm follows the last dense layer.
+      dropout: share of the numbers that are dropped before every dense layer in training (GDT: 0.3).
     """
 
     source: str
@@ -43,6 +45,7 @@ class Head:
     hidden: Sequence[Count] = ()
     activation: Literal["relu", "bnrelu"] | None = None
     batch_norm: bool = False
+    dropout: ShareBelowOne = dataclasses.field(default=0.0, metadata={identity.TRAINING_ALONE: True})
 
     def __post_init__(self):
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -288,7 +291,9 @@ class Graph:
         for head in self.heads:
             parts = [head.activation] if head.activation else []
             parts += [f"{width} batch norm relu" for width in head.hidden] + [str(self.spaces[head.space])]
-            lines.append(f"  {head}: " + " -> ".join(parts + (["batch norm"] if head.batch_norm else [])))
+            parts += ["batch norm"] * head.batch_norm
+            dropout = f", dropout {head.dropout:g} in training" * bool(head.dropout)
+            lines.append(f"  {head}: " + " -> ".join(parts) + dropout)
         lines += ["views:"] * bool(self.views) + [f"  {view}: of {of}" for view, of in self.views.items()]
         lines += ["memories:"] * bool(self.memories)
         lines += [f"  {name} in {space}: {_said(memory)}" for (name, space), memory in self.memories.items()]

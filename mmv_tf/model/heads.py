@@ -4,6 +4,7 @@ import functools
 
 import keras
 
+from mmv_tf.backbones import draws
 from mmv_tf.backbones.batch_norm import BatchNorm
 from mmv_tf.backbones.layers import fan_in_normal
 from mmv_tf.model.graph import Head
@@ -32,7 +33,7 @@ class ProjectionHead(keras.layers.Layer):
 
     activation -> (dense -> batch norm -> ReLU) for each hidden width -> dense -> batch norm, the last one optional.
     The bias of the last dense layer is left out only where hidden layers and a batch norm stand around it, as in
-    the released networks.
+    the released networks. With `Head.dropout`, some of what each dense layer takes is dropped in training.
 
     It computes in the precision of its weights, also under mixed_bfloat16: embeddings are compared over a temperature
     of 0.07, which makes the errors of bfloat16 numbers fourteen times as large, and heads are a small part of it all.
@@ -57,7 +58,12 @@ class ProjectionHead(keras.layers.Layer):
             x = self.activation_norm(x, training=training)
         if self.head.activation:
             x = keras.ops.relu(x)
+        drawn = draws.here(training) if self.head.dropout else None
+
+        def kept(x, dense):
+            return x if drawn is None else drawn.dropout(x, self.head.dropout, f"{self.head}/{dense.name}")
+
         for dense, norm in zip(self.hidden, self.hidden_norms, strict=True):
-            x = keras.ops.relu(norm(dense(x), training=training))
-        x = self.projection(x)
+            x = keras.ops.relu(norm(dense(kept(x, dense)), training=training))
+        x = self.projection(kept(x, self.projection))
         return x if self.norm is None else self.norm(x, training=training)

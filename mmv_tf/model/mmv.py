@@ -152,7 +152,8 @@ class MMV(keras.Model):
             key = next(key for key, sources in left.items() if all(s in embeddings[n] for n, s in sources.items()))
             parts = {name: embeddings[name][source] for name, source in left.pop(key).items()}
             here = batch_norm.mask_here() if masks is None else _joined_masks(parts, masks)
-            with batch_norm.present(here):
+            drawn = self._draws(parts, None) if key[1] and key[0].dropout else None
+            with batch_norm.present(here), draws.within(drawn):
                 joined = self.heads[str(key[0])](_joined(parts), training=key[1])
             for name, part in _parted(joined, parts).items():
                 embeddings[name][key[0].space] = part

@@ -8,7 +8,10 @@ import tensorflow as tf
 from helpers import graphs, toy
 from mmv_tf.backbones import VideoTokens, VideoTransformer, WaveformTokens, WaveformTransformer, draws
 from mmv_tf.backbones.draws import Draws
+from mmv_tf.common import identity
 from mmv_tf.model import accumulation
+from mmv_tf.model.graph import Graph, Head
+from mmv_tf.model.heads import ProjectionHead
 from mmv_tf.model.mmv import MMV
 
 SIZE = {"layers": 1, "dim": 8, "hidden": 8, "heads": 2, "dropout": 0.3}
@@ -142,3 +145,43 @@ def test_outside_of_a_step_the_seed_is_that_of_keras():
     np.testing.assert_array_equal(found[0], found[1])
     assert (found[0][0] != found[0][1]).any()
     assert draws.here(training=False) is None
+
+
+def with_dropout(share=0.5):
+    graph = Graph(
+        spaces={"va": 6},
+        heads=[(name, "va", {"hidden": (8,), "dropout": share}) for name in ("video", "audio")],
+        pairs=[("video", "audio", "va")],
+    )
+    return toy.mmv(graph)
+
+
+def test_heads_drop_in_training_alone_and_by_the_number_of_the_step():
+    made, plain, given = with_dropout(), with_dropout(0.0), toy.batch(8)
+    for network in (made, plain):
+        assert_close(network.embed(given)["video"].values(), plain.embed(given)["video"].values())
+    assert identity.of(made.heads) == identity.of(plain.heads)
+    losses = {}
+    for number in (0, 1, 1):
+        made.optimizer.iterations.assign(number)
+        losses.setdefault(number, []).append(float(made.compute_losses(given, training=True)[0]))
+    assert losses[1][0] == losses[1][1] and abs(losses[0][0] - losses[1][0]) > 1e-3
+    head = ProjectionHead(Head("video", "va", dropout=0.25), 400)
+    with draws.within(draws.Draws(1)):
+        kept = np.concatenate([head(tf.one_hot([i], 200), training=True) for i in range(200)])
+    share = (kept != 0).any(axis=1).mean()  # a row of the kernel, or nothing
+    assert abs(share - 0.75) < 0.1
+    np.testing.assert_allclose(kept[kept != 0], (np.array(head.projection.kernel) / 0.75)[kept != 0], rtol=1e-6)
+
+
+def test_heads_drop_the_same_on_replicas():
+    whole = gradients(with_dropout(), toy.batch(8))
+    strategy = toy.mirrored(2)
+    with strategy.scope():
+        made = with_dropout()
+    halves = strategy.experimental_distribute_values_from_function(
+        lambda c: {n: v[c.replica_id_in_sync_group * 4 :][:4] for n, v in toy.batch(8).items()}
+    )
+    found, loss = strategy.run(gradients, args=(made, halves))
+    np.testing.assert_allclose(sum(strategy.experimental_local_results(loss)), whole[1], rtol=1e-5)
+    assert_close([sum(strategy.experimental_local_results(g)) for g in found], whole[0])
