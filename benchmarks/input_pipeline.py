@@ -95,9 +95,11 @@ def contenders(pattern, num_frames, batch_size):
         "bare decode_jpeg, INTEGER_FAST": (bare(dct_method="INTEGER_FAST"), 1),
         "read and parse only": (parsed, 1),
         "video, all augmentation": (video_only.training_dataset(batch_size), batch_size),
+        "cut for an accelerator": (video_only.boxed().training_dataset(batch_size), batch_size),
         "the same, records in memory": (video_only._batches(no_reading, batch_size, training=True), batch_size),
         "video, evaluation": (video_only.evaluation_dataset(pattern, batch_size).repeat(), batch_size),
         "video, audio and text": (everything.training_dataset(batch_size), batch_size),
+        "all of it, for an accelerator": (everything.boxed().training_dataset(batch_size), batch_size),
         "audio only": (pipeline(("audio",)).training_dataset(batch_size), batch_size),
     }
 

@@ -44,7 +44,7 @@ class Trainer(orbit.AbstractTrainer):
 
     Args:
       model: a compiled MMV.
-      pipeline: an InputPipeline.
+      pipeline: an InputPipeline; what its batches lack (`InputPipeline.boxed`), each replica does of its own.
       strategy: tf.distribute.Strategy.
       step: the global step, a tf.Variable; restored before the first call.
       batch_size: clips in the global batch.
@@ -74,7 +74,10 @@ class Trainer(orbit.AbstractTrainer):
         self.last_logs: dict[str, float] = {}
         self._pipeline, self._strategy, self._step = pipeline, strategy, step
         self._batch_size, self._seed, self._total_steps = batch_size, seed, total_steps
-        self._take_step = tf.function(model.take_step, jit_compile=True) if jit_compile else model.take_step
+        take_step = model.take_step
+        if not getattr(pipeline, "is_finished", True):
+            take_step = tf.function(lambda batch: model.take_step(pipeline.finish(batch)), autograph=False)
+        self._take_step = tf.function(take_step, jit_compile=True) if jit_compile else take_step
         self._iterator = None
         self._first_step = 0  # of the loop that is running
         self._bar = None
