@@ -248,9 +248,10 @@ class InputPipeline:
         Raises:
           ValueError: no sources, or no files.
         """
-        return [*notes.lines(self._training_examples(global_batch_size)), self._who_does_what()]
+        return notes.lines(self._training_examples(global_batch_size))
 
-    def _who_does_what(self) -> str:
+    def who_does_what(self) -> str:
+        """A line about what the host does for a training batch, and what an accelerator."""
         setting = f"InputPipeline.finish_on = '{self.finish_on}'"
         if self.is_finished:
             return f"input: all of it is made by the host ({setting})"

@@ -163,7 +163,7 @@ def train(
         print("nothing is left to do: train.steps says how far to go", flush=True)
         return {}
     if chief:
-        print(*fed.training_notes(batch_size), _repeatable(deterministic), sep="\n", flush=True)
+        print(*fed.training_notes(batch_size), fed.who_does_what(), _repeatable(deterministic), sep="\n", flush=True)
     pipeline.keep_bad_records(os.path.join(workdir, f"bad_records-{strategies.host_of(strategy)}.json"))
     with contextlib.ExitStack() as stack:
         stack.enter_context(quiet_orbit())
