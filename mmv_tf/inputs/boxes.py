@@ -75,7 +75,8 @@ def resized(frames: Sequence[tf.Tensor], places: tf.Tensor, side: int) -> tf.Ten
     down = _split(_weights(places[..., 0], side, height), 128.0)  # [B, side, h]
     across = _split(tf.transpose(_weights(places[..., 1], side, width), [0, 2, 1]), 128.0)  # [B, w, side]
     # Rows first, then columns; the other axes stand side by side, so that each clip is one product.
-    pixels = tf.transpose(tf.stack(frames, axis=2), [0, 1, 2, 4, 3])
+    # Not tf.stack: on a GPU it knows no uint8.
+    pixels = tf.transpose(tf.concat([frame[:, :, None] for frame in frames], axis=2), [0, 1, 2, 4, 3])
     pixels = tf.reshape(pixels, [batch, height, count * 3 * width])
     rows = _product(down, [tf.cast(pixels, tf.float32)])
     rows = _split(tf.reshape(rows, [batch, side * count * 3, width]), 1.0)

@@ -236,7 +236,11 @@ class VideoInput:
         draw = boxed["_draw"]
         if self._in_steps:
             clips = (frames, draw, boxed.get("_order", tf.zeros([frames.shape[0], 4], tf.int32)))
-            frames = tf.map_fn(lambda clip: self._changed(*clip), clips, fn_output_signature=tf.uint8)
+            # As float32: a GPU has no lists of uint8.
+            changed = tf.map_fn(
+                lambda clip: tf.cast(self._changed(*clip), tf.float32), clips, fn_output_signature=tf.float32
+            )
+            frames = tf.cast(changed, tf.uint8)
         elif self.colour_probability:
             frames = self._change_colours(frames, draw[:, 6:11])
         else:

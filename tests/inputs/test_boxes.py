@@ -7,6 +7,7 @@ few pixels give numbers that lie between two levels, which fall to either side.
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import kernels
 
 from helpers import toy
 from helpers.record_fixtures import SAMPLE_RATE, jpeg, record, write_shards
@@ -142,13 +143,30 @@ def test_factors_are_split_into_what_eight_bits_hold():
     assert np.abs(tf.matmul(*cut([tf.add_n(weights), pixels])) - exact).max() > 0.05
 
 
-def test_finishing_compiles_to_what_a_tpu_has(pattern):
-    """Static sizes, no strings and no state; compiled it gives the same numbers. A stream goes on from any step."""
+def without_gpu_kernel(op):
+    """Whether TensorFlow, as far as this build of it knows, would fetch the operation's inputs from a GPU."""
+    found = [one for one in kernels.get_registered_kernels_for_op(op.type).kernel if one.device_type == "GPU"]
+    attributes = op.node_def.attr
+    return not any(
+        all(attributes[c.name].type in c.allowed_values.list.type for c in one.constraint if c.name in attributes)
+        for one in found
+    )
+
+
+def test_finishing_compiles_to_what_accelerators_have(pattern):
+    """Static sizes, no strings and no state, nothing that a GPU lacks; compiled it gives the same numbers.
+
+    A stream goes on from any step.
+    """
     boxed = pipeline(pattern, video(colour_order="random", grey_probability=0.5)).boxed()
     batches = boxed.training_dataset(2, seed=3)
     compiled = tf.function(boxed.finish, autograph=False, jit_compile=True)
     graph = compiled.get_concrete_function(batches.element_spec).graph
+    has_gpu = any(one.device_type == "GPU" for one in kernels.get_registered_kernels_for_op("MatMul").kernel)
+    calls = ("While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase", "PartitionedCall", "Placeholder")
     for op in [op for one in (graph, *(f.graph for f in graph._functions.values())) for op in one.get_operations()]:
+        is_shape = all(tensor.dtype == tf.int32 for tensor in (*op.inputs, *op.outputs))  # which hosts compute
+        assert not has_gpu or is_shape or op.type in calls or not without_gpu_kernel(op), op
         assert not op.op_def.is_stateful or op.type in ("While", "If", "PartitionedCall"), op.type
         for tensor in op.outputs:
             assert tensor.dtype != tf.string
