@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count, CountOrNone, Positive, Share, ShareBelowOne
-from mmv_tf.inputs import boxes
+from mmv_tf.inputs.augmentation import boxes
 from mmv_tf.inputs.augmentation import frames as changes
 
 _REDUCTIONS = (1, 2, 4, 8)  # libjpeg decodes at these fractions of the size, faster and without aliasing
@@ -188,7 +188,7 @@ class VideoInput:
 
         Args:
           jpegs, seed: as in `training_clip`.
-          box: height and width of the box, in pixels; see `mmv_tf.inputs.boxes`.
+          box: height and width of the box, in pixels; see `mmv_tf.inputs.augmentation.boxes`.
         Returns:
           what `boxed_spec` says.
         """
@@ -235,7 +235,7 @@ class VideoInput:
         frames = boxes.resized(boxed[""], boxed["_place"], self.crop_size)
         draw = boxed["_draw"]
         if self._in_steps:
-            clips = (frames, draw, boxed.get("_order", tf.zeros([frames.shape[0], 4], tf.int32)))
+            clips = (frames, draw, boxed.get("_order", tf.zeros_like(draw, tf.int32)))
             # As float32: a GPU has no lists of uint8.
             changed = tf.map_fn(
                 lambda clip: tf.cast(self._changed(*clip), tf.float32), clips, fn_output_signature=tf.float32

@@ -11,8 +11,8 @@ from tensorflow.python.framework import kernels
 
 from helpers import toy
 from helpers.record_fixtures import SAMPLE_RATE, jpeg, record, write_shards
-from mmv_tf.inputs import boxes
 from mmv_tf.inputs.audio import LogMel
+from mmv_tf.inputs.augmentation import boxes
 from mmv_tf.inputs.augmentation.sound import SoundAugment
 from mmv_tf.inputs.pipeline import InputPipeline, Source
 from mmv_tf.inputs.text import Tokenizer
@@ -190,11 +190,13 @@ def test_frames_of_several_sizes_are_no_clip():
 def test_a_bad_record_is_named_or_left_out(tmp_path):
     good = record("good", num_frames=3)
     torn = good.__class__(**{**good.__dict__, "key": "torn", "jpegs": (good.jpegs[0], b"\xff\xd8\xff", good.jpegs[2])})
-    boxed = pipeline(write_shards(tmp_path, [[good, torn]]), max_bad_records=1).boxed()
+    boxed = pipeline(write_shards(tmp_path, [[good, torn]]), video(grey_probability=1.0), max_bad_records=1).boxed()
     batch = boxed.finish(first(boxed.training_dataset(2)))
     assert sorted(batch["video_mask"].numpy()) == [False, True]
     absent = batch["video"][int(np.argmin(batch["video_mask"]))]
     assert not np.any(absent) and [bad["key"] for bad in boxed.bad_records] == ["torn"]
+    keys = sorted((key, is_bad) for _, key, is_bad in boxed.keys_of_step(2, 0, 0))
+    assert keys == [("", False), ("good", False)]
 
 
 def test_a_run_says_who_makes_its_input(pattern):
