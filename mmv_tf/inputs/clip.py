@@ -22,6 +22,9 @@ class ClipMaker:
     mask where video and sound have one. Sound that is digital silence all through the clip is missing: it is
     what stands where a source has no sound.
 
+    With boxes, training clips of frames are what `VideoInput.boxed_clip` makes: their parts have the name of the input
+    with '', '_place', '_draw' and perhaps '_order' after it.
+
     Args:
       modalities: of 'video', 'audio', 'text'.
       video: also says which span of time a clip is.
@@ -29,6 +32,7 @@ class ClipMaker:
       max_candidates: K.
       further: {name: View}, in an order in which each comes after the one that its time refers to.
       sound: augmentation of the sound in training; what it draws is in the example, as audio_draw.
+      boxes: {'video' or name of a view of it: height and width of its box}; none: frames are made whole here.
     """
 
     def __init__(
@@ -39,7 +43,9 @@ class ClipMaker:
         max_candidates: int,
         further: Mapping[str, View] | None = None,
         sound: SoundAugment | None = None,
+        boxes: Mapping[str, tuple[int, int]] | None = None,
     ):
+        self._boxes = dict(boxes or {})
         self._modalities, self._video, self._audio, self._candidates = modalities, video, audio, max_candidates
         self._views, self._sound_augment = dict(further or {}), sound
         self.num_samples = self.samples_of(video)  # S
@@ -68,7 +74,7 @@ class ClipMaker:
         starts = starts_of(self._views, self._video, *self.stored(record), start, seed, record["key"])
         start = starts.pop("")
         example = {
-            **self._example(record, start, lambda jpegs: self._video.training_clip(jpegs, clip_seed), text_seed),
+            **self._example(record, start, *self._training_frames("video", self._video, clip_seed), text_seed),
             "source": source,
         }
         if self._sound_augment and "audio" in self._modalities:
@@ -76,6 +82,12 @@ class ClipMaker:
         for name, view in self._views.items():
             example |= self._view(record, name, view, starts[name], seed_of(name, seed))
         return example
+
+    def _training_frames(self, name, video: VideoInput, seed):
+        """What makes training frames of JPEGs, and what it makes, both by what comes after the name of the input."""
+        if box := self._boxes.get(name):
+            return lambda jpegs: video.boxed_clip(jpegs, seed, box), video.boxed_spec(box)
+        return lambda jpegs: {"": video.training_clip(jpegs, seed)}, {"": tf.TensorSpec(video.shape, tf.uint8)}
 
     def _augmented(self, sound: SoundAugment, example, name: str, seed):
         """The sound of an example with noise, and what else was drawn for its augmentation."""
@@ -92,10 +104,10 @@ class ClipMaker:
             start,
             (view.of,),
             video,
-            lambda jpegs: video.training_clip(jpegs, clip_seed),
+            *self._training_frames(name, video, clip_seed),
             tf.random.experimental.stateless_fold_in(seed, 1),
         )
-        if view.reverse and view.of == "video":
+        if view.reverse and view.of == "video" and name not in self._boxes:  # those are turned when they are whole
             seen["video"] = tf.reverse(seen["video"], [0])
         sound = view.sound or self._sound_augment
         if sound and view.of == "audio":
@@ -106,7 +118,8 @@ class ClipMaker:
         """Clip number `clip` of `num_clips` evenly spaced ones, not augmented."""
         record = schema.parse(serialized, self._parts)
         start = self._video.spaced_starts(*self.stored(record), num_clips)[clip]
-        return self._example(record, start, self._video.evaluation_clip)
+        spec = {"": tf.TensorSpec(self._video.shape, tf.uint8)}
+        return self._example(record, start, lambda jpegs: {"": self._video.evaluation_clip(jpegs)}, spec)
 
     def stored(self, record):
         """Number of frames and frames a second of a record; as many as its sound would have if it has no frames."""
@@ -116,27 +129,28 @@ class ClipMaker:
         )
         return tf.where(frames > 0, frames, heard), tf.where(frames > 0, record["frame_rate"], self._video.frame_rate)
 
-    def _example(self, record, start, decode, text_seed=None):
+    def _example(self, record, start, decode, spec, text_seed=None):
         """One clip of a record: frames from number `start`, and what belongs to the same time."""
         return {
             "key": record["key"],
             "label": tf.cast(tf.concat([record["label"], [-1]], axis=0)[0], tf.int32),
             "label_names": labels.joined(record),
-            **self._of_time(record, start, self._modalities, self._video, decode, text_seed),
+            **self._of_time(record, start, self._modalities, self._video, decode, spec, text_seed),
         }
 
-    def _of_time(self, record, start, modalities, video, decode, text_seed):
+    def _of_time(self, record, start, modalities, video, decode, spec, text_seed):
         """The modalities of a clip as long as those of `video`, from frame number `start`, with their masks."""
         frames, frame_rate = self.stored(record)
         example = {}
         begin = tf.cast(start, tf.float32) / frame_rate  # seconds from the start of the record
         if "video" in modalities:
             example["video_mask"] = tf.size(record["video"]) > 0
-            example["video"] = tf.cond(
+            clip = tf.cond(
                 example["video_mask"],
                 lambda: decode(video.sample(record["video"], frame_rate, start)),
-                lambda: tf.zeros(video.shape, tf.uint8),
+                lambda: tf.nest.map_structure(lambda one: tf.zeros(one.shape, one.dtype), spec),
             )
+            example |= {f"video{part}": value for part, value in clip.items()}
         if "audio" in modalities:
             example["audio"] = self._sound(
                 record, begin, tf.cast(frames, tf.float32) / frame_rate, self.samples_of(video)

@@ -30,6 +30,7 @@ from mmv_tf.inputs.shards import read_shard
 from mmv_tf.inputs.text import Tokenizer
 from mmv_tf.inputs.video import VideoInput
 from mmv_tf.inputs.views.view import View, in_order
+from mmv_tf.records import schema
 
 Modality = Literal["video", "audio", "text"]
 MODALITIES = get_args(Modality)
@@ -39,6 +40,9 @@ _BATCHES_AHEAD = 8  # of the step that is running; more than what the stages bel
 @configurable
 class InputPipeline:
     """Records to batches. Making one touches no file of records.
+
+    Attributes:
+      is_finished: whether training batches are what networks take, or want `finish` (see `boxed`).
 
     Args:
       sources: what to train on; each has its share of the clips, by weight: exactly over the run, and in a batch to
@@ -55,6 +59,9 @@ class InputPipeline:
         among themselves, runs of neighbours from all over the source: for file systems that read ahead, since what
         is read at one time then lies in few places. Clips then come together again more often ...
       shuffle_bytes: ... and it is at most as many as take up so many bytes (None: no bound). No memory is needed.
+      finish_on: where frames are resized and augmented and the spectrogram is made, in training: on the 'host', or by
+        the 'accelerator', which leaves reading, decoding and cutting to the host; 'auto' is the accelerator where there
+        is one. Both give the same batches but for rounding (`mmv_tf.inputs.augmentation.boxes`).
       max_bad_records: records that a run may leave out, on each host and over all its sittings, because they cannot be
         read or decoded. Each is logged, and in its place comes an example that lacks everything, so that all others
         stay where they are. One more stops the run; so does the first with 0. Evaluation leaves out none.
@@ -63,6 +70,8 @@ class InputPipeline:
       ValueError: unknown modality; a view that nothing can be made of; two sources of one name; or a setting of the
         parts is wrong.
     """
+
+    is_finished = True
 
     def __init__(
         self,
@@ -78,6 +87,7 @@ class InputPipeline:
         max_bad_records: CountOrNone = 0,
         sound: SoundAugment | None = None,
         views: Mapping[str, Annotated[View, Written()]] | None = None,
+        finish_on: Literal["auto", "host", "accelerator"] = "auto",
     ):
         self.sources, self.modalities = tuple(sources), tuple(m for m in MODALITIES if m in modalities)
         self.source_names = distinct_names(self.sources)
@@ -93,7 +103,44 @@ class InputPipeline:
         _check_masks(sound, self.audio)
         for view in (view for view in self.views.values() if view.of == "audio"):
             _check_masks(view.sound or sound, view.audio or self.audio)
-        self.clips = ClipMaker(self.modalities, self.video, self.audio, max_candidates, self.views, sound)
+        self.finish_on = finish_on
+        self.boxes: dict[str, tuple[int, int]] = {}
+        self.clips = self._clip_maker()
+
+    def _clip_maker(self):
+        made_of = (self.modalities, self.video, self.audio, self.max_candidates, self.views, self.sound)
+        return ClipMaker(*made_of, boxes=self.boxes)
+
+    def finishes_on_accelerator(self, is_there: bool) -> bool:
+        """Whether a run finishes its batches on an accelerator, which is there or not (`finish_on`)."""
+        return self.finish_on == "accelerator" or (self.finish_on == "auto" and is_there)
+
+    @tf.autograph.experimental.do_not_convert
+    def boxed(self) -> "InputPipeline":
+        """This pipeline with training batches that are not finished: `finish` makes of them what networks take.
+
+        For accelerators. Boxes are as large as the frames of some records ask for.
+
+        Raises:
+          ValueError: no sources, or no files.
+        """
+        made, sizes = copy.copy(self), self._some_sizes()
+        videos = {"video": self.video} if "video" in self.modalities else {}
+        videos |= {name: view.video or self.video for name, view in self.views.items() if view.of == "video"}
+        made.boxes = {name: video.box_for(sizes) for name, video in videos.items()}
+        made.is_finished, made.clips = False, made._clip_maker()
+        return made
+
+    def _some_sizes(self, count=16):
+        """(height, width) of the frames of some records."""
+        records, found = self._training_examples(1).records(go_on=True).take(count), []
+        for content, *_ in records:
+            try:
+                jpegs = schema.parse(content, ("video",))["video"]
+                found += [tuple(tf.io.extract_jpeg_shape(jpeg)[:2].numpy().tolist()) for jpeg in jpegs[:1]]
+            except tf.errors.InvalidArgumentError:  # the run will name it, if it comes by it
+                continue
+        return found
 
     @property
     def num_samples(self) -> int:
@@ -205,6 +252,20 @@ class InputPipeline:
         """
         return notes.lines(self._training_examples(global_batch_size))
 
+    def who_does_what(self) -> str:
+        """A line about what the host does for a training batch, and what an accelerator."""
+        setting = f"InputPipeline.finish_on = '{self.finish_on}'"
+        if self.is_finished:
+            return f"input: all of it is made by the host ({setting})"
+        made_of = [
+            (name, (self.views[name].video if name in self.views else None) or self.video) for name in self.boxes
+        ]
+        sizes = [
+            f"{name} {video.num_frames} x {self.boxes[name][0]} x {self.boxes[name][1]}" for name, video in made_of
+        ]
+        frames = f", decodes and cuts frames (boxes of {', '.join(sizes)} pixels)" if sizes else ""
+        return f"input: the host reads{frames}; the accelerator does the rest ({setting})"
+
     def _training_examples(self, global_batch_size, seed=0, start=0, input_context=None):
         context = input_context or tf.distribute.InputContext()
         hosts, replicas = context.num_input_pipelines, context.num_replicas_in_sync
@@ -299,36 +360,54 @@ class InputPipeline:
             self.text.save(path)
 
     def _batches(self, dataset, batch_size, training):
-        def finish(batch):
+        def prepared(batch):
             if training:  # accelerators know no strings
                 batch = {name: value for name, value in batch.items() if name not in ("key", "label_names")}
-            return self._finish_batch(batch)
+            return self._finish_batch(batch) if self.is_finished or not training else self._with_words(batch)
 
         dataset = dataset.batch(batch_size, drop_remainder=training, num_parallel_calls=2, deterministic=True)
         # Frames wait as uint8, a quarter of what they are as float32.
         dataset = dataset.prefetch(2)
-        dataset = dataset.map(finish, num_parallel_calls=2, deterministic=True).prefetch(1)
+        dataset = dataset.map(prepared, num_parallel_calls=2, deterministic=True).prefetch(1)
         options = tf.data.Options()
         options.deterministic = True
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         return dataset.with_options(options)
 
     def _finish_batch(self, batch):
-        """What is best done for a whole batch: frames to float32, sound to log-mel, text to word ids."""
+        return self.finish(self._with_words(batch))
+
+    def _with_words(self, batch):
+        """Texts to word ids, which only a host can do."""
+        batch = dict(batch)
+        views = [name for name, view in self.views.items() if view.of == "text" and name in batch]
+        for name in (*(("text",) if "text" in self.modalities else ()), *views):
+            batch[name] = self.text(batch[name])
+            batch[f"{name}_mask"] = tf.reduce_any(batch[name] > 0, axis=-1)
+        return batch
+
+    def finish(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What is best done for a whole batch: frames to float32, sound to log-mel; and what boxes have left to do.
+
+        Wherever the batch is: all sizes are static, and nothing is drawn.
+        """
         batch = dict(batch)
         for name in (*self.modalities, *self.views):
             view = self.views.get(name)
             if name not in batch:
                 continue  # a view, in evaluation
             if "video" in (name, view and view.of):
-                batch[name] = (view and view.video or self.video).to_float(batch[name])
+                video = view and view.video or self.video
+                if name in self.boxes and f"{name}_place" in batch:
+                    boxed = {part: batch.pop(f"{name}{part}") for part in video.boxed_spec(self.boxes[name])}
+                    batch[name] = video.unboxed(boxed, batch[f"{name}_mask"])
+                    if view and view.reverse:
+                        batch[name] = tf.reverse(batch[name], [1])
+                batch[name] = video.to_float(batch[name])
             elif "audio" in (name, view and view.of):
                 batch[name] = self._spectrogram(
                     view, batch[name], batch[f"{name}_mask"], batch.pop(f"{name}_draw", None)
                 )
-            else:
-                batch[name] = self.text(batch[name])
-                batch[f"{name}_mask"] = tf.reduce_any(batch[name] > 0, axis=-1)
         return batch
 
     def _spectrogram(self, view, waveform, mask, draw):

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count, CountOrNone, Positive, Share, ShareBelowOne
+from mmv_tf.inputs.augmentation import boxes
 from mmv_tf.inputs.augmentation import frames as changes
 
 _REDUCTIONS = (1, 2, 4, 8)  # libjpeg decodes at these fractions of the size, faster and without aliasing
@@ -109,6 +110,7 @@ class VideoInput:
         self.blur_sigma, self.solarise_probability = blur_sigma, solarise_probability
         self.value_range, self.mean, self.deviation = tuple(value_range), tuple(mean), tuple(deviation)
         self._change_colour = tf.function(self._colour, jit_compile=jit_compile, autograph=False)
+        self._change_colours = tf.function(self._colours, jit_compile=jit_compile, autograph=False)
         to_float = (lambda frames: self.normalised(_to_float(frames))) if self.normalises else _to_float
         self.to_float = tf.function(to_float, jit_compile=jit_compile, autograph=False)
 
@@ -177,39 +179,153 @@ class VideoInput:
 
     def training_clip(self, jpegs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Decodes and augments sampled frames: [T] string, seed [2] integer -> [T, H, W, 3] uint8."""
+        draw, window, size = self._drawn(jpegs, seed)
+        frames = self._changed(self._cut(jpegs, window, size), draw, self._order(seed))
+        return tf.cond(draw[5] < self.flip_probability, lambda: _flip(frames), lambda: frames)
+
+    def boxed_clip(self, jpegs: tf.Tensor, seed: tf.Tensor, box: tuple[int, int]) -> dict:
+        """What the host does of `training_clip` where an accelerator does the rest (`unboxed`): decode and cut.
+
+        Args:
+          jpegs, seed: as in `training_clip`.
+          box: height and width of the box, in pixels; see `mmv_tf.inputs.augmentation.boxes`.
+        Returns:
+          what `boxed_spec` says.
+        """
+        draw, window, size = self._drawn(jpegs, seed)
+        with tf.control_dependencies([_one_size(jpegs, self.num_frames)]):  # a part of a larger one would be decoded
+            reduction = self._reduction(window)
+        decoded = _decoded_size(size, reduction)
+        begin, extent = _whole_pixels(window, size, decoded)
+        cut = boxes.cut(begin, extent, decoded, box)
+
+        def as_they_are():
+            frames = boxes.padded(self._decode(jpegs, reduction, cut), box)
+            return frames, boxes.place(begin - cut[:2], extent)
+
+        def resized():
+            frames = tf.unstack(tf.cast(self._cut(jpegs, window, size) + 0.5, tf.uint8))
+            whole = tf.fill([2], self.crop_size)
+            return boxes.padded(frames, box), boxes.place(tf.zeros_like(whole), whole)
+
+        frames, place = tf.cond(boxes.fits(extent, decoded, box), as_they_are, resized)
+        found = {"": frames, "_place": place, "_draw": draw}
+        return found | ({"_order": self._order(seed)} if self._has_order else {})
+
+    def boxed_spec(self, box: tuple[int, int]) -> dict:
+        """Shapes and types of `boxed_clip`, by what is put after the name of the input.
+
+        '' T frames [*box, 3] uint8, '_place' [2, 2] float32 (`boxes.place`), '_draw' [16] float32 in [0, 1), and with
+        colour_order = 'random' '_order' [4] int32.
+        """
+        spec = {
+            "": (tf.TensorSpec([*box, 3], tf.uint8),) * self.num_frames,
+            "_place": tf.TensorSpec([2, 2]),
+            "_draw": tf.TensorSpec([16]),
+        }
+        return spec | ({"_order": tf.TensorSpec([4], tf.int32)} if self._has_order else {})
+
+    def unboxed(self, boxed: dict, mask: tf.Tensor) -> tf.Tensor:
+        """Clips of a batch as `training_clip` makes them, but for rounding, of what `boxed_clip` left: [B, T, H, W, 3].
+
+        Args:
+          boxed: a batch of `boxed_spec`.
+          mask: [B] bool, whether there are frames; zeros where not.
+        """
+        frames = boxes.resized(boxed[""], boxed["_place"], self.crop_size)
+        draw = boxed["_draw"]
+        if self._in_steps:
+            clips = (frames, draw, boxed.get("_order", tf.zeros_like(draw, tf.int32)))
+            # As float32: a GPU has no lists of uint8.
+            changed = tf.map_fn(
+                lambda clip: tf.cast(self._changed(*clip), tf.float32), clips, fn_output_signature=tf.float32
+            )
+            frames = tf.cast(changed, tf.uint8)
+        elif self.colour_probability:
+            frames = self._change_colours(frames, draw[:, 6:11])
+        else:
+            frames = tf.cast(frames + 0.5, tf.uint8)
+        is_turned, is_there = (one[:, None, None, None, None] for one in (draw[:, 5] < self.flip_probability, mask))
+        return tf.where(is_there, tf.where(is_turned, tf.reverse(frames, [3]), frames), tf.zeros([], tf.uint8))
+
+    def box_for(self, sizes: Sequence[tuple[int, int]], draws: int = 256) -> tuple[int, int]:
+        """Height and width of a box for frames of these sizes: the largest of `draws` windows of each fits."""
+        sizes = tf.constant(sorted(set(sizes)) or [(self.crop_size, self.crop_size)])
+
+        def room(number):
+            size, seed = sizes[number // draws], tf.stack([number, number])
+            window = self._window(size, tf.random.stateless_uniform([16], seed), seed)
+            decoded = _decoded_size(size, self._reduction(window))
+            return boxes.room(_whole_pixels(window, size, decoded)[1], decoded)
+
+        rooms = tf.data.Dataset.range(draws * len(sizes)).map(room)
+        height, width = rooms.reduce(tf.fill([2], self.crop_size), tf.maximum).numpy().tolist()
+        return height, width
+
+    @property
+    def _in_steps(self) -> bool:
+        """Whether more changes than colours as one matrix."""
+        return bool(self._has_order or self.grey_probability or self.blur_probability or self.solarise_probability)
+
+    @property
+    def _has_order(self) -> bool:
+        return self.colour_order == "random"
+
+    def _drawn(self, jpegs, seed):
+        """All numbers drawn for a clip [16], its window and the size [height, width] of the stored frames."""
         draw = tf.random.stateless_uniform([16], seed)
         size = tf.io.extract_jpeg_shape(jpegs[0])[:2]
+        return draw, self._window(size, draw, seed), size
+
+    def _window(self, size, draw, seed):
         if self.crop_area:
             crop_seed = tf.random.experimental.stateless_fold_in(seed, 1)
-            window = changes.resized_window(size, crop_seed, self.crop_area, self.crop_aspect)
-        else:
-            window = self._random_window(tf.cast(size, tf.float32), draw[:5], draw[15])
-        frames = self._decode(jpegs, tf.reduce_min(window[2:]) // self.crop_size)
-        scale = tf.cast(tf.shape(frames)[1:3], tf.float32) / tf.cast(size, tf.float32)
-        begin, extent = _whole_pixels(window, scale, tf.shape(frames)[1:3])
+            return changes.resized_window(size, crop_seed, self.crop_area, self.crop_aspect)
+        return self._random_window(tf.cast(size, tf.float32), draw[:5], draw[15])
+
+    def _order(self, seed):
+        """The order of the colour changes, [4] int32; nothing where it is not drawn."""
+        if not self._has_order:
+            return None
+        return tf.random.experimental.stateless_shuffle(tf.range(4), tf.random.experimental.stateless_fold_in(seed, 2))
+
+    def _reduction(self, window):
+        """Which of _REDUCTIONS frames are decoded at, scalar int32: where the clip is so many times smaller."""
+        return self._reduction_of(tf.reduce_min(window[2:]) // self.crop_size)
+
+    def _reduction_of(self, most):
+        return tf.reduce_sum(tf.cast(most >= tf.constant(_REDUCTIONS[1:], most.dtype), tf.int32))
+
+    def _decode(self, jpegs, reduction, cut=None):
+        """[T] string -> T frames [h, w, 3] uint8 at one of _REDUCTIONS; of `cut` [top, left, height, width] or all."""
+
+        def decode(ratio):
+            def one(jpeg):
+                if cut is None:
+                    return tf.io.decode_jpeg(jpeg, channels=3, ratio=ratio)
+                return tf.image.decode_and_crop_jpeg(jpeg, cut, channels=3, ratio=ratio)
+
+            # Written out, not looped over: fewer dispatches, and the frames of a clip can be decoded side by side.
+            return lambda: [one(jpegs[i]) for i in range(self.num_frames)]
+
+        return tf.switch_case(reduction, [decode(ratio) for ratio in _REDUCTIONS])
+
+    def _cut(self, jpegs, window, size):
+        """The window of the frames, resized: [T, H, W, 3] float32."""
+        frames = tf.stack(self._decode(jpegs, self._reduction(window)))
+        begin, extent = _whole_pixels(window, size, tf.shape(frames)[1:3])
         frames = tf.slice(frames, [0, begin[0], begin[1], 0], [-1, extent[0], extent[1], -1])
         # The kernel for float32 is faster than the one for uint8.
         frames = tf.image.resize(tf.cast(frames, tf.float32), [self.crop_size, self.crop_size])
-        frames = tf.ensure_shape(frames, self.shape)
-        if self.colour_order == "random" or self.grey_probability or self.blur_probability or self.solarise_probability:
-            frames = self._change_in_steps(frames, draw[6:15], seed)
-        elif self.colour_probability:
-            frames = self._change_colour(frames, draw[6:11])
-        else:  # whose compilation takes seconds
-            frames = tf.cast(frames + 0.5, tf.uint8)
-        return tf.cond(draw[5] < self.flip_probability, lambda: _flip(frames), lambda: frames)
+        return tf.ensure_shape(frames, self.shape)
 
-    def _decode(self, jpegs, reduction):
-        """[T] string -> [T, h, w, 3] uint8, at 1 / 2, 4 or 8 of the size where the clip is so many times smaller."""
-
-        def decode(ratio):
-            # Written out, not looped over: fewer dispatches, and the frames of a clip can be decoded side by side.
-            return lambda: tf.stack(
-                [tf.io.decode_jpeg(jpegs[i], channels=3, ratio=ratio) for i in range(self.num_frames)]
-            )
-
-        branch = tf.reduce_sum(tf.cast(reduction >= tf.constant(_REDUCTIONS[1:], reduction.dtype), tf.int32))
-        return tf.switch_case(branch, [decode(ratio) for ratio in _REDUCTIONS])
+    def _changed(self, frames, draw, order):
+        """What is drawn for a clip but the flip: [T, H, W, 3] float32 in [0, 255] -> uint8."""
+        if self._in_steps:
+            return self._change_in_steps(frames, draw[6:15], order)
+        if self.colour_probability:
+            return self._change_colour(frames, draw[6:11])
+        return tf.cast(frames + 0.5, tf.uint8)  # not as XLA, whose compilation takes seconds
 
     def _random_window(self, size, draw, side_draw=0.0):
         """The part of the stored frame that training sees, float32 [top, left, height, width] in stored pixels.
@@ -251,15 +367,17 @@ class VideoInput:
         channels = [matrix[i, 0] * red + matrix[i, 1] * green + matrix[i, 2] * blue + offset[i] for i in range(3)]
         return tf.cast(tf.clip_by_value(tf.stack(channels, axis=-1), 0.0, 255.0) + 0.5, tf.uint8)
 
-    def _change_in_steps(self, frames, draw, seed):
+    def _colours(self, frames, draws):
+        """`_colour` of a batch of clips: [B, T, H, W, 3], draws [B, 5]."""
+        return tf.vectorized_map(lambda clip: self._colour(*clip), (frames, draws), fallback_to_while_loop=False)
+
+    def _change_in_steps(self, frames, draw, order):
         """Colour, grey, blur and solarisation: [T, H, W, 3] float32 in [0, 255], draws [9] -> [T, H, W, 3] uint8."""
 
         def maybe(change, chance, number, frames):
             return tf.cond(draw[number] < chance, lambda: change(frames), lambda: frames) if chance else frames
 
         def jitter(frames):
-            order_seed = tf.random.experimental.stateless_fold_in(seed, 2)
-            order = tf.random.experimental.stateless_shuffle(tf.range(4), order_seed)
             ranges = (self.brightness, self.contrast, self.saturation, self.hue)
             return changes.jitter(frames, draw[1:5], order, ranges)
 
@@ -267,7 +385,7 @@ class VideoInput:
             low, high = self.blur_sigma
             return changes.blur(frames, low + (high - low) * draw[7], self.crop_size // 10)
 
-        if self.colour_order == "random":
+        if self._has_order:
             frames = maybe(jitter, self.colour_probability, 0, frames / 255)
         elif self.colour_probability:
             frames = tf.cast(self._change_colour(frames, draw[:5]), tf.float32) / 255
@@ -281,16 +399,33 @@ class VideoInput:
     def evaluation_clip(self, jpegs: tf.Tensor) -> tf.Tensor:
         """Decodes sampled frames and takes the centre: [T] string -> [T, H, W, 3] uint8."""
         ops = preprocess_ops_3d()
-        frames = self._decode(jpegs, tf.reduce_min(tf.io.extract_jpeg_shape(jpegs[0])[:2]) // self.min_side)
+        smaller = tf.reduce_min(tf.io.extract_jpeg_shape(jpegs[0])[:2]) // self.min_side
+        frames = tf.stack(self._decode(jpegs, self._reduction_of(smaller)))
         frames = ops.resize_smallest(tf.cast(frames, tf.float32), self.min_side)
         frames = ops.crop_image(frames, self.crop_size, self.crop_size)
         return tf.cast(tf.ensure_shape(frames, self.shape) + 0.5, tf.uint8)
 
 
-def _whole_pixels(window, scale, size):
-    """[top, left, height, width] in stored pixels -> begin [2], extent [2] int32 in decoded pixels, inside `size`."""
-    extent = tf.clip_by_value(tf.cast(tf.round(window[2:] * scale), tf.int32), 1, size)
-    begin = tf.clip_by_value(tf.cast(tf.round(window[:2] * scale), tf.int32), 0, size - extent)
+def _one_size(jpegs, count):
+    """Checks that all frames have the size of the first one, as far as a decoder cannot see it."""
+    sizes = tf.stack([tf.io.extract_jpeg_shape(jpegs[i])[:2] for i in range(count)])
+    return tf.debugging.Assert(tf.reduce_all(sizes == sizes[0]), ["frames of several sizes: ", sizes])
+
+
+def _decoded_size(size, reduction):
+    """[height, width] of a stored frame -> at a number of _REDUCTIONS; int32."""
+    return -(-size // tf.constant(_REDUCTIONS)[reduction])  # as libjpeg rounds
+
+
+def _whole_pixels(window, size, decoded):
+    """The pixels of a window [top, left, height, width], which is in stored pixels of frames of a `size` [2] int32.
+
+    Returns:
+      begin [2], extent [2] int32, in pixels of frames as they are `decoded` [2] int32, and inside.
+    """
+    scale = tf.cast(decoded, tf.float32) / tf.cast(size, tf.float32)
+    extent = tf.clip_by_value(tf.cast(tf.round(window[2:] * scale), tf.int32), 1, decoded)
+    begin = tf.clip_by_value(tf.cast(tf.round(window[:2] * scale), tf.int32), 0, decoded - extent)
     return begin, extent
 
 

@@ -161,8 +161,12 @@ def train(
         return {}
 
     # 4. The run: loops of steps_per_loop steps; after each, whatever is due: checkpoint, probe, warning, stop.
+    fed = pipeline
+    if pipeline.finishes_on_accelerator(strategies.on_accelerator(strategy)) and int(step.numpy()) < steps:
+        with command.waiting_for("looking how large frames are", chief):
+            fed = pipeline.boxed()
     trainer = Trainer(
-        model, pipeline, strategy, step, batch_size, seed, steps, jit_compile, clips, times_input=not deterministic
+        model, fed, strategy, step, batch_size, seed, steps, jit_compile, clips, times_input=not deterministic
     )
     first_step, started = int(step.numpy()), time.time()
     if resumed:
@@ -173,7 +177,7 @@ def train(
         print("nothing is left to do: train.steps says how far to go", flush=True)
         return {}
     if chief:
-        print(*pipeline.training_notes(batch_size), _repeatable(deterministic), sep="\n", flush=True)
+        print(*fed.training_notes(batch_size), fed.who_does_what(), _repeatable(deterministic), sep="\n", flush=True)
     pipeline.keep_bad_records(os.path.join(workdir, f"bad_records-{strategies.host_of(strategy)}.json"))
     with contextlib.ExitStack() as stack:
         stack.enter_context(quiet_orbit())

@@ -122,6 +122,17 @@ def on_one_machine(strategy) -> bool:
     return not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy | tf.distribute.TPUStrategy)
 
 
+def on_accelerator(strategy) -> bool:
+    """Whether the replicas are on GPUs or a TPU."""
+    import tensorflow as tf
+
+    try:
+        devices = strategy.extended.worker_devices
+    except RuntimeError:  # no strategy: TensorFlow computes on the first GPU, if there is one
+        devices = [device.name for device in tf.config.list_logical_devices()]
+    return any(kind in device.upper() for device in devices for kind in ("GPU", "TPU"))
+
+
 def is_chief(strategy) -> bool:
     """Whether this process is the one that writes the files of the run; true where there is only one."""
     if _workers(strategy) == 1:

@@ -44,7 +44,7 @@ class Trainer(orbit.AbstractTrainer):
 
     Args:
       model: a compiled MMV.
-      pipeline: an InputPipeline.
+      pipeline: an InputPipeline; what its batches lack (`InputPipeline.boxed`), each replica does of its own.
       strategy: tf.distribute.Strategy.
       step: the global step, a tf.Variable; restored before the first call.
       batch_size: clips in the global batch.
@@ -75,6 +75,10 @@ class Trainer(orbit.AbstractTrainer):
         self._pipeline, self._strategy, self._step = pipeline, strategy, step
         self._batch_size, self._seed, self._total_steps = batch_size, seed, total_steps
         self._take_step = model.compiled_step() if jit_compile else model.take_step
+        if not getattr(pipeline, "is_finished", True):
+            finish = tf.function(pipeline.finish, autograph=False, jit_compile=jit_compile)
+            taken = self._take_step
+            self._take_step = tf.autograph.experimental.do_not_convert(lambda batch: taken(finish(batch)))
         self._iterator = None
         self._first_step = 0  # of the loop that is running
         self._bar = None

@@ -75,6 +75,18 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(data, undisturbed, tmp_
         np.testing.assert_allclose(variable, expected, rtol=1e-4, atol=1e-5, err_msg=variable.path)
 
 
+def test_a_run_whose_input_an_accelerator_finishes_takes_the_same_path(data, undisturbed, tmp_path, capsys):
+    """Here on a CPU. It goes on where it stopped, and a record that it cannot decode is named."""
+    bindings = [*data, "InputPipeline.finish_on = 'accelerator'", "VideoInput.jit_compile = False"]
+    _train(tmp_path, bindings, steps=4)
+    assert "; the accelerator does the rest (InputPipeline.finish_on = 'accelerator')" in capsys.readouterr().out
+    _train(tmp_path, bindings)
+    mine, other = runs.losses(tmp_path), runs.losses(undisturbed)
+    assert mine.keys() == other.keys()
+    # Of single pixels the rounding is another one.
+    np.testing.assert_allclose(list(mine.values()), [other[step] for step in mine], rtol=2e-3)
+
+
 def test_two_replicas_read_the_same_clips_and_take_the_same_steps(data, undisturbed, tmp_path):
     config.parse(["gin/fac.gin"], data)
     train(str(tmp_path), toy.mirrored(2))

@@ -24,7 +24,8 @@ from mmv_tf.inputs.faults import FAULT_MARK
 from mmv_tf.inputs.video import VideoInput
 from mmv_tf.inputs.views.times import Moment, Time, same
 
-_TAKEN = ("video", "audio", "text", "label", "source", "key", "index")  # what else a batch has
+_TAKEN = ("video", "audio", "text", "label", "source", "key", "index")  # what else a batch has ...
+_ENDS = ("_mask", "_empty", "_seed", "_draw", "_place", "_order")  # ... and ends of such names
 
 
 @configurable
@@ -67,7 +68,7 @@ def in_order(views: Mapping[str, View | tuple], modalities, audio: LogMel | None
     moving = [name for name, view in found.items() if view.time.moves_clip]
     for name, view in found.items():
         place = f"InputPipeline.views[{name!r}]"
-        if name in _TAKEN or name.endswith(("_mask", "_empty", "_seed")):
+        if name in _TAKEN or name.endswith(_ENDS):
             raise ValueError(f"{place}: a batch has something else of that name; give the view another one.")
         if view.of not in modalities:
             raise ValueError(f"{place}: of = {view.of!r}, and InputPipeline.modalities = {modalities} lacks it.")
