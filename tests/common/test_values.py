@@ -315,6 +315,8 @@ def test_layers_take_what_every_layer_takes():
     taken = {name for name, found in STATED.items() if set(LayerSettings.__annotations__) <= set(found.parameters)}
     assert {name.rpartition(".")[2] for name in taken} == {
         *(
+            "AVIDAudio",
+            "AVIDVideo",
             "AudioResNet",
             "BatchNorm",
             "I3D",
