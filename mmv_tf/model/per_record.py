@@ -1,4 +1,4 @@
-"""What training keeps of each record between steps: the memories of `Graph.memories`, and tables of whole numbers.
+"""State of each training record between steps: the memories of `Graph.memories`, and tables of whole numbers.
 
 A step reads what it needs of them before anything is computed, and writes after it; both outside of what XLA compiles,
 which would copy a whole memory in each step. Every replica holds all of it, and writes what all replicas have computed,
