@@ -29,7 +29,7 @@ import sys
 import numpy as np
 
 from benchmarks.systems import GIN, OWN
-from mmv_tf.common import config, files
+from mmv_tf.common import config, files, orphans
 from mmv_tf.training import outlook
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -37,6 +37,8 @@ ELO = "gin/systems/elo.gin"
 WEIGHTS = ("WEIGHT_CLIPS", "WEIGHT_SOUND", "WEIGHT_ORDER", "WEIGHT_DISTILLED")
 FITNESS = "probe/zipf/video"
 SPREAD = 0.2  # of what a child differs by from its parents
+# `mmv_tf train`, which ends with the search, however that ends.
+_TRAIN = "from mmv_tf.common import orphans; orphans.exit_with_parent(); from mmv_tf import train; exit(train.cli())"
 _LINE = "{:>4}  {:<9}{:>9}  {}"
 
 
@@ -76,7 +78,7 @@ def _command_of(settings: dict, output: str, name: str, weights: list[float]) ->
     given += [f"Probe.zipf_clusters = {settings['clusters']}", "train.deterministic = True", *settings["gin_param"]]
     given += [f"{macro} = {weight}" for macro, weight in zip(settings["weights"], weights, strict=True)]
     arguments = [f"--gin_file={file}" for file in settings["gin_file"]] + [f"--gin_param={one}" for one in given]
-    return [sys.executable, "-m", "mmv_tf.train", f"--workdir={os.path.join(output, name)}", *arguments]
+    return [sys.executable, "-c", _TRAIN, f"--workdir={os.path.join(output, name)}", *arguments]
 
 
 def _read(path: str):
@@ -100,7 +102,11 @@ def run_candidate(candidate: tuple, settings: dict, output: str) -> str:
     name, weights = candidate
     if settings["steps"] in probes_of(output, name):
         return name
-    done = subprocess.run(_command_of(settings, output, name, weights), capture_output=True, text=True, cwd=ROOT)
+    command, environment = (
+        _command_of(settings, output, name, weights),
+        {**os.environ, orphans.PARENT: str(os.getpid())},
+    )
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     log = os.path.join(output, f"{name}.log")
     files.write_text(log, done.stdout + done.stderr)
     if done.returncode:

@@ -334,6 +334,7 @@ class MMV(keras.Model):
         compiled = tf.function(self._optimise, jit_compile=True)
         return functools.partial(self._around, compiled)
 
+    @tf.autograph.experimental.do_not_convert
     def _around(self, optimise, batch) -> tf.Tensor:
         """`optimise` between reading and writing what is kept of the batch's records."""
         if not self.graph.keeps_records:

@@ -1,4 +1,4 @@
-"""What training keeps of each record between steps: the memories of `Graph.memories`, and tables of whole numbers.
+"""State of each training record between steps: the memories of `Graph.memories`, and tables of whole numbers.
 
 A step reads what it needs of them before anything is computed, and writes after it; both outside of what XLA compiles,
 which would copy a whole memory in each step. Every replica holds all of it, and writes what all replicas have computed,
@@ -146,8 +146,7 @@ class PerRecord:
     def remember(self, changes: Mapping[str, tf.Tensor]) -> None:
         """Writes what `Recalled.changed` says, in a replica's context."""
         for (name, space), variable in self.memories.items():
-            if (new := changes.get(f"memory/{name}/{space}")) is not None:
-                _write(variable.handle, changes["index"], new, variable.dtype)
+            _write(variable.handle, changes["index"], changes[f"memory/{name}/{space}"], variable.dtype)
         if "z" in changes:
             tf.raw_ops.AssignVariableOp(resource=self.z.handle, value=changes["z"])
 
