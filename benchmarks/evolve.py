@@ -102,15 +102,14 @@ def run_candidate(candidate: tuple, settings: dict, output: str) -> str:
     name, weights = candidate
     if settings["steps"] in probes_of(output, name):
         return name
-    command, environment = (
-        _command_of(settings, output, name, weights),
-        {**os.environ, orphans.PARENT: str(os.getpid())},
-    )
+    command = _command_of(settings, output, name, weights)
+    environment = {**os.environ, orphans.PARENT: str(os.getpid())}
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     log = os.path.join(output, f"{name}.log")
     files.write_text(log, done.stdout + done.stderr)
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("error: ")] or done.stderr.splitlines()
+        lines = [f"it ended with {done.returncode}", *done.stderr.splitlines()]
+        said = [line for line in lines if line.startswith("error: ")] or lines
         raise ValueError(f"candidate {name} with the weights {weights}: {said[-1].removeprefix('error: ')} ({log})")
     return name
 
@@ -154,6 +153,8 @@ def main(arguments: argparse.Namespace, options) -> None:
         **{name: getattr(arguments, name) for name in ("population", "steps", "clusters", "seed")},
     }
     own = _own_weights(settings)
+    if not files.is_remote(output):
+        os.makedirs(output, exist_ok=True)
     path = os.path.join(output, "evolve.json")
     found = _known(path, settings) or {"settings": settings, "untrained": None, "candidates": []}
     for generation in range(arguments.generations):

@@ -80,5 +80,5 @@ def test_what_cannot_be_searched_is_said_in_one_line(runs, tmp_path):
     with pytest.raises(
         ValueError, match=r"candidate g00-00 with the weights \[0.123, 1.0, 1.0, 1.0\]: no records \(.*g00-00.log\)$"
     ):
-        evolve.cli(["--gin_param=WEIGHT_CLIPS = 0.123", f"--output={tmp_path}", "--population=2"])
-    assert not (tmp_path / "evolve.json").exists()
+        evolve.cli(["--gin_param=WEIGHT_CLIPS = 0.123", f"--output={tmp_path}/new", "--population=2"])
+    assert not (tmp_path / "new/evolve.json").exists()
