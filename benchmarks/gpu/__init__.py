@@ -1,1 +1,1 @@
-"""What a graphics card decides, prepared: one command, jobs in the order of what they tell, results as they come."""
+"""Measurements that only a graphics card can make: one command of jobs, results as they come."""

@@ -24,7 +24,7 @@ SOURCES = (
     "Published: the tables of Alayrac et al., Self-Supervised MultiModal Versatile Networks (NeurIPS 2020, arXiv "
     "2006.16228), in %; that of zero-shot retrieval from Akbari et al., VATT (NeurIPS 2021, arXiv 2104.11178). Rows of "
     "other systems (gin/systems) are as these tables print them; BraVe is from its own paper (arXiv 2103.16559), GDT "
-    "of HowTo100M from its repository. A dash: not published, or not measured here."
+    "of HowTo100M and AVID without CMA from their repositories. A dash: not published, or not measured here."
 )
 
 _UCF = Column("UCF101 linear", "ucf101", "top1")
@@ -78,6 +78,11 @@ TABLES = (
             ("VATT Medium, AS+HT", (89.6, None, 65.2, None, 84.7, None, None)),
             ("VATT Medium, AS+HT, SVM", (89.2, None, 63.3, None, 82.5, None, None)),
             ("VATT modality-agnostic, AS+HT", (84.4, None, 63.1, None, 81.2, None, None)),
+            ("AVID R(2+1)D-18, AS", (None, 91.0, None, 64.1, None, None, None)),
+            ("AVID-CMA R(2+1)D-50, AS", (None, 91.5, None, 64.7, 89.2, None, None)),
+            ("XDC R(2+1)D-18, AS", (None, 91.2, None, 61.0, 84.8, None, None)),
+            ("ELo R(2+1)D-50, YouTube-8M", (None, 93.8, 64.5, 67.4, None, None, None)),
+            ("AA+AV CC ResNet-50, AS", (None, None, None, None, None, 28.5, None)),
             ("CVRL R3D-50, Kinetics-600", (None, None, None, None, None, None, 64.1)),
         ),
     ),

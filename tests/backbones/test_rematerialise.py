@@ -109,8 +109,16 @@ def test_two_replicas():
             np.testing.assert_allclose(copy, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.fixture
+def grappler():
+    """TensorFlow's optimiser of graphs, which is off in other tests."""
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 @pytest.mark.parametrize(("rematerialise", "expected"), [(False, 6), (True, 10)])
-def test_convolutions_run_again_also_in_the_optimised_graph(rematerialise, expected):
+def test_convolutions_run_again_also_in_the_optimised_graph(rematerialise, expected, grappler):
     # Operations that an optimiser finds twice would be merged, and nothing saved. The last convolution of a block is
     # not run again: what it gives is kept anyway.
     function, blocks = tf.function(gradients_of), Blocks(rematerialise)

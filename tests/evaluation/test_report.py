@@ -178,7 +178,8 @@ def test_results_of_other_weights_or_records_are_said(tmp_path, capsys):
     assert "<li>network: step 7000</li>" in page
 
 
-# Of each file of gin/systems the row: avts_hard.gin is the end of avts.gin, and two sizes of VATT are in no table.
+# Of each file of gin/systems the row: avts_hard.gin is the end of avts.gin, two sizes of VATT are in no table, and
+# aa_av_cc_clusters.gin is aa_av_cc.gin with one more loss.
 SYSTEMS = {
     "milnce_i3d": "MIL-NCE I3D, HT",
     "milnce_s3d": "MIL-NCE S3D-G, HT",
@@ -192,12 +193,17 @@ SYSTEMS = {
     "simclr_r50x4": "SimCLR ResNet-50x4",
     "vatt_mbs": "VATT Medium, AS+HT",
     "vatt_ma": "VATT modality-agnostic, AS+HT",
+    "avid": "AVID R(2+1)D-18, AS",
+    "avid_cma": "AVID-CMA R(2+1)D-50, AS",
+    "xdc": "XDC R(2+1)D-18, AS",
+    "elo": "ELo R(2+1)D-50, YouTube-8M",
+    "aa_av_cc": "AA+AV CC ResNet-50, AS",
 }
 
 
 def test_every_other_system_has_a_row_with_the_figures_of_its_gin_file():
     files = {path.stem: path.read_text() for path in (ROOT / "gin" / "systems").glob("*.gin")}
-    assert set(files) == {*SYSTEMS, "avts_hard", "vatt_bbs", "vatt_lbs"}
+    assert set(files) == {*SYSTEMS, "avts_hard", "vatt_bbs", "vatt_lbs", "aa_av_cc_clusters"}
     rows = {name: values for table in published.TABLES for name, values in table.rows}
     for system, row in SYSTEMS.items():
         header = files[system].partition("include '")[0]
