@@ -24,7 +24,7 @@ def agreement(
 
     How far two records agree is the least cosine that they have in any of the memories; of equal ones the record of
     the smaller number comes first. No pass over the data: it reads the memories of the run, block by block, and holds
-    blocks of scores alone. N^2 d multiplications a memory: minutes for 1.8 million records on a GPU.
+    blocks of scores alone. N^2 d multiplications a memory: 26 s for 32,768 records on two cores.
 
     Args:
       top: how many.
