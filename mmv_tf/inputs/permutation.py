@@ -41,7 +41,7 @@ def permute(place: tf.Tensor, size: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(_permute(place, tf.broadcast_to(size, shape), tf.broadcast_to(key, shape)), place.shape)
 
 
-# A function of its own, which is traced once: it is in every dataset, and was half of what makes one.
+# A function of its own, which is traced once: it is in every dataset, and was a third of what makes one.
 @tf.function(autograph=False, input_signature=[_NUMBERS, _NUMBERS, _KEYS])
 def _permute(place, size, key):
     highest = tf.cast(tf.math.ceil(tf.sqrt(tf.cast(size, tf.float64))), tf.int64)
