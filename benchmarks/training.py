@@ -53,6 +53,17 @@ def setting(args, directory):
     return pipeline, model, gin.query_parameter("train.batch_size")
 
 
+def multiply_adds(model, batch) -> int:
+    """Of a forward pass of one clip, with one of its narrations."""
+    import tensorflow as tf
+
+    from mmv_tf.model.cost import count
+
+    shapes = {name: [1, *batch[name].shape[-1 if name == "text" else 1 :]] for name in model.graph.modalities}
+    inputs = {name: tf.TensorSpec(shape, batch[name].dtype) for name, shape in shapes.items()}
+    return sum(part.multiply_adds for part in count(model, inputs))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     from mmv_tf.common import config
@@ -66,13 +77,9 @@ def main():
         import input_pipeline as frames
         import tensorflow as tf
 
-        from mmv_tf.model.cost import count
-
         pipeline, model, batch_size = setting(args, directory)
         batch = next(iter(pipeline.training_dataset(batch_size)))
-        specs = {m: tf.TensorSpec([1, *batch[m].shape[1:]], batch[m].dtype) for m in model.graph.modalities}
-        specs = {m: tf.TensorSpec([1, *s.shape[-1:]], s.dtype) if m == "text" else s for m, s in specs.items()}
-        operations = 3 * 2 * sum(c.multiply_adds for c in count(model, specs))
+        operations = 3 * 2 * multiply_adds(model, batch)
         step = tf.function(model.train_step)
         alone, both = iter(pipeline.training_dataset(batch_size)), iter(pipeline.training_dataset(batch_size))
         clip = tf.constant(frames.photograph_frames(pipeline.video.num_frames))

@@ -153,18 +153,10 @@ def step(tiny: bool, precision: str = "mixed_bfloat16", jit: bool = False, tf32:
     return {
         "clips_per_second": round(batch / least, 1),
         "median": round(batch / median, 1),
-        "tflops": round(6e-12 * _multiply_adds(tf, model, drawn) * batch / least, 3),
+        "tflops": round(6e-12 * training.multiply_adds(model, drawn) * batch / least, 3),
         "first_seconds": round(first, 1),
         **_peak(tf),
     }
-
-
-def _multiply_adds(tf, model, batch) -> int:
-    from mmv_tf.model.cost import count
-
-    shapes = {name: [1, *(batch[name].shape[-1:] if name == "text" else batch[name].shape[1:])] for name in batch}
-    inputs = {name: tf.TensorSpec(shapes[name], batch[name].dtype) for name in model.graph.modalities}
-    return sum(part.multiply_adds for part in count(model, inputs))
 
 
 def _network(tf, name: str, tiny: bool, batch: int):

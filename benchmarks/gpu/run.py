@@ -10,11 +10,14 @@ second call does what is not there yet. A job that fails or takes too long is a 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 from benchmarks.gpu.jobs import JOBS, Job
@@ -23,19 +26,30 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 _TOLD = 1500  # characters of the output of a job that failed
 
 
+def _output(command: list[str], environment: dict, seconds: float) -> tuple[str, str]:
+    """What a command printed, and how it ended; after so many seconds it is killed with all that it has started, such
+    as a training run, which would go on using the card."""
+    with tempfile.TemporaryFile() as file:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            ended = f"exit status {process.wait(seconds)}"
+        except subprocess.TimeoutExpired:
+            ended = f"not done after {seconds:g} s"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        file.seek(0)
+        return file.read().decode(errors="replace"), ended
+
+
 def _run(job: Job, tiny: bool, seconds: float) -> dict:
     """The result of a job, or why there is none."""
     command = [sys.executable, "-m", "benchmarks.gpu.jobs", job.name, *["--tiny"] * tiny]
     began = time.perf_counter()
-    try:
-        done = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, **job.environment}, capture_output=True, text=True, timeout=seconds
-        )
-        output, ended = done.stdout + done.stderr, f"exit status {done.returncode}"
-    except subprocess.TimeoutExpired as error:
-        parts = (part or b"" for part in (error.stdout, error.stderr))
-        output = "".join(part if isinstance(part, str) else part.decode(errors="replace") for part in parts)
-        ended = f"not done after {seconds:.0f} s"
+    output, ended = _output(command, {**os.environ, **job.environment}, seconds)
     taken = {"seconds": round(time.perf_counter() - began, 1), "tiny": tiny, "environment": dict(job.environment)}
     results = [line for line in output.splitlines() if line.startswith("RESULT ")]
     if not results or ended != "exit status 0":

@@ -1,7 +1,9 @@
 """The measurements for a graphics card: what is told of two devices, and results that outlive a job that fails."""
 
 import json
+import os
 import pathlib
+import time
 
 import keras
 import pytest
@@ -59,6 +61,22 @@ def test_a_job_that_fails_is_a_result_and_is_not_done_again(tmp_path, monkeypatc
     with pytest.raises(SystemExit):  # those of real networks do not go among them
         run.main(["--output", str(output)])
     assert "has results of the other size" in capsys.readouterr().err
+
+
+def _is_running(number: int) -> bool:
+    try:
+        return pathlib.Path(f"/proc/{number}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_what_a_job_has_started_ends_with_it(tmp_path):
+    script = f"sleep 60 & echo $! > {tmp_path}/child; echo begun; wait"
+    assert run._output(["sh", "-c", script], dict(os.environ), 0.5) == ("begun\n", "not done after 0.5 s")
+    child, until = int((tmp_path / "child").read_text()), time.monotonic() + 10
+    while _is_running(child) and time.monotonic() < until:  # the system takes a moment
+        time.sleep(0.05)
+    assert not _is_running(child)
 
 
 def test_every_job_is_there():
