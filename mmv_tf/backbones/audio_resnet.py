@@ -54,10 +54,8 @@ class AudioResNet(keras.layers.Layer):
         ends = {}
         x = self.stem(ops.cast(x, self.compute_dtype))
         x = ends["stem"] = ops.max_pool(x, 3, 2, padding="same")
-        for i, blocks in enumerate(self.groups):
-            for block in blocks:
-                x = layers.run(block, x, self.rematerialise, training=training)
-            ends[f"group_{i}"] = x
+        x, of_groups = layers.run_groups(self.groups, x, self.rematerialise, training)
+        ends |= of_groups
         ends["last_conv"] = x
         x = ops.relu(self.norm(x, training=training))
         return {**ends, "embedding": layers.mean(x, (1, 2))}

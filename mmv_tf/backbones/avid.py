@@ -71,15 +71,10 @@ class Block(keras.layers.Layer):
     def build(self, input_shape):
         if self.shortcut is not None:
             self.shortcut.build(input_shape)
-        for conv in (*self.convs, self.last):
-            conv.build(input_shape)
-            input_shape = conv.compute_output_shape(input_shape)
-        self.norm.build(input_shape)
+        self.norm.build(layers.build_in_turn((*self.convs, self.last), input_shape))
 
     def compute_output_shape(self, input_shape):
-        for conv in (*self.convs, self.last):
-            input_shape = conv.compute_output_shape(input_shape)
-        return input_shape
+        return layers.shape_behind((*self.convs, self.last), input_shape)
 
     def call(self, x, training=False):
         shortcut = x if self.shortcut is None else self.shortcut(x)
@@ -134,9 +129,7 @@ class AVIDVideo(keras.layers.Layer):
     def build(self, input_shape):
         shape = layers.unknown_sizes(input_shape, 3)
         self.for_images = len(shape) == 4
-        for part in (self.stem, *(block for blocks in self.groups for block in blocks)):
-            part.build(shape)
-            shape = part.compute_output_shape(shape)
+        layers.build_in_turn((self.stem, *(block for blocks in self.groups for block in blocks)), shape)
 
     def call(self, x, training=False):
         return self.endpoints(x, training=training)["embedding"]
@@ -147,10 +140,8 @@ class AVIDVideo(keras.layers.Layer):
         x = layers.run(self.stem, ops.cast(x, self.compute_dtype), self.rematerialise, training=training)
         x = layers.max_pool(x, (1, 3, 3), (1, 2, 2), "even")
         ends = {"stem": x}
-        for i, blocks in enumerate(self.groups):
-            for block in blocks:
-                x = layers.run(block, x, self.rematerialise, training=training)
-            ends[f"group_{i}"] = x
+        x, of_groups = layers.run_groups(self.groups, x, self.rematerialise, training)
+        ends |= of_groups
         return {**ends, "embedding": _greatest(x)}
 
 
@@ -184,10 +175,8 @@ class AVIDAudio(keras.layers.Layer):
         return {**super().get_config(), "width": self.width, "norm": self.norm}
 
     def build(self, input_shape):
-        shape = (None, None, None, 1)
-        for conv in (self.stem, *(conv for convs in self.groups for conv in convs)):
-            conv.build(shape)
-            shape = conv.compute_output_shape(shape)
+        parts = (self.stem, *(conv for convs in self.groups for conv in convs))
+        layers.build_in_turn(parts, (None, None, None, 1))
 
     def call(self, x, training=False):
         return self.endpoints(x, training=training)["embedding"]
@@ -200,8 +189,6 @@ class AVIDAudio(keras.layers.Layer):
             self.build(x.shape)
         x = self.stem(ops.cast(x, self.compute_dtype), training=training)
         ends = {"stem": x}
-        for i, convs in enumerate(self.groups):
-            for conv in convs:
-                x = conv(x, training=training)
-            ends[f"group_{i}"] = x
+        x, of_groups = layers.run_groups(self.groups, x, training=training)
+        ends |= of_groups
         return {**ends, "last_conv": x, "embedding": _greatest(x)}

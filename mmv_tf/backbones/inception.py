@@ -103,9 +103,7 @@ class Inception(keras.layers.Layer):
         # Explicit here and in all parts: otherwise Keras traces every layer several times before the first call (6 s).
         self.for_images = len(layers.unknown_sizes(input_shape, 3)) == 4
         shape = layers.unknown_sizes(input_shape, self.prepared_channels)
-        for stage in self.stages.values():
-            stage.build(shape)
-            shape = stage.compute_output_shape(shape)
+        layers.build_in_turn(self.stages.values(), shape)
 
     def call(self, x, training=False):
         return self.endpoints(x, training=training)["embedding"]
@@ -146,16 +144,12 @@ class Unit(keras.layers.Layer):
             self.gate = keras.layers.Dense(channels, "sigmoid", name="gate", **options)
 
     def build(self, input_shape):
-        for conv in self.convs:
-            conv.build(input_shape)
-            input_shape = conv.compute_output_shape(input_shape)
+        layers.build_in_turn(self.convs, input_shape)
         if self.gate is not None:
             self.gate.build((None, self.channels))
 
     def compute_output_shape(self, input_shape):
-        for conv in self.convs:
-            input_shape = conv.compute_output_shape(input_shape)
-        return input_shape
+        return layers.shape_behind(self.convs, input_shape)
 
     def call(self, x, training=False):
         margin = self.margin and training
@@ -195,10 +189,7 @@ class Mixed(keras.layers.Layer):
 
     def build(self, input_shape):
         for units in self.branches:
-            shape = input_shape
-            for unit in units:
-                unit.build(shape)
-                shape = unit.compute_output_shape(shape)
+            layers.build_in_turn(units, input_shape)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.channels)

@@ -155,6 +155,31 @@ def check_input(network, x) -> None:
         raise ValueError(f"{type(network).__name__} takes {takes}, not {tuple(x.shape)}.")
 
 
+def build_in_turn(parts, shape) -> tuple:
+    """Builds layers that come one after the other, the first for inputs of `shape`; the shape behind the last."""
+    for part in parts:
+        part.build(shape)
+        shape = part.compute_output_shape(shape)
+    return shape
+
+
+def shape_behind(parts, shape) -> tuple:
+    """The shape behind layers that come one after the other, of inputs of `shape`."""
+    for part in parts:
+        shape = part.compute_output_shape(shape)
+    return shape
+
+
+def run_groups(groups, x, rematerialise: bool = False, training: bool = False, **options):
+    """Groups of layers, all one after the other, by `run`: what the last one gives, and {'group_0' ...: of each}."""
+    ends = {}
+    for number, group in enumerate(groups):
+        for layer in group:
+            x = run(layer, x, rematerialise, training=training, **options)
+        ends[f"group_{number}"] = x
+    return x, ends
+
+
 def run(layer, x, rematerialise: bool = False, training: bool = False, **options):
     """`layer(x)`; with `rematerialise` training keeps `x` alone for the backward pass, which computes the rest again.
 

@@ -58,9 +58,7 @@ class PlainCNN(keras.layers.Layer):
 
     def build(self, input_shape):
         shape = (None, None, None, 1)
-        for conv in (conv for convs in self.groups for conv in convs):
-            conv.build(shape)
-            shape = conv.compute_output_shape(shape)
+        shape = layers.build_in_turn((conv for convs in self.groups for conv in convs), shape)
         self.dense.build((None, shape[-1]))
 
     def call(self, x, training=False):

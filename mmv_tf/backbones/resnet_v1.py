@@ -83,9 +83,7 @@ class ResNetV1(keras.layers.Layer):
         self.channels = 3 if input_shape is None else input_shape[-1]
         self.for_images = input_shape is not None and len(input_shape) == 4
         shape = (None, None, None, self.channels)
-        for part in (self.stem, *(block for blocks in self.groups for block in blocks)):
-            part.build(shape)
-            shape = part.compute_output_shape(shape)
+        layers.build_in_turn((self.stem, *(block for blocks in self.groups for block in blocks)), shape)
 
     def call(self, x, training=False):
         return self.endpoints(x, training=training)["embedding"]
@@ -102,10 +100,8 @@ class ResNetV1(keras.layers.Layer):
         batch, ends = ops.shape(x)[0], {}
         x = self.stem(ops.reshape(ops.cast(x, self.compute_dtype), (-1, *ops.shape(x)[-3:])), training=training)
         x = ends["stem"] = layers.max_pool(x, (1, 3, 3), (1, 2, 2), self.pool_padding)
-        for i, blocks in enumerate(self.groups):
-            for block in blocks:
-                x = layers.run(block, x, self.rematerialise, training=training)
-            ends[f"group_{i}"] = x
+        x, of_groups = layers.run_groups(self.groups, x, self.rematerialise, training)
+        ends |= of_groups
         # All frames have the same size, so one mean does for the two.
         return {**ends, "last_conv": x, "embedding": layers.mean(ops.reshape(x, (batch, -1, x.shape[-1])), 1)}
 
@@ -141,14 +137,10 @@ class Block(keras.layers.Layer):
     def build(self, input_shape):
         if self.shortcut is not None:
             self.shortcut.build(input_shape)
-        for conv in self.convs:
-            conv.build(input_shape)
-            input_shape = conv.compute_output_shape(input_shape)
+        layers.build_in_turn(self.convs, input_shape)
 
     def compute_output_shape(self, input_shape):
-        for conv in self.convs:
-            input_shape = conv.compute_output_shape(input_shape)
-        return input_shape
+        return layers.shape_behind(self.convs, input_shape)
 
     def call(self, x, training=False):
         shortcut = x if self.shortcut is None else self.shortcut(x, training=training)

@@ -70,10 +70,8 @@ class TSMResNet(keras.layers.Layer):
         ends = {}
         x = self.stem(ops.reshape(ops.cast(x, self.compute_dtype), (-1, *ops.shape(x)[-3:])))
         x = ends["stem"] = ops.max_pool(x, 3, 2, padding="same")
-        for i, blocks in enumerate(self.groups):
-            for block in blocks:
-                x = layers.run(block, x, self.rematerialise, training=training, frames=frames)
-            ends[f"group_{i}"] = x
+        x, of_groups = layers.run_groups(self.groups, x, self.rematerialise, training, frames=frames)
+        ends |= of_groups
         x = ends["last_conv"] = ops.relu(self.norm(x, training=training))
         x = ops.reshape(x, (batch, -1, x.shape[-1]))  # all frames have the same size, so one mean does for the two
         return {**ends, "embedding": layers.mean(x, 1)}

@@ -99,9 +99,7 @@ class VideoResNet(keras.layers.Layer):
     def build(self, input_shape):
         shape = layers.unknown_sizes(input_shape, 3)
         self.for_images = len(shape) == 4
-        for part in (*self.stem, *(block for blocks in self.groups for block in blocks)):
-            part.build(shape)
-            shape = part.compute_output_shape(shape)
+        layers.build_in_turn((*self.stem, *(block for blocks in self.groups for block in blocks)), shape)
 
     def call(self, x, training=False):
         return self.endpoints(x, training=training)["embedding"]
@@ -116,10 +114,8 @@ class VideoResNet(keras.layers.Layer):
         if self.convolution == "slow":
             x = layers.max_pool(x, (1, 3, 3), (1, 2, 2), self.padding)
         ends["stem"] = x
-        for i, blocks in enumerate(self.groups):
-            for block in blocks:
-                x = layers.run(block, x, self.rematerialise, training=training)
-            ends[f"group_{i}"] = x
+        x, of_groups = layers.run_groups(self.groups, x, self.rematerialise, training)
+        ends |= of_groups
         return {**ends, "embedding": layers.over_map(x)}
 
 
@@ -229,14 +225,10 @@ class Block(keras.layers.Layer):
     def build(self, input_shape):
         if self.shortcut is not None:
             self.shortcut.build(input_shape)
-        for conv in self.convs:
-            conv.build(input_shape)
-            input_shape = conv.compute_output_shape(input_shape)
+        layers.build_in_turn(self.convs, input_shape)
 
     def compute_output_shape(self, input_shape):
-        for conv in self.convs:
-            input_shape = conv.compute_output_shape(input_shape)
-        return input_shape
+        return layers.shape_behind(self.convs, input_shape)
 
     def call(self, x, training=False):
         shortcut = x if self.shortcut is None else self.shortcut(x, training=training)

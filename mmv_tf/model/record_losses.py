@@ -56,12 +56,6 @@ def _of_both(first: Embeddings, second: Remembered | Labels):
     return first.mask[:, 0] & second.mask, ops.sum(ops.cast(everyone, "float32"))
 
 
-def _compared(first: Embeddings, second: Remembered, loss, found, positive, negative) -> Compared:
-    valid, count = _of_both(first, second)
-    # The ranking goes one way.
-    return Compared(loss, valid, count, found, ops.zeros_like(found), positive, negative)
-
-
 @configurable
 def memory_nce(
     first: Embeddings,
@@ -99,7 +93,9 @@ def memory_nce(
     # softplus(noise - s) is -log P+, and softplus(s_k - noise) is -log P-_k.
     loss = ops.mean(ops.softplus(noise - s), axis=1) + ops.sum(ops.softplus(others - noise), axis=1)
     found = ops.max(s, axis=1) > ops.max(others, axis=1)
-    return _compared(first, second, loss, found, ops.mean(s, axis=1), ops.mean(others, axis=1))
+    # The ranking goes one way.
+    ranked = found, ops.zeros_like(found)
+    return Compared(loss, *_of_both(first, second), *ranked, ops.mean(s, axis=1), ops.mean(others, axis=1))
 
 
 @configurable
