@@ -20,8 +20,6 @@ from collections.abc import Iterator
 
 from mmv_tf.common.files import whole_file
 
-pass
-
 
 @dataclasses.dataclass(frozen=True)
 class Stage:

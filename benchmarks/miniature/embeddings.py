@@ -6,7 +6,9 @@ import pathlib
 
 import numpy as np
 
-SPLITS = ("narrated", "val", "test", "new_train", "new_test")
+from benchmarks.miniature import scenes
+
+SPLITS = tuple(split for split in scenes.EPISODES if split != "plain")
 RAW_SIDE = 16  # pixels of the frames that the raw baseline sees
 
 

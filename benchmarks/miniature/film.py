@@ -35,6 +35,10 @@ def _ball(material: str, side: int, colour: np.ndarray, rng: np.random.Generator
         alpha = np.where(distance > 0.7, 0.95, 0.2)
     elif material == "rubber":
         light = np.where(distance < 0.4, 0.2, 0.8)
+    elif material == "plastic":
+        light = np.where(x * np.cos(angle) + y * np.sin(angle) < 0, 0.3, 1.0)
+    elif material == "stone":
+        light = np.kron(rng.choice([0.4, 0.7, 1.0], (8, 8)), np.ones((-(-side // 8),) * 2))[:side, :side]
     rgb = np.clip(light[..., None] * colour, 0, 1)
     return np.concatenate([rgb, (alpha * (distance < 1))[..., None]], axis=-1).astype(np.float32)
 
@@ -48,7 +52,9 @@ def _put(picture: np.ndarray, ball: np.ndarray, place: np.ndarray) -> None:
         picture[y0:y1, x0:x1] += part[..., 3:] * (part[..., :3] - picture[y0:y1, x0:x1])
 
 
-def frames(motion: Motion, material: str, camera: str, rng: np.random.Generator) -> list[np.ndarray]:
+def frames(
+    motion: Motion, material: str, camera: str, rng: np.random.Generator, may_mirror: bool = True
+) -> list[np.ndarray]:
     """A frame uint8 [SIZE, SIZE, 3] for each of motion.places."""
     import cv2
 
@@ -58,6 +64,7 @@ def frames(motion: Motion, material: str, camera: str, rng: np.random.Generator)
     colour = rng.uniform(0.6, 1.0, 3) if dark else rng.uniform(0.0, 0.4, 3)
     ball = _ball(material, 2 * round(motion.radius * _WORLD), colour, rng)
     closeness, centre, mirrored = rng.uniform(0.95, 1.2), rng.uniform(0.45, 0.55, 2), rng.random() < 0.5
+    mirrored = mirrored and may_mirror
     angle = rng.uniform(0, 2 * np.pi)
     large, shown = scenes.SIZE * _FINE, []
     for index, places in enumerate(motion.places):

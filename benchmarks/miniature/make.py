@@ -25,13 +25,20 @@ from mmv_tf.records.naming import clip_key
 
 HERE = pathlib.Path(__file__).resolve().parent
 RECORD = ["--short_side", "52", "--sample_rate", str(scenes.SAMPLE_RATE), "--num_shards", "4"]
+LABELS = (*scenes.LABELS, *scenes.FURTHER_LABELS)
 CAPTION_REACH = 1.0  # seconds around a clip, so that some captions are of the shot before or after
 
 
 def show(shot: scenes.Shot) -> tuple[physics.Motion, list[np.ndarray], np.ndarray]:
     """What happens in a shot, its frames uint8 [SIZE, SIZE, 3] and its samples float32 [S]."""
-    motion = physics.simulate(shot.event, shot.tempo, scenes.SHOT_SECONDS, shot.stream("motion"))
-    frames = film.frames(motion, shot.material, shot.camera, shot.stream("film"))
+    rng, seconds = shot.stream("motion"), scenes.SHOT_SECONDS
+    if shot.then:
+        motion = physics.one_then_another((shot.event, shot.then), shot.tempo, seconds, scenes.SEEN_SECONDS, rng)
+    else:
+        motion = physics.simulate(shot.event, shot.tempo, seconds, rng)
+    if shot.direction:
+        motion = physics.turned(motion, shot.direction)
+    frames = film.frames(motion, shot.material, shot.camera, shot.stream("film"), may_mirror=not shot.direction)
     return motion, frames, sound.samples(motion, shot.material, scenes.SHOT_SECONDS, shot.stream("sound"))
 
 
@@ -82,14 +89,14 @@ def clip_row(episode: scenes.Episode, shot: scenes.Shot, facts: dict) -> dict:
     """A line of clips.jsonl: key of the record, split, labels, statistics of the whole shot."""
     start, end = shot.span
     row = {"key": clip_key(episode.path, start, end), "video_path": episode.path, "start": start, "end": end}
-    return row | {"split": episode.split, **{name: getattr(shot, name) for name in scenes.LABELS}, **facts}
+    return row | {"split": episode.split, **shot.labels, **facts}
 
 
 def manifest_row(row: dict, captions: list[dict]) -> dict:
     """A line of a manifest. Labels are texts such as 'event: roll'."""
     near = [c for c in captions if c["end"] > row["start"] - CAPTION_REACH and c["start"] < row["end"] + CAPTION_REACH]
     place = {name: row[name] for name in ("video_path", "start", "end")}
-    return place | {"captions": near, "label": [f"{name}: {row[name]}" for name in scenes.LABELS]}
+    return place | {"captions": near, "label": [f"{name}: {value}" for name, value in row.items() if name in LABELS]}
 
 
 def plan(output: pathlib.Path, share: float = 1.0) -> dict[str, list[tuple[dict, dict]]]:

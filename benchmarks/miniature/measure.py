@@ -3,12 +3,17 @@
     python -m benchmarks.miniature.measure --workdir build/miniature/runs/fac-0 --data build/miniature
 
 Probes are linear classifiers on the representation, trained on the narrated clips of pretraining (whose labels it never
-saw), their regularisation chosen on the validation episodes, measured on the test episodes; 'new event' on events that
-no pretraining saw; 'coin' is a label that nothing shows, the control: more than chance is a leak. Text is compared with
-clips by cosine, in wordings that no narration had: which of six sentences fits a clip's event, which of four its
-material, and mean average precision of the 24 captions among all clips. 'within event' is among the clips of one event,
-so that telling events apart does not help. The probe is a ridge classifier, whose fit takes a second; the protocols of
-the paper are those of mmv_tf.evaluate.
+saw), their regularisation chosen on the validation episodes, measured on the test episodes. Others are trained and
+measured on clips of their own: 'new event' on events that no pretraining saw, 'direction' on which way all balls go,
+'first event' on two events that follow each other. No single frame tells the latter two, or the tempo. In 'event of new
+materials' neither pretraining nor probe saw the materials. 'coin' is a label that nothing shows, the control: more than
+chance is a leak. Text is compared with clips by cosine, in wordings that no narration had: which of six sentences fits
+a clip's event, which of four its material, and mean average precision of the 24 captions among all clips. 'within
+event' is among the clips of one event, so that telling events apart does not help. The probe is a ridge classifier,
+whose fit takes a second; the protocols of the paper are those of mmv_tf.evaluate.
+
+`--on_val` measures on the validation episodes, for what is chosen: the strength of a probe is then chosen on a third of
+the narrated episodes.
 """
 
 import argparse
@@ -22,7 +27,10 @@ from benchmarks.miniature.embeddings import Embedder, Part
 from mmv_tf.common.files import whole_file
 from mmv_tf.metrics import classification, retrieval
 
-PROBES = {modality: ("event", "material", "tempo", "coin") for modality in ("video", "audio")}
+PROBES = {modality: ("event", "material", "tempo", "camera", "coin") for modality in ("video", "audio")}
+# {probe: (splits SPLIT_train and SPLIT_test that are made for it, label)}
+OWN_CLIPS = {"new event": ("new", "event"), "direction": ("direction", "direction"), "first event": ("order", "event")}
+UNSEEN = "event of new materials"
 STRENGTHS = (10.0, 100.0, 1000.0, 10000.0, 100000.0)  # alpha of the ridge classifier
 RECALL = 10  # of the clips of one modality among those of another
 
@@ -56,7 +64,10 @@ def halves(part: Part) -> tuple[Part, Part]:
 
 
 def probes(parts: dict[str, Part], wanted: dict = PROBES) -> dict[str, float]:
-    """{'probe/video/event': accuracy, ..., 'probe/video/new event': ...} of the modalities that are embedded."""
+    """{'probe/video/event': accuracy, ..., 'probe/video/direction': ...} of the modalities that are embedded.
+
+    `parts` are those of all splits, or of 'narrated', 'val' and 'test' alone.
+    """
     found = {}
     for modality, labels in wanted.items():
         if (modality, "repr") not in parts["test"].embeddings:
@@ -64,8 +75,13 @@ def probes(parts: dict[str, Part], wanted: dict = PROBES) -> dict[str, float]:
         for label in labels:
             of = (parts[name] for name in ("narrated", "val", "test"))
             found[f"probe/{modality}/{label}"] = probe(*of, modality, label)
-        fit, choose = halves(parts["new_train"])
-        found[f"probe/{modality}/new event"] = probe(fit, choose, parts["new_test"], modality, "event")
+        if "unseen" not in parts:
+            continue
+        of = (parts[name] for name in ("narrated", "val", "unseen"))
+        found[f"probe/{modality}/{UNSEEN}"] = probe(*of, modality, "event")
+        for name, (split, label) in OWN_CLIPS.items():
+            of = (*halves(parts[f"{split}_train"]), parts[f"{split}_test"])
+            found[f"probe/{modality}/{name}"] = probe(*of, modality, label)
     return found
 
 
@@ -73,8 +89,12 @@ def probe_chance(parts: dict[str, Part]) -> dict[str, float]:
     """What `probes` would find by guessing."""
     train, test = parts["narrated"], parts["test"]
     found = {f"probe/{m}/{label}": chance_of(train, test, label) for m in PROBES for label in PROBES[m]}
-    new = chance_of(parts["new_train"], parts["new_test"], "event")
-    return found | {f"probe/{modality}/new event": new for modality in PROBES}
+    for modality in PROBES:
+        found[f"probe/{modality}/{UNSEEN}"] = chance_of(train, parts["unseen"], "event")
+        for name, (split, label) in OWN_CLIPS.items():
+            sides = parts[f"{split}_train"], parts[f"{split}_test"]
+            found[f"probe/{modality}/{name}"] = chance_of(*sides, label)
+    return found
 
 
 def sentences() -> list[dict]:
@@ -162,12 +182,15 @@ def incomparable(embedded: dict) -> list[str]:
             if not retrieval.common_space(a, b, spaces)]  # fmt: skip
 
 
-def measure(workdir: pathlib.Path, data: pathlib.Path, baselines: bool = False) -> dict:
+def measure(workdir: pathlib.Path, data: pathlib.Path, baselines: bool = False, on_val: bool = False) -> dict:
     """{'measures': {name: per cent}, 'incomparable': [...]}, and with `baselines` 'raw' and 'chance' alike."""
     from mmv_tf.training import workdir as workdirs
 
     embedder = Embedder(workdirs.load(str(workdir)), data)
-    parts = {name: embedder.part(name) for name in embeddings.SPLITS}
+    parts = {name: embedder.part(name) for name in (("narrated", "val") if on_val else embeddings.SPLITS)}
+    if on_val:
+        parts["test"] = parts.pop("val")
+        parts["narrated"], parts["val"] = halves(parts["narrated"])
     texts = embedder.sentences([s["text"] for s in sentences()])
     result = {
         "measures": probes(parts) | retrievals(parts["test"], texts),
@@ -185,9 +208,12 @@ def cli(argv=None) -> None:
     parser.add_argument("--data", default="build/miniature", type=pathlib.Path)
     parser.add_argument("--output", type=pathlib.Path, help="default: WORKDIR/miniature.json")
     parser.add_argument("--baselines", action="store_true", help="raw frames and sound, and chance, too")
+    parser.add_argument("--on_val", action="store_true", help="on the validation clips, into WORKDIR/validation.json")
     arguments = parser.parse_args(argv)
-    result = measure(arguments.workdir, arguments.data, arguments.baselines)
-    output = arguments.output or arguments.workdir / "miniature.json"
+    if arguments.baselines and arguments.on_val:
+        raise ValueError("--baselines are measured on the test clips: without --on_val")
+    result = measure(arguments.workdir, arguments.data, arguments.baselines, arguments.on_val)
+    output = arguments.output or arguments.workdir / ("validation.json" if arguments.on_val else "miniature.json")
     with whole_file(output) as partial:
         partial.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     print(json.dumps(result, indent=1))

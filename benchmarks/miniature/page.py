@@ -6,11 +6,12 @@ The results are those of benchmarks/results; the clips are simulated anew.
 """
 
 import argparse
+import json
 import pathlib
 
 import numpy as np
 
-from benchmarks.miniature import make, scenes, tables, words
+from benchmarks.miniature import curves, make, scenes, tables, words
 from demo.stages import one_line_errors
 from mmv_tf.common.files import whole_file
 from mmv_tf.pages import document, pictures
@@ -68,8 +69,8 @@ def _table(result: dict) -> dict:
     }
 
 
-def render(results: list[dict]) -> str:
-    """HTML of the whole page."""
+def render(results: list[dict], curve: dict | None = None) -> str:
+    """HTML of the whole page. `curve`: of benchmarks.miniature.curves."""
     return document.render(
         "page.html",
         folder=pathlib.Path(__file__).parent / "templates",
@@ -77,7 +78,23 @@ def render(results: list[dict]) -> str:
         clips=[_clip(*one) for one in examples()],
         verdicts_mean=tables.VERDICTS,
         tables=[_table(result) for result in results],
+        learning=_curves(curve) if curve else None,
     )
+
+
+def _curves(result: dict) -> dict:
+    drawn = {tables.short(one): curves.series(result, one) for one in curves.MEASURES}
+    charts = [{"title": title, "series": series} for title, series in drawn.items() if series]
+    return {"command": result["command"], "rows": curves.value_rows(result), "charts": charts}
+
+
+def write(path: pathlib.Path) -> None:
+    """Writes the page, and RESULTS/README.md beside the results."""
+    found = tables.RESULTS / "curves.json"
+    curve = json.loads(found.read_text("utf-8")) if found.is_file() else None
+    tables.write_page(tables.RESULTS, [curves.markdown(curve)] if curve else [])
+    with whole_file(path) as partial:
+        partial.write_text(render(tables.read_all(tables.RESULTS), curve), "utf-8")
 
 
 def main(argv=None) -> None:
@@ -88,8 +105,7 @@ def main(argv=None) -> None:
     with one_line_errors():
         make.check_physics()
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(arguments.output) as partial:
-        partial.write_text(render(tables.read_all(tables.RESULTS)), "utf-8")
+    write(arguments.output)
     print(f"wrote {arguments.output}")
     if arguments.picture:
         with whole_file(arguments.picture) as partial:

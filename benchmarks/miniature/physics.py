@@ -37,13 +37,14 @@ class Motion:
 class World:
     """A space of pymunk with three balls to be."""
 
-    def __init__(self, rng: np.random.Generator):
+    def __init__(self, rng: np.random.Generator, radius: float | None = None):
         import pymunk
 
         self.pymunk, self.rng = pymunk, rng
         self.space = pymunk.Space()
         self.space.iterations = 10
-        self.radius = rng.uniform(0.065, 0.11)
+        drawn = rng.uniform(0.065, 0.11)
+        self.radius = drawn if radius is None else radius
         self.balls: list = []
         self.rolls = False
 
@@ -230,14 +231,35 @@ def _pull(world: World):
         world.space.add(spring)
 
 
+def _drift(world: World):
+    """All three go one way, to the right, and come in again where they came from. Their places tell nothing."""
+    speed, low, high = world.rng.uniform(0.5, 0.9), -0.15, 1.15
+    places: list[np.ndarray] = []
+    while len(places) < 3:
+        place = world.rng.uniform(low, high, 2)
+        if all(np.hypot(*(place - other)) > 2.2 * world.radius for other in places):
+            places.append(place)
+    for place in places:
+        world.ball(place)
+
+    def drive(second):
+        for body, (x, y) in zip(world.balls, places, strict=True):
+            body.position = (low + (x - low + speed * second) % (high - low), y)
+            body.velocity = (speed, 0)
+
+    world.rolls = True
+    return drive
+
+
 _EVENTS = {"bounce": _bounce, "roll": _roll, "swing": _swing, "scatter": _scatter, "shake": _shake, "whirl": _whirl,
-           "rain": _rain, "stairs": _stairs, "tumble": _tumble, "pull": _pull}  # fmt: skip
+           "rain": _rain, "stairs": _stairs, "tumble": _tumble, "pull": _pull,
+           scenes.DRIFT: _drift}  # fmt: skip
 _FAINT = 0.05  # impulses below are not heard
 
 
-def simulate(event: str, tempo: str, seconds: float, rng: np.random.Generator) -> Motion:
-    """Runs one event of scenes.EVENTS or NEW_EVENTS for so many seconds."""
-    world = World(rng)
+def simulate(event: str, tempo: str, seconds: float, rng: np.random.Generator, radius: float | None = None) -> Motion:
+    """Runs one event of scenes.EVENTS, NEW_EVENTS or DRIFT for so many seconds; without `radius` it is drawn."""
+    world = World(rng, radius)
     pace = PACE[tempo] * rng.uniform(0.9, 1.1)
     drive = _EVENTS[event](world)
     second, impacts, places, speed = 0.0, [], [], []
@@ -257,3 +279,43 @@ def simulate(event: str, tempo: str, seconds: float, rng: np.random.Generator) -
         world.space.step(STEP * pace)
         speed.append(pace * np.mean([body.velocity.length for body in world.balls]) if world.rolls else 0.0)
     return Motion(np.array(places), world.radius, impacts, np.array(speed))
+
+
+def turned(motion: Motion, direction: str) -> Motion:
+    """What goes to the right goes in one of scenes.DIRECTIONS; y is downwards."""
+    x, y = motion.places[..., 0], motion.places[..., 1]
+    places = {"right": (x, y), "left": (1 - x, y), "down": (y, x), "up": (y, 1 - x)}[direction]
+    return dataclasses.replace(motion, places=np.stack(places, axis=-1))
+
+
+def one_then_another(events: tuple[str, str], tempo: str, seconds: float, shown: float, rng) -> Motion:
+    """Half of the time one event, and half another, of the same balls.
+
+    What the middle of it shows of each is the same part of its simulation: frames without their order tell which two
+    events there are, and not which is first.
+
+    Args:
+      shown: seconds in the middle, half of them of each event.
+    """
+    half, lead, radius, halves = seconds / 2, int(rng.integers(scenes.FPS)) / scenes.FPS, None, []
+    for event, start in zip(events, (lead, lead + half - shown / 2), strict=True):
+        halves.append(_last(half, simulate(event, tempo, start + half, rng, radius)))
+        radius = halves[0].radius
+    first, second = halves
+    return Motion(
+        np.concatenate([first.places, second.places]),
+        first.radius,
+        first.impacts + [(half + when, impulse) for when, impulse in second.impacts],
+        np.concatenate([first.speed, second.speed]),
+    )
+
+
+def _last(seconds: float, motion: Motion) -> Motion:
+    """The end of a motion, as one that begins there."""
+    start = len(motion.speed) * STEP - seconds
+    return Motion(
+        motion.places[-round(seconds * scenes.FPS) :],
+        motion.radius,
+        [(when - start, impulse) for when, impulse in motion.impacts if when >= start],
+        motion.speed[-round(seconds / STEP) :],
+    )

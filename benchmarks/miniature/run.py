@@ -3,9 +3,9 @@
     python -m benchmarks.miniature.run a b --seeds 0 1 2
 
 trains what the tables need (DATA/runs/NAME-SEED; a run that ended with the same settings and data is not repeated,
-an interrupted one goes on), measures it, and writes benchmarks/results/miniature_TABLE.json, each beside chance, the
-untrained network and raw frames and sound, README.md there, and DATA/index.html. `--report` only writes what is
-measured already.
+an interrupted one goes on), measures it, and after each run writes benchmarks/results/miniature_TABLE.json, beside
+chance, the untrained network and raw frames and sound, README.md there, and DATA/index.html. All rows of the first seed
+come before the second seed. `--report` only writes what is measured already.
 """
 
 import argparse
@@ -14,15 +14,16 @@ import os
 import pathlib
 import sys
 import threading
+from collections.abc import Mapping
 
-from benchmarks.miniature import make, page, tables
+from benchmarks.miniature import curves, make, page, tables
 from benchmarks.miniature.experiments import DATA, ORDER, SHOTS, TABLES, folder
 from demo.stages import Runner, Stage, StageError, one_line_errors, python, with_includes
-from mmv_tf.common.files import whole_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(__file__).resolve().parent
 UNTRAINED = "untrained"
+CURVES = "curves"
 MEASURING = [HERE / f"{name}.py" for name in ("measure", "embeddings", "words", "scenes")]
 
 
@@ -41,17 +42,23 @@ def gin(name: str, data: pathlib.Path) -> list[str]:
     given = [f"--gin_file={gin_file(name)}"]
     if data != DATA:
         given += [f"--gin_param={split.upper()}='{data}/records/{split}-*'" for split in ("narrated", "plain")]
-        if name != "va":
+        if any("VOCABULARY" in path.read_text("utf-8") for path in gin_inputs(name)):
             given.append(f"--gin_param=VOCABULARY='{data}/vocabulary.txt'")
     return given
 
 
-def train_stage(name: str, seed: int, data: pathlib.Path) -> Stage:
-    run = folder(name, seed, data)
+def seed_of(run: pathlib.Path) -> int:
+    return int(run.name.rpartition("-")[2])
+
+
+def train_stage(name: str, seed: int, data: pathlib.Path, settings: Mapping | None = None, run=None) -> Stage:
+    """Of a run in a folder of its own if `run` is none; `settings` are bindings beside the gin file."""
+    run = run or folder(name, seed, data)
     source = "fac" if name == UNTRAINED else name
-    mode = ["--mode=init"] if name == UNTRAINED else []
-    command = python("mmv_tf.train", *gin(source, data), f"--gin_param=train.seed = {seed}", f"--workdir={run}", *mode)
-    return Stage("train", run.name, command, outputs=[run], inputs=gin_inputs(source), goes_on=not mode,
+    more = ["--mode=init"] if name == UNTRAINED else []
+    more += [f"--gin_param={setting} = {value}" for setting, value in (settings or {}).items()]
+    command = python("mmv_tf.train", *gin(source, data), f"--gin_param=train.seed = {seed}", f"--workdir={run}", *more)
+    return Stage("train", run.name, command, outputs=[run], inputs=gin_inputs(source), goes_on=name != UNTRAINED,
                  facts=[(data / "statistics.json").read_text("utf-8")])  # fmt: skip
 
 
@@ -60,6 +67,19 @@ def measure_stage(run: pathlib.Path, data: pathlib.Path) -> Stage:
     if run.name.startswith(UNTRAINED):
         command.append("--baselines")
     return Stage("measure", run.name, command, outputs=[run / "miniature.json"], inputs=MEASURING)
+
+
+def curve_branches(data: pathlib.Path) -> list[tuple[pathlib.Path, list[Stage]]]:
+    """The runs of the learning curves, the short ones of all rows first."""
+    found = []
+    for steps in curves.STEPS:
+        for name in curves.ROWS.values():
+            run = curves.folder(name, steps, data)
+            train = train_stage(name, curves.SEED, data, curves.schedule(steps), run)
+            command = python("benchmarks.miniature.measure", "--workdir", run, "--data", data, "--on_val")
+            measured = Stage("measure", run.name, command, outputs=[run / "validation.json"], inputs=MEASURING)
+            found.append((run, [train, measured]))
+    return found
 
 
 def image_stages(run: pathlib.Path, data: pathlib.Path) -> list[Stage]:
@@ -107,14 +127,18 @@ def branches(table: str, seeds, data: pathlib.Path) -> list[tuple[pathlib.Path, 
 def run_all(wanted: dict[str, list], jobs: int, done) -> None:
     """Runs all branches, those of one run one after the other, `jobs` runs at the same time.
 
+    Rows go before seeds: all runs of the first seed come first, whatever table they are for.
+
     Args:
       wanted: {table: its branches}.
-      done: called with the name of a table as soon as its runs are complete.
+      done: called with the name of each table that a run is for, when the run is complete.
     """
     by_run: dict[pathlib.Path, dict[tuple, list[Stage]]] = {}
-    waiting = {table: {run for run, _ in branches} for table, branches in wanted.items()}
-    for run, stages in (branch for branches in wanted.values() for branch in branches):
+    tables_of: dict[pathlib.Path, list[str]] = {}
+    for table, run, stages in ((table, *branch) for table, branches in wanted.items() for branch in branches):
         by_run.setdefault(run, {})[tuple(stage.name for stage in stages)] = stages
+        tables_of.setdefault(run, []).append(table)
+    seeds = list(dict.fromkeys(seed_of(run) for run in by_run))
     stop = threading.Event()
 
     def one(run):
@@ -132,44 +156,65 @@ def run_all(wanted: dict[str, list], jobs: int, done) -> None:
 
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         try:
-            for future in concurrent.futures.as_completed([pool.submit(one, run) for run in by_run]):
-                run = future.result()
-                for table in [table for table, runs in waiting.items() if run in runs]:
-                    waiting[table].discard(run)
-                    if not waiting[table]:
-                        done(table)
+            ordered = sorted(by_run, key=lambda run: seeds.index(seed_of(run)))
+            for future in concurrent.futures.as_completed([pool.submit(one, run) for run in ordered]):
+                for table in tables_of[future.result()]:
+                    done(table)
         except BaseException:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def check_all(wanted: dict[str, list]) -> None:
-    """Raises StageError unless every branch is complete, with the settings and code that are there now."""
-    for run, stages in (branch for branches in wanted.values() for branch in branches):
-        runner = Runner(run / ".stages", len(stages))
+def is_complete(run: pathlib.Path, stages: list[Stage]) -> bool:
+    """Whether a branch was run with the settings and code that are there now."""
+    runner = Runner(run / ".stages", len(stages))
+    try:
         for stage in stages:
             runner.check(stage)
+    except StageError:
+        return False
+    return True
+
+
+def measured(branches: list[tuple[pathlib.Path, list[Stage]]]) -> dict[str, list[int]]:
+    """{name of a run: its seeds that are complete}."""
+    found: dict[str, list[int]] = {}
+    for run, stages in branches:
+        if is_complete(run, stages):
+            found.setdefault(run.name.rpartition("-")[0], []).append(seed_of(run))
+    return found
 
 
 def main(arguments: argparse.Namespace) -> None:
     data = pathlib.Path(arguments.data)
-    if unknown := set(arguments.tables) - set(TABLES):
-        raise ValueError(f"there is no table {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}")
+    if unknown := set(arguments.tables) - {*TABLES, CURVES}:
+        raise ValueError(f"there is no table {', '.join(sorted(unknown))}; there are {', '.join([*TABLES, CURVES])}")
     make.check_physics()
     if not (data / "statistics.json").is_file():
         raise StageError(f"{data} is not complete: run python -m benchmarks.miniature.make --output {data}")
-    names = sorted(arguments.tables or ORDER, key=ORDER.index)
-    wanted = {table: branches(table, arguments.seeds, data) for table in names}
+    names = sorted(arguments.tables or ORDER, key=[*ORDER, CURVES].index)
+    wanted = {
+        table: curve_branches(data) if table == CURVES else branches(table, arguments.seeds, data) for table in names
+    }
 
     def write(table):
+        if table == CURVES:
+            there = [run for run, stages in wanted[table] if is_complete(run, stages)]
+            result = curves.collect(data, there, f"python -m benchmarks.miniature.run {CURVES}")
+            curves.write(tables.RESULTS / "curves.json", result)
+            print(curves.markdown(result), flush=True)
+            return
         command = f"python -m benchmarks.miniature.run {table} --seeds {' '.join(map(str, arguments.seeds))}"
-        result = tables.collect(table, data, arguments.seeds, command)
+        there = measured(wanted[table])
+        if not there.get(baseline := UNTRAINED if table != "e" else "fac"):
+            print(f"table ({table}) waits for a run of {baseline!r}", flush=True)
+            return
+        result = tables.collect(table, data, there, command)
         tables.write(tables.RESULTS / f"miniature_{table}.json", result)
         print(tables.markdown(result), flush=True)
 
     if arguments.report:
-        check_all(wanted)
         for table in names:
             write(table)
     else:
@@ -177,15 +222,15 @@ def main(arguments: argparse.Namespace) -> None:
         threads = str(max(1, (os.cpu_count() or 1) // jobs))  # each with its share of the cores
         os.environ |= {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads, "OMP_NUM_THREADS": threads}
         run_all(wanted, jobs, write)
-    tables.write_page(tables.RESULTS)
-    with whole_file(data / "index.html") as partial:
-        partial.write_text(page.render(tables.read_all(tables.RESULTS)), "utf-8")
+    page.write(data / "index.html")
     print(f"the tables, and what is in them: {data / 'index.html'}")
 
 
 def cli() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.miniature.run", description=__doc__.split("\n")[0])
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"of {' '.join(TABLES)}; all if none")
+    parser.add_argument(
+        "tables", nargs="*", metavar="TABLE", help=f"of {' '.join(TABLES)}, or {CURVES}; all tables if none"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--data", default=str(DATA))
     parser.add_argument(

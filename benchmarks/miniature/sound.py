@@ -9,7 +9,9 @@ from benchmarks.miniature.physics import STEP, Motion
 MODES = {
     "glass": (2300.0, (1, 1.9, 2.75), 0.13),
     "metal": (1150.0, (1, 2.76, 5.4), 0.40),
+    "plastic": (250.0, (1, 2.3, 3.6), 0.06),
     "rubber": (150.0, (1, 1.6), 0.045),
+    "stone": (800.0, (1, 1.5, 2.2), 0.025),
     "wood": (420.0, (1, 2.57, 4.6), 0.035),
 }
 _RADIUS = 0.085

@@ -2,11 +2,12 @@
 
 import json
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from benchmarks.miniature import scenes
-from benchmarks.miniature.experiments import CONTROLS, FEW, SHOTS, TABLES, Claim, folder
+from benchmarks.miniature.experiments import FEW, SHOTS, TABLES, Claim, folder
 from mmv_tf.common.files import whole_file
 from mmv_tf.metrics.intervals import over_folds
 
@@ -24,8 +25,11 @@ def read(path: pathlib.Path) -> dict:
     return json.loads(path.read_text("utf-8"))
 
 
-def collect(table: str, data: pathlib.Path, seeds, command: str) -> dict:
+def collect(table: str, data: pathlib.Path, measured: dict[str, list[int]], command: str) -> dict:
     """The result of a table from the folders of its runs; values are per cent, one a seed.
+
+    Args:
+      measured: {name of a run below DATA/runs: its seeds}; a row without a run is left out, and named.
 
     Raises:
       ValueError: a run is not measured; names its file.
@@ -33,6 +37,7 @@ def collect(table: str, data: pathlib.Path, seeds, command: str) -> dict:
     made = TABLES[table]
     rows: dict[str, dict[str, list[float]]] = {name: {} for name in made.rows}
     baselines: dict[str, dict[str, list[float]]] = {name: {} for name in made.baselines}
+    costs: dict[str, dict[str, float]] = {}
     remarks: list[str] = list(made.notes)
 
     def add(row, values):
@@ -40,54 +45,84 @@ def collect(table: str, data: pathlib.Path, seeds, command: str) -> dict:
             if column in values:
                 row.setdefault(column, []).append(values[column])
 
-    for seed in seeds:
-        bare, fac = (folder(name, seed, data) for name in ("untrained", "fac"))
-        if table == "c":
-            images, untrained = read(fac / "images.json"), read(bare / "images.json")
+    of_runs = {name: "fac" if table in "ce" else run.rpartition("/")[2] for name, run in made.rows.items()}
+    seeds = {name: measured.get(run, []) for name, run in of_runs.items()}
+    seeds |= dict.fromkeys(made.baselines, measured.get("fac" if table == "e" else "untrained", []))
+    if table == "c":
+        for seed in seeds["naive"]:
+            images = read(folder("fac", seed, data) / "images.json")
             for name in rows:
                 add(rows[name], images[name])
+        for seed in seeds["untrained"]:
+            untrained = read(folder("untrained", seed, data) / "images.json")
             for name, values in (("untrained", untrained["inflated"]), ("raw", untrained["raw"]),
                                  ("chance", untrained["chance"])):  # fmt: skip
                 add(baselines[name], values)
-        elif table == "e":
+    elif table == "e":
+        for seed in seeds["chance"]:
             for column, shots in zip(FEW, SHOTS, strict=True):
-                found = read(fac / "results" / f"few_labels_{shots}.json")
+                found = read(folder("fac", seed, data) / "results" / f"few_labels_{shots}.json")
                 sides = {"pretrained (FAC)": found["network"], "from scratch": found["baselines"]["untrained"]}
                 for name, row in (*sides.items(), ("chance", found["baselines"]["chance"])):
                     values = (baselines if name == "chance" else rows)[name]
                     values.setdefault(column, []).append(row["measures"][found["metric"]]["value"])
-        else:
-            for name, run in made.rows.items():
-                found = read(folder(run, seed, data) / "miniature.json")
+    else:
+        for name, run in made.rows.items():
+            for seed in seeds[name]:
+                workdir = folder(run, seed, data)
+                found = read(workdir / "miniature.json")
                 add(rows[name], found["measures"])
                 remarks += [f"{name} has no common space for {pair}: chance" for pair in found["incomparable"]]
-            found = read(bare / "miniature.json")
+                costs.setdefault(name, cost(read(workdir / "summary.json")))
+        for seed in seeds["untrained"]:
+            found = read(folder("untrained", seed, data) / "miniature.json")
             for name, values in (("untrained", found["measures"]), ("raw", found["raw"]), ("chance", found["chance"])):
                 add(baselines[name], values)
+    rows = {name: row for name, row in rows.items() if seeds[name]}
+    if missing := [name for name in made.rows if name not in rows]:
+        remarks.insert(0, f"Not run yet: {', '.join(missing)}")
     statistics = read(data / "statistics.json")
     return {
         "schema": SCHEMA,
         "table": table,
         "title": made.title,
         "command": command,
-        "seeds": list(seeds),
+        "seeds": sorted(set().union(*seeds.values())),
+        "seeds_of": {name: seeds[name] for name in (*rows, *baselines)},
+        "costs": costs,
         "version": scenes.VERSION,
         "data": statistics["checksums"],
         "rows": rows,
         "baselines": baselines,
-        "orderings": [one for claim in made.claims for one in orderings(claim, rows)],
+        "orderings": [one for claim in made.claims for one in orderings(claim, rows, seeds)],
         "notes": list(dict.fromkeys(remarks)),
     }
 
 
-def orderings(claim: Claim, rows: dict) -> list[dict]:
-    """Whether a claim holds, measure by measure: difference of the means, and its t interval over paired seeds."""
+def cost(summary: dict) -> dict[str, float]:
+    """What a run took, of its summary.json: whatever else the machine did, but for the memory of its caches."""
+    return {
+        "processor ms a step": 1000 * summary["processor_seconds"] / summary["steps_in_this_sitting"],
+        "memory, GB": summary["peak_memory"] / 1e9,
+    }
+
+
+def orderings(claim: Claim, rows: dict, seeds: dict[str, list[int]]) -> list[dict]:
+    """Whether a claim holds, measure by measure: difference of the means, and its t interval over paired seeds.
+
+    Args:
+      seeds: {row: those that its values are of}; the pairs are of those that both have.
+    """
     found = []
+    both = [seed for seed in seeds[claim.better] if seed in seeds[claim.worse]]
     for measure in claim.measures:
-        better, worse = (np.array(rows[name].get(measure, [])) for name in (claim.better, claim.worse))
-        if not len(better) or len(better) != len(worse):
+        sides = []
+        for name in (claim.better, claim.worse):
+            values = rows.get(name, {}).get(measure, [])
+            sides.append(dict(zip(seeds[name], values, strict=True)) if values else {})
+        if not both or not all(sides):
             continue
-        difference = better - worse
+        difference = np.array([sides[0][seed] - sides[1][seed] for seed in both])
         low, high = over_folds(difference) if len(difference) > 1 else (-np.inf, np.inf)
         verdict = ("holds" if difference.mean() > 0 else "reversed") if low > 0 or high < 0 else "within noise"
         found.append(
@@ -120,9 +155,15 @@ def notes(result: dict) -> list[str]:
 
 
 def columns(result: dict) -> tuple[str, ...]:
-    """What a result must have; earlier versions of the data have no controls."""
-    wanted = TABLES[result["table"]].columns
-    return tuple(one for one in wanted if version(result) > 2 or one not in CONTROLS)
+    """What a result must have: less in earlier versions of the data, and while rows are missing."""
+    found = {column for row in result["rows"].values() for column in row}
+    partial = version(result) != scenes.VERSION or len(result["rows"]) < len(TABLES[result["table"]].rows)
+    return tuple(one for one in TABLES[result["table"]].columns if one in found or not partial)
+
+
+def seeds_of(result: dict, name: str) -> list[int]:
+    """Of a row or a baseline."""
+    return result.get("seeds_of", {}).get(name, result["seeds"])
 
 
 def validate(result: dict) -> None:
@@ -131,16 +172,20 @@ def validate(result: dict) -> None:
     for name in table.baselines:
         if not result["baselines"].get(name):
             raise ValueError(f"table {result['table']} lacks the baseline {name!r}: it is neither written nor shown")
+
+    def whole(name, values):
+        return len(values) == len(seeds_of(result, name)) and np.isfinite(values).all()
+
     for column in columns(result):
         if not any(column in row for row in result["rows"].values()):
             raise ValueError(f"table {result['table']}: no row has {column!r}")
         # Raw data has no common space.
         for name in (one for one in table.baselines if one != "raw" or column.startswith("probe/")):
             values = result["baselines"][name].get(column, [])
-            if len(values) != len(result["seeds"]) or not np.isfinite(values).all():
+            if not values or not whole(name, values):
                 raise ValueError(f"table {result['table']}: the baseline {name!r} lacks {column!r}")
     for name, row in result["rows"].items():
-        if not row or any(len(v) != len(result["seeds"]) or not np.isfinite(v).all() for v in row.values()):
+        if not row or not all(whole(name, values) for values in row.values()):
             raise ValueError(f"table {result['table']}: the row {name!r} lacks values of some seed")
 
 
@@ -152,14 +197,14 @@ def write(path: pathlib.Path, result: dict) -> None:
         partial.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
 
 
-def _cell(values) -> str:
+def cell(values) -> str:
     if not values:
         return "-"
     spread = f" ({min(values):.0f}-{max(values):.0f})" if len(set(values)) > 1 else ""
     return f"{np.mean(values):.1f}{spread}"
 
 
-def _short(measure: str) -> str:
+def short(measure: str) -> str:
     return measure.removeprefix("probe/").removeprefix("retrieval/").removeprefix("fine-tuned/")
 
 
@@ -168,9 +213,15 @@ def value_rows(result: dict) -> list[list[str]]:
     validate(result)
     table = TABLES[result["table"]]
     names = {**{name: result["baselines"][name] for name in table.baselines}, **result["rows"]}
-    return [["", *names]] + [
-        [_short(column), *(_cell(row.get(column)) for row in names.values())] for column in columns(result)
+    found = [["", *names]] + [
+        [short(column), *(cell(row.get(column)) for row in names.values())] for column in columns(result)
     ]
+    if len(set().union(*(map(tuple, (seeds_of(result, name) for name in names))))) > 1:
+        found.append(["seeds", *(str(len(seeds_of(result, name))) for name in names)])
+    costs = result.get("costs", {})
+    for what in dict.fromkeys(what for of in costs.values() for what in of):
+        found.append([what, *(cell([costs[name][what]] if name in costs else []) for name in names)])
+    return found
 
 
 def ordering_rows(result: dict) -> list[list[str]]:
@@ -179,11 +230,11 @@ def ordering_rows(result: dict) -> list[list[str]]:
     for one in result["orderings"]:
         interval = "-" if one["low"] is None else f"{one['low']:+.1f} to {one['high']:+.1f}"
         claim = f"{one['better']} > {one['worse']} ({one['source']})"
-        found.append([claim, _short(one["measure"]), f"{one['difference']:+.1f}", interval, one["verdict"]])
+        found.append([claim, short(one["measure"]), f"{one['difference']:+.1f}", interval, one["verdict"]])
     return found
 
 
-def _markdown(rows: list[list[str]]) -> list[str]:
+def markdown_rows(rows: list[list[str]]) -> list[str]:
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]
 
@@ -191,8 +242,8 @@ def _markdown(rows: list[list[str]]) -> list[str]:
 def markdown(result: dict) -> str:
     """A table and what of the paper's order holds. Raises ValueError where `validate` does."""
     lines = [f"## ({result['table']}) {result['title']}", "", f"`{result['command']}`", ""]
-    lines += [*_markdown(value_rows(result)), "", *(f"{note}." for note in notes(result)), ""]
-    return "\n".join(lines + _markdown(ordering_rows(result))) + "\n"
+    lines += [*markdown_rows(value_rows(result)), "", *(f"{note}." for note in notes(result)), ""]
+    return "\n".join(lines + markdown_rows(ordering_rows(result))) + "\n"
 
 
 def read_all(results: pathlib.Path) -> list[dict]:
@@ -200,8 +251,8 @@ def read_all(results: pathlib.Path) -> list[dict]:
     return [json.loads(path.read_text("utf-8")) for path in sorted(results.glob("miniature_*.json"))]
 
 
-def write_page(results: pathlib.Path) -> None:
-    """Writes RESULTS/README.md."""
+def write_page(results: pathlib.Path, more: Sequence[str] = ()) -> None:
+    """Writes RESULTS/README.md; `more` sections at its end."""
     head = (
         "# The paper's tables in miniature\n\n"
         "Made by `python -m benchmarks.miniature.run`; the data is described in benchmarks/miniature/CARD.md, the "
@@ -209,4 +260,4 @@ def write_page(results: pathlib.Path) -> None:
         f"greatest. Raw frames and sound have no space in common, so they are baselines of probes only. {VERDICTS}\n\n"
     )
     with whole_file(results / "README.md") as partial:
-        partial.write_text(head + "\n".join(map(markdown, read_all(results))), "utf-8")
+        partial.write_text(head + "\n".join([*map(markdown, read_all(results)), *more]), "utf-8")

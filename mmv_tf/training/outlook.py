@@ -6,6 +6,7 @@ is large nothing is said but so.
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -38,6 +39,17 @@ class History:
         files.write_text(self._path, json.dumps(self.probes) + "\n")
 
 
+def spent() -> dict[str, float]:
+    """What this process has taken so far: seconds of processors, and bytes of memory at most (not of accelerators)."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return {}
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {"processor_seconds": round(used.ru_utime + used.ru_stime, 1), "peak_memory": used.ru_maxrss * unit}
+
+
 def table(summary: Mapping, batch_size: int) -> list[str]:
     """What a run ended with, for people: the figures of its summary.json that say something by themselves."""
     rows = [
@@ -60,6 +72,9 @@ def table(summary: Mapping, batch_size: int) -> list[str]:
         elif kind == "spread" and value < 0.2:
             rows.append((f"spread {pair}", f"{value:.2f}", "1 is spread out, 0 one point: all but collapsed"))
     rows.append(("network", f"{summary['parameters'] / 1e6:.1f} M", "parameters"))
+    if "peak_memory" in summary:
+        took = f"of memory at most, and {_time(summary['processor_seconds'])} of processors"
+        rows.append(("this process", f"{summary['peak_memory'] / 1e9:.1f} GB", took))
     if left_out := summary.get("bad_records"):
         rows.append(("left out", f"{len(left_out)}", "records that could not be read: bad_records-*.json"))
     return [f"  {name:<22}{value:>12}  {what}".rstrip() for name, value, what in rows]

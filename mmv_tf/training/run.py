@@ -212,6 +212,7 @@ def train(
         "steps_in_this_sitting": int(step.numpy()) - first_step,
         "parameters": model.count_params(),
         "replicas": strategy.num_replicas_in_sync,
+        **outlook.spent(),
         **trainer.last_logs,
     }
     if chief:

@@ -1,5 +1,6 @@
 """The miniature benchmark: plans, physics, film, sound, narrations, splits, manifests, measures and tables."""
 
+import itertools
 import json
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 
 from benchmarks.miniature import (
     card,
+    curves,
     experiments,
     film,
     make,
@@ -51,6 +53,14 @@ def test_an_episode_is_in_one_split_and_a_share_is_a_part_of_the_whole():
         shown[episode.split] |= {shot.event for shot in episode.shots}
     assert {split for split, events in shown.items() if events & set(scenes.NEW_EVENTS)} == {"new_train", "new_test"}
     assert shown["test"] == set(scenes.EVENTS) and shown["new_test"] == set(scenes.NEW_EVENTS)
+    seen = {split: {shot.material for one in everything if one.split == split for shot in one.shots} for split in shown}
+    assert seen.pop("unseen") == set(scenes.NEW_MATERIALS)
+    assert all(materials == set(scenes.MATERIALS) for materials in seen.values())
+    ordered = [shot for one in everything if one.split == "order_test" for shot in one.shots]
+    assert {(shot.event, shot.then) for shot in ordered} == set(itertools.permutations(scenes.EVENTS, 2))
+    drifting = [shot for one in everything if one.split == "direction_test" for shot in one.shots]
+    assert {(shot.event, shot.direction) for shot in drifting} == {(scenes.DRIFT, one) for one in scenes.DIRECTIONS}
+    assert set(ordered[0].labels) - set(scenes.LABELS) == {"then"} and set(seen) == set(scenes.EPISODES) - {"unseen"}
     seeds = [shot.seed for episode in everything for shot in episode.shots]
     assert len(set(seeds)) == len(seeds)
 
@@ -68,7 +78,7 @@ def test_no_nuisance_tells_a_label():
 
     sides = {"fit": [], "test": []}
     for episode in scenes.episodes():
-        if not episode.split.startswith("new"):
+        if episode.split in ("narrated", "plain", "val", "test"):
             side = sides["fit" if episode.split in ("narrated", "plain") else "test"]
             side += [(nuisances(episode, shot), shot) for shot in episode.shots]
     features = {side: np.array([of_shot for of_shot, _ in shots]) for side, shots in sides.items()}
@@ -126,6 +136,55 @@ def test_what_whirls_strikes_the_clapper_at_the_top():
         shown = motion.places[min(round(second * scenes.FPS), len(motion.places) - 1)]
         nearest = np.hypot(*(shown - np.array([0.5, 0.5 - np.hypot(*out[0].T).mean()])).T).min()
         assert nearest < 3 * motion.radius
+
+
+@pytest.mark.parametrize("direction, way", [("right", (1, 0)), ("left", (-1, 0)), ("down", (0, 1)), ("up", (0, -1))])
+def test_what_drifts_goes_one_way_and_no_frame_tells_which(direction, way):
+    motions = [
+        physics.turned(physics.simulate(scenes.DRIFT, "slow", 4.0, np.random.default_rng(seed)), direction)
+        for seed in range(40)
+    ]
+    for motion in motions:
+        moved = np.diff(motion.places, axis=0)
+        moved -= 1.3 * np.round(moved / 1.3)  # who leaves comes in again
+        speed = np.linalg.norm(moved[0, 0])
+        assert 0.02 < speed < 0.07
+        np.testing.assert_allclose(moved, np.broadcast_to(speed * np.array(way), moved.shape), atol=1e-9)
+    shown = np.concatenate([motion.places[20] for motion in motions])
+    assert np.all(np.abs(shown.mean(axis=0) - 0.5) < 4 * 1.3 / np.sqrt(12 * len(shown)))
+    assert np.all(np.abs(shown.std(axis=0) - 1.3 / np.sqrt(12)) < 0.06)
+
+
+def test_direction_is_as_it_is_seen():
+    """Other shots are mirrored by a coin; these are not: a ball on the right is on the right."""
+    sides = set()
+    for seed in range(8):
+        for may_mirror in (True, False):
+            frame = film.frames(
+                still([(0.8, 0.5)] * 3), "wood", "still", np.random.default_rng(seed), may_mirror=may_mirror
+            )
+            bare = film.frames(still([(9, 9)] * 3), "wood", "still", np.random.default_rng(seed), may_mirror=may_mirror)
+            _, columns = np.nonzero(np.abs(frame[0].astype(int) - bare[0]).sum(axis=2))
+            sides.add((may_mirror, columns.mean() > scenes.SIZE / 2))
+    assert sides == {(True, True), (True, False), (False, True)}
+
+
+def test_two_events_show_the_same_part_of_their_simulations():
+    events = ("bounce", "roll")
+    motion = physics.one_then_another(events, "slow", 4.0, 1.6, np.random.default_rng(7))
+    rng = np.random.default_rng(7)
+    lead = int(rng.integers(scenes.FPS)) / scenes.FPS
+    first = physics.simulate("bounce", "slow", lead + 2.0, rng)
+    second = physics.simulate("roll", "slow", lead + 3.2, rng, first.radius)
+    assert motion.places.shape == (40, 3, 2) and motion.radius == first.radius == second.radius and lead > 0
+    start = round(10 * lead) + 12  # of what the middle 1.6 seconds show of both, in frames
+    np.testing.assert_array_equal(motion.places[12:20], first.places[start : start + 8])
+    np.testing.assert_array_equal(motion.places[20:28], second.places[start : start + 8])
+    late = [when for when, _ in second.impacts if when >= lead + 1.2]
+    heard = [when for when, _ in motion.impacts]
+    assert heard == sorted(heard) and 0 <= heard[0] and heard[-1] < 4
+    np.testing.assert_allclose([when for when in heard if when >= 2], np.array(late) - (lead + 1.2) + 2, atol=1e-9)
+    assert not motion.speed[:1000].any() and motion.speed[1000:].all()  # what bounces does not rumble
 
 
 def still(places):
@@ -198,6 +257,8 @@ def test_manifests_keep_episodes_apart_and_say_what_is_shown(rendered):
     assert row["key"] == f"{episode.path}:0.5-3.5" and row["event"] == shot.event and row["impacts"] > 0
     manifest = lines(rendered / "manifests" / "test.jsonl")
     assert manifest[0]["label"] == [f"{name}: {row[name]}" for name in scenes.LABELS]
+    further = lines(rendered / "manifests" / "direction_test.jsonl")[0]["label"]
+    assert further[-1] in {f"direction: {one}" for one in scenes.DIRECTIONS} and len(further) == len(scenes.LABELS) + 1
     assert [one["text"] for one in manifest[0]["captions"]] == [words.caption(shot.event, shot.material)]
 
 
@@ -279,10 +340,10 @@ def result(seeds=(0, 1, 2)):
     made = experiments.TABLES["e"]
     rows = {"pretrained (FAC)": {c: [80.0, 82.0, 81.0] for c in experiments.FEW},
             "from scratch": {c: [50.0, 53.0, 51.0] for c in experiments.FEW}}  # fmt: skip
+    orderings = [one for claim in made.claims for one in tables.orderings(claim, rows, dict.fromkeys(rows, seeds))]
     return {"schema": 1, "table": "e", "title": made.title, "command": "run e", "seeds": list(seeds), "data": "",
             "rows": rows, "baselines": {"chance": {c: [16.7] * 3 for c in experiments.FEW}},
-            "orderings": [one for claim in made.claims for one in tables.orderings(claim, rows)],
-            "notes": []}  # fmt: skip
+            "orderings": orderings, "notes": []}  # fmt: skip
 
 
 def test_orderings_are_by_paired_seeds():
@@ -292,7 +353,12 @@ def test_orderings_are_by_paired_seeds():
     assert (one["low"], one["high"]) == pytest.approx((29.667 - 4.3027 / 3, 29.667 + 4.3027 / 3), abs=0.01)
     assert one["verdict"] == "holds"
     noisy = {"pretrained (FAC)": {experiments.FEW[0]: [1.0, 9.0]}, "from scratch": {experiments.FEW[0]: [2.0, 5.0]}}
-    assert tables.orderings(experiments.TABLES["e"].claims[0], noisy)[0]["verdict"] == "within noise"
+    claim, both = experiments.TABLES["e"].claims[0], dict.fromkeys(noisy, [0, 1])
+    assert tables.orderings(claim, noisy, both)[0]["verdict"] == "within noise"
+    # Only seeds that both have are compared: 9 with 2.
+    apart = tables.orderings(claim, noisy, {"pretrained (FAC)": [3, 4], "from scratch": [4, 5]})[0]
+    assert (apart["difference"], apart["verdict"]) == (7.0, "one seed: noise unknown")
+    assert tables.orderings(claim, noisy, {"pretrained (FAC)": [3, 4], "from scratch": [5, 6]}) == []
 
 
 def test_a_table_of_an_earlier_version_of_the_data_says_so():
@@ -301,10 +367,10 @@ def test_a_table_of_an_earlier_version_of_the_data_says_so():
     assert "Of version 2 of the data; in it the size of the balls told the material" in tables.markdown(old)
     assert f"The present one is {scenes.VERSION}: not comparable." in tables.markdown(new)  # tells no version: it is 2
     assert "version 2 of the data" in page._table(old)["notes"][0]
-    shown = {**old, "table": "a"}
-    assert "probe/video/coin" in tables.columns({**shown, "version": 3}) and "probe/video/coin" not in tables.columns(
-        shown
-    )
+    columns = experiments.TABLES["e"].columns
+    few = {**new, "rows": {name: {columns[0]: row[columns[0]]} for name, row in new["rows"].items()}}
+    assert tables.columns({**few, "version": 3}) == columns[:1]
+    assert tables.columns({**few, "version": scenes.VERSION}) == columns
 
 
 def test_a_table_without_its_baselines_is_neither_written_nor_shown(tmp_path):
@@ -376,6 +442,7 @@ def measured_runs(data, seeds):
     for seed in seeds:
         for name, level in (("untrained", 20.0), ("vt", 40.0), ("va", 30.0), ("fac", 50.0), ("fac10", 55.0)):
             found = {"measures": {column: level + seed for column in experiments.ALL}, "incomparable": []}
+            took = {"processor_seconds": 8.0 + seed, "steps_in_this_sitting": 4, "peak_memory": 2e9}
             if name == "vt":
                 found["incomparable"] = ["audio, text"]
                 found["measures"] = {k: v for k, v in found["measures"].items() if not k.startswith("probe/audio")}
@@ -384,45 +451,95 @@ def measured_runs(data, seeds):
                 found["chance"] = dict.fromkeys(experiments.ALL, 10.0)
             (data / "runs" / f"{name}-{seed}").mkdir(parents=True)
             (data / "runs" / f"{name}-{seed}" / "miniature.json").write_text(json.dumps(found))
+            (data / "runs" / f"{name}-{seed}" / "summary.json").write_text(json.dumps(took))
 
 
 def test_a_table_is_collected_from_its_runs(tmp_path):
     measured_runs(tmp_path, [0, 1])
-    found = tables.collect("a", tmp_path, [0, 1], "run a")
+    there = dict.fromkeys(("untrained", "vt", "va", "fac", "fac10"), [0, 1])
+    found = tables.collect("a", tmp_path, there, "run a")
     assert found["rows"]["VAT (FAC)"]["probe/video/event"] == [50.0, 51.0] and found["data"] == {"vocabulary.txt": "ab"}
     assert "probe/audio/event" not in found["rows"]["VT"] and found["baselines"]["raw"]["probe/video/event"] == [15, 15]
     assert "VT has no common space for audio, text: chance" in found["notes"]
     tables.write(tmp_path / "miniature_a.json", found)
+    shown = tables.markdown(found)
     assert (
         "| video/event | 10.0 | 20.5 (20-21) | 15.0 | 40.5 (40-41) | 30.5 (30-31) | 50.5 (50-51) | 55.5 (55-56) |"
-        in (tables.markdown(found))
-    )
+    ) in shown
+    assert "| processor ms a step | - | - | - | 2000.0 |" in shown and "| memory, GB | - | - | - | 2.0 |" in shown
     lost = {name: {k: v for k, v in row.items() if "tempo" not in k} for name, row in found["rows"].items()}
     with pytest.raises(ValueError, match="no row has 'probe/video/tempo'"):
         tables.validate({**found, "rows": lost})
-    with pytest.raises(ValueError, match=r"fac-2.miniature.json is missing|untrained-2|vt-2"):
-        tables.collect("a", tmp_path, [0, 2], "run a")
+    with pytest.raises(ValueError, match=r"vt-2.miniature.json is missing"):
+        tables.collect("a", tmp_path, {**there, "vt": [0, 2]}, "run a")
 
 
-def test_a_report_is_not_written_of_runs_that_are_not_done(tmp_path):
+def test_a_table_grows_row_by_row_and_seed_by_seed(tmp_path):
+    measured_runs(tmp_path, [0, 1])
+    found = tables.collect("a", tmp_path, {"untrained": [0], "vt": [0, 1], "fac": [0]}, "run a")
+    tables.validate(found)
+    assert list(found["rows"]) == ["VT", "VAT (FAC)"] and found["seeds"] == [0, 1]
+    assert found["notes"][0] == "Not run yet: VA, VAT (FAC, 10 : 1)"
+    assert {(one["better"], one["worse"], one["verdict"]) for one in found["orderings"]} == {
+        ("VAT (FAC)", "VT", "one seed: noise unknown")}  # fmt: skip
+    shown = tables.markdown(found)
+    assert "| video/event | 10.0 | 20.0 | 15.0 | 40.5 (40-41) | 50.0 |" in shown
+    assert "| seeds | 1 | 1 | 1 | 2 | 1 |" in shown
+    lost = {**found, "rows": {**found["rows"], "VT": {"probe/video/event": [40.0]}}}
+    with pytest.raises(ValueError, match="row 'VT' lacks values of some seed"):
+        tables.validate(lost)
+
+
+def test_only_runs_that_are_done_are_measured(tmp_path):
     measured_runs(tmp_path, [0])
-    with pytest.raises(StageError, match="train of untrained-0 is not done"):
-        run.check_all({"a": run.branches("a", [0], tmp_path)})
+    assert run.measured(run.branches("a", [0], tmp_path)) == {}
+    done = [(tmp_path / f"{name}-3", [Stage("train", name, [sys.executable, "-c", "pass"])]) for name in ("one", "two")]
+    run.run_all({"x": done[:1]}, 1, lambda table: None)
+    assert run.measured(done) == {"one": [3]}
 
 
-def test_a_table_is_written_when_its_last_run_ends_and_a_failure_stops_the_rest(tmp_path):
+def test_a_table_is_written_after_each_run_rows_before_seeds_and_a_failure_stops_the_rest(tmp_path):
     def stage(run_name, code="pass"):
         return Stage(run_name, "does a thing", [sys.executable, "-c", code])
 
-    names = {"x": ["one", "two"], "y": ["two", "three"]}
+    names = {"x": ["one-0", "one-1", "two-0"], "y": ["two-0", "three-0"]}
     wanted = {table: [(tmp_path / name, [stage(name)]) for name in runs] for table, runs in names.items()}
-    ended = []
-    run.run_all(wanted, 1, ended.append)
-    assert ended == ["x", "y"]
-    wanted = {"z": [(tmp_path / "bad", [stage("bad", "raise SystemExit(3)")]), (tmp_path / "next", [stage("next")])]}
+    ended, first = [], []
+
+    def done(table):
+        ended.append(table)
+        first.append({name for name in ("one-0", "one-1", "two-0", "three-0") if (tmp_path / name).is_dir()})
+
+    run.run_all(wanted, 1, done)
+    assert ended == ["x", "x", "y", "y", "x"]  # one-0, two-0 of both, three-0, one-1
+    assert "one-1" not in first[2]
+    wanted = {
+        "z": [(tmp_path / "bad-0", [stage("bad", "raise SystemExit(3)")]), (tmp_path / "next-0", [stage("next")])]
+    }
     with pytest.raises(StageError, match="exit status 3"):
         run.run_all(wanted, 1, ended.append)
-    assert ended == ["x", "y"] and not (tmp_path / "next").exists()
+    assert len(ended) == 5 and not (tmp_path / "next-0").exists()
+
+
+def test_a_point_of_a_curve_is_a_whole_run(tmp_path):
+    (tmp_path / "statistics.json").write_text("{}")
+    branches = run.curve_branches(tmp_path)
+    assert [folder.name for folder, _ in branches[:5]] == [f"{name}-400-100" for name in curves.ROWS.values()]
+    train, measured = branches[7][1]
+    assert (
+        "--gin_param=STEPS = 1600" in train.command and "--gin_param=warmup_cosine.warmup_steps = 100" in train.command
+    )
+    assert f"--workdir={branches[7][0]}" in train.command and train.outputs == [branches[7][0]]
+    assert "--gin_param=train.seed = 100" in train.command and "--on_val" in measured.command
+    for steps, level in ((400, 30.0), (1600, 50.0)):
+        folder = curves.folder("fac", steps, tmp_path)
+        folder.mkdir(parents=True)
+        (folder / "validation.json").write_text(json.dumps({"measures": dict.fromkeys(curves.MEASURES[:2], level)}))
+    there = [curves.folder("fac", steps, tmp_path) for steps in curves.STEPS[:2]]
+    found = curves.collect(tmp_path, there, "run curves")
+    assert curves.series(found, curves.MEASURES[0]) == {"FAC": [(400.0, 30.0), (1600.0, 50.0)]}
+    assert "| FAC | 1,600 | 50.0 | 50.0 | - |" in curves.markdown(found)
+    assert page.render([], found).count("<polyline") == 2
 
 
 def test_a_share_beyond_the_whole_would_mix_splits():
