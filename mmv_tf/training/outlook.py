@@ -64,11 +64,11 @@ def table(summary: Mapping, batch_size: int) -> list[str]:
         kind, _, pair = name.partition("/")
         if kind == "accuracy" and not pair.endswith("_reverse"):
             what = f"of clips found among the {batch_size} of a batch; chance {1 / batch_size:.0%}"
-            rows.append((pair.replace("_", " -> "), f"{value:.0%}", what))
+            rows.append((_pair(pair), f"{value:.0%}", what))
         elif kind == "told":
-            rows.append((pair.replace("_", " -> "), f"{value:.0%}", "of the answers are right"))
+            rows.append((_pair(pair), f"{value:.0%}", "of the answers are right"))
         elif kind == "nearest":
-            rows.append((pair.replace("_", " -> "), f"{value:.0%}", "of clips nearest to their own record"))
+            rows.append((_pair(pair), f"{value:.0%}", "of clips nearest to their own record"))
         elif kind == "spread" and value < 0.2:
             rows.append((f"spread {pair}", f"{value:.2f}", "1 is spread out, 0 one point: all but collapsed"))
     rows.append(("network", f"{summary['parameters'] / 1e6:.1f} M", "parameters"))
@@ -78,6 +78,11 @@ def table(summary: Mapping, batch_size: int) -> list[str]:
     if left_out := summary.get("bad_records"):
         rows.append(("left out", f"{len(left_out)}", "records that could not be read: bad_records-*.json"))
     return [f"  {name:<22}{value:>12}  {what}".rstrip() for name, value, what in rows]
+
+
+def _pair(name: str) -> str:
+    """With an arrow between two modalities; names of views have underscores of their own, and stay."""
+    return name.replace("_", " -> ") if name.count("_") == 1 else name
 
 
 def _time(seconds: float) -> str:

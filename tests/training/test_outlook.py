@@ -71,3 +71,22 @@ def test_the_table_is_for_people():
     assert (
         "4 min" in text and "58 clips/s  5% of the time waiting" in text and "40%  of clips found among the 64" in text
     )
+
+
+def test_the_names_of_views_stay_whole():
+    summary = {"steps": 1, "seconds": 1.0, "steps_in_this_sitting": 1, "parameters": 1, "total_loss": 1.0}
+    logged = {"accuracy/video_text": 0.5, "accuracy/video_r_audio_r_against_audio_own": 0.5}
+    names = [line.split("  ")[1] for line in outlook.table(summary | logged, 64)]
+    assert names[3:5] == ["video -> text", "video_r_audio_r_against_audio_own"]
+
+
+def test_what_a_process_takes_is_told():
+    before = outlook.spent()
+    assert sum(range(3_000_000)) and bytearray(1 << 20)
+    after = outlook.spent()
+    assert 1e8 < before["peak_memory"] <= after["peak_memory"] < 1e12
+    assert 0 < before["processor_seconds"] < after["processor_seconds"]
+    summary = {"steps": 1, "seconds": 1.0, "steps_in_this_sitting": 1, "parameters": 1, "total_loss": 1.0}
+    told = outlook.table(summary | {"peak_memory": 2_400_000_000, "processor_seconds": 90.0}, 64)[-1]
+    assert "2.4 GB  of memory at most, and 90 s of processors" in told
+    assert "this process" not in "".join(outlook.table(summary, 64))
