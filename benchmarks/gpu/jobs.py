@@ -141,9 +141,6 @@ def step(tiny: bool, precision: str = "mixed_bfloat16", jit: bool = False, tf32:
     keras.mixed_precision.set_dtype_policy(precision)
     with tempfile.TemporaryDirectory() as folder:
         pipeline, model, batch = training.setting(given, folder)
-    if precision == "mixed_float16":
-        model.compile(optimizer=keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-4)))
-        model.optimizer.build(model.trainable_variables)
     drawn = {
         name: tf.random.stateless_uniform(value.shape, [3, 4]) if value.dtype.is_floating else value
         for name, value in pipeline.zeros(batch).items()

@@ -314,7 +314,8 @@ class MMV(keras.Model):
     @property
     def log_names(self) -> list[str]:
         """The names of a step's logs, in order (see mmv_tf.model.step_logs)."""
-        return step_logs.names(self.graph, self.source_names, self._tells_empty_texts)
+        scales = stepping.has_scale(getattr(self, "optimizer", None))
+        return step_logs.names(self.graph, self.source_names, self._tells_empty_texts, scales)
 
     @property
     def _tells_empty_texts(self) -> bool:
@@ -328,6 +329,12 @@ class MMV(keras.Model):
           [len(log_names), 2] float32: sum and weight of every log over the global batch, equal on all replicas.
         """
         return self._around(self._optimise, batch)
+
+    def compile(self, *args, auto_scale_loss: bool = True, **settings):
+        """As in Keras; the loss scale of mixed_float16 is that of `stepping.scale_losses`."""
+        super().compile(*args, auto_scale_loss=False, **settings)
+        if auto_scale_loss and self.dtype_policy.name == "mixed_float16":
+            stepping.scale_losses(self.optimizer)
 
     def compiled_step(self):
         """`take_step` as XLA compiles it; memories are read before, and written after what is compiled."""
@@ -357,8 +364,9 @@ class MMV(keras.Model):
         variables = self.trainable_variables
         scale = self.optimizer.scale_loss
         gradients, logs = accumulation.gradients(self, batch, variables, self.micro_batches, scale)
-        norm = stepping.step(self.optimizer, gradients, variables) / replicas.count()
-        sums = step_logs.sum_over_replicas({**logs, "gradient_norm": step_logs.of_share(norm)})
+        norm, is_taken = stepping.step(self.optimizer, gradients, variables)
+        logs |= step_logs.of_step(norm, is_taken, getattr(self.optimizer, "loss_scale", None))
+        sums = step_logs.sum_over_replicas(logs)
         return sums, batch[_RECALLED].changed if recalled is not None else {}
 
     def train_step(self, batch):

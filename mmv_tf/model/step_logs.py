@@ -15,6 +15,8 @@ spread/<modality>/<space>           square root of the variance of the normalise
 empty/text                          share of the clips with text of whose words none has a vector: they count as
                                     without text
 gradient_norm                       of the gradient of the global batch
+loss_scale, left_out                under mixed_float16: what the loss is multiplied by after the step, and the share of
+                                    steps that were left out because their gradients were not finite
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,12 +32,16 @@ _EMPTY_TEXTS = "empty/text"
 Logs = dict[str, tuple[tf.Tensor, tf.Tensor]]
 
 
-def names(graph: Graph, sources: Sequence[str], empty_texts: bool = False) -> list[str]:
-    """The names of a step's logs, in order. `empty_texts`: whether the text network tells which texts are."""
+_OF_SCALE = ("loss_scale", "left_out")
+
+
+def names(graph: Graph, sources: Sequence[str], empty_texts: bool = False, scales: bool = False) -> list[str]:
+    """The names of a step's logs, in order. `empty_texts`: whether the text network tells which texts are; `scales`:
+    whether the loss is scaled."""
     pairs = [n for pair in graph.pairs for n in _pair_names(graph.pair_name(pair), sources, pair.measured)]
     spaces = [(m, space) for m in graph.inputs for space in graph.compared_spaces(m)]
     sides = [f"{what}/{m}/{s}" for m, s in spaces for what in ("norm", *["spread"] * graph.ranks(m, s))]
-    return ["total_loss", *pairs, *sides, *[_EMPTY_TEXTS] * empty_texts, "gradient_norm"]
+    return ["total_loss", *pairs, *sides, *[_EMPTY_TEXTS] * empty_texts, "gradient_norm", *_OF_SCALE[: 2 * scales]]
 
 
 def _pair_names(pair: str, sources: Sequence[str], measured: str) -> list[str]:
@@ -94,6 +100,19 @@ def of_embeddings(place: str, side: Embeddings, ranked: bool = True) -> Logs:
         f"norm/{place}": norm,
         f"spread/{place}": of_share(tf.sqrt(variance) / replicas.count(), count > 1),
     }
+
+
+def of_step(norm: tf.Tensor, is_taken: tf.Tensor, loss_scale=None) -> Logs:
+    """The logs of what `stepping.step` gives, all scalars that are equal on all replicas."""
+
+    def mean(value, weight=1.0):
+        return of_share(value / replicas.count(), weight)
+
+    found = {"gradient_norm": mean(tf.where(is_taken, norm, 0.0), is_taken)}
+    if loss_scale is not None:
+        values = tf.convert_to_tensor(loss_scale), 1.0 - tf.cast(is_taken, tf.float32)
+        found |= dict(zip(_OF_SCALE, map(mean, values), strict=True))
+    return found
 
 
 def of_empty_texts(batch: Mapping[str, tf.Tensor]) -> Logs:

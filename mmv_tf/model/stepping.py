@@ -9,12 +9,16 @@
 - An optimiser of `optimizers.with_l2` has its decay added to each gradient here.
 - One of `optimizers.with_rates` has other rates for some heads.
 - Scales, offsets and biases, which are the vectors among the variables, do not decay, as in LARS (`optimizers.LARS`).
+- Under mixed_float16 the loss is scaled (`scale_losses`): float16 has no numbers for small gradients.
 """
 
 import keras
 import tensorflow as tf
 
 from mmv_tf.common import replicas
+
+# As in keras.optimizers.LossScaleOptimizer, which steps inside of a branch, where replicas cannot meet.
+_FIRST_SCALE, _STEPS_TO_GROW = 2.0**15, 2000
 
 
 def prepare(optimizer: keras.optimizers.Optimizer) -> None:
@@ -50,6 +54,40 @@ def prepare(optimizer: keras.optimizers.Optimizer) -> None:
     optimizer._all_reduce_sum_gradients = list
 
 
+def scale_losses(optimizer: keras.optimizers.Optimizer) -> None:
+    """Gives an optimiser a loss scale, which is a part of its state.
+
+    It is doubled after 2,000 steps in which all gradients were finite, and halved after one in which they were not:
+    that step is left out, and counted. Where it has come down to 1 it is not for the scale that they are not finite.
+    """
+
+    def add(name, first, dtype):
+        initial = keras.initializers.Constant(first)
+        return optimizer.add_variable((), initial, dtype, aggregation="only_first_replica", name=name)
+
+    optimizer.loss_scale = add("loss_scale", _FIRST_SCALE, "float32")
+    optimizer.steps_at_scale = add("steps_at_scale", 0, "int32")
+    optimizer.scale_loss = lambda loss: loss * tf.cast(optimizer.loss_scale, tf.convert_to_tensor(loss).dtype)
+
+
+def has_scale(optimizer) -> bool:
+    """Whether `scale_losses` was here."""
+    return hasattr(optimizer, "loss_scale")
+
+
+def _unscaled(optimizer, gradients):
+    """The gradients of the loss itself, 0 in a step to be left out, and whether it is taken; the scale is moved."""
+    scale, count = optimizer.loss_scale, optimizer.steps_at_scale
+    gradients = [gradient / scale for gradient in gradients]
+    is_finite = tf.math.is_finite(tf.linalg.global_norm(gradients))
+    grows = count + 1 >= _STEPS_TO_GROW
+    count.assign(tf.where(is_finite & ~grows, count + 1, 0))
+    is_taken = is_finite | (scale <= 1.0)
+    larger, smaller = tf.where(grows, 2.0 * scale, scale), tf.maximum(0.5 * scale, 1.0)
+    scale.assign(tf.where(is_finite, larger, smaller))
+    return [tf.where(is_taken, gradient, tf.zeros_like(gradient)) for gradient in gradients], is_taken
+
+
 def _layers(variable) -> list[str]:
     # Keras hands over TensorFlow's variables, whose names are the paths of its own.
     return getattr(variable, "path", variable.name).split("/")[:-1]
@@ -74,7 +112,7 @@ def _check_rates(optimizer, variables) -> None:
             raise ValueError(f"with_rates.heads has {head!r}, and the model has no such head; there are {has}.")
 
 
-def step(optimizer: keras.optimizers.Optimizer, gradients, variables) -> tf.Tensor:
+def step(optimizer: keras.optimizers.Optimizer, gradients, variables) -> tuple[tf.Tensor, tf.Tensor]:
     """Takes one step, in a replica context.
 
     Args:
@@ -82,10 +120,15 @@ def step(optimizer: keras.optimizers.Optimizer, gradients, variables) -> tf.Tens
         does not use a variable, such as heads that only inference needs.
     Returns:
       scalar: the norm of the gradient of the global batch, before clipping.
+      scalar bool: whether the step was taken; only one with a scaled loss may be left out.
     """
     prepare(optimizer)
     _check_rates(optimizer, variables)
     used = [(tf.convert_to_tensor(g), v) for g, v in zip(gradients, variables, strict=True) if g is not None]
     gradients, variables = replicas.total([g for g, _ in used]), [v for _, v in used]
+    if not has_scale(optimizer):
+        optimizer.apply(gradients, variables)
+        return tf.linalg.global_norm(gradients) / optimizer.scale_loss(1.0), tf.constant(True)
+    gradients, is_taken = _unscaled(optimizer, gradients)
     optimizer.apply(gradients, variables)
-    return tf.linalg.global_norm(gradients) / optimizer.scale_loss(1.0)
+    return tf.linalg.global_norm(gradients), is_taken

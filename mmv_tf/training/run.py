@@ -35,7 +35,7 @@ def train(
     checkpoint_every: Count = 1000,
     checkpoints_to_keep: Count = 3,
     keep_every: CountOrNone = 0,
-    precision: Literal["float32", "mixed_bfloat16"] = "float32",
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32",
     jit_compile: bool = False,
     deterministic: bool = False,
     init_from: str | os.PathLike = "",
@@ -56,7 +56,8 @@ def train(
       checkpoint_every: steps, a multiple of steps_per_loop.
       checkpoints_to_keep: how many of the newest checkpoints stay ...
       keep_every: ... and of which steps they stay for good (a multiple of checkpoint_every; 0: none).
-      precision: 'float32' or 'mixed_bfloat16' (activations; weights, statistics, heads and losses stay float32).
+      precision: 'float32' or 'mixed_bfloat16' (activations; weights, statistics, heads and losses stay float32);
+        'mixed_float16', for GPUs without bfloat16, scales the loss, and leaves out steps in which that overflows.
       jit_compile: compile the step with XLA (always so on TPU).
       deterministic: ask TensorFlow for operations that give the same bits every time, in this process for good. A run
         says whether it is repeatable (docs/pretraining.md, "Stops and faults").

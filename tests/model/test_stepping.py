@@ -35,7 +35,7 @@ def test_a_word_that_occurs_often_is_one_row(make, clip):
     for gradient in (tf.IndexedSlices(tf.constant(rows), tf.constant(ids), tf.constant([5, 3])), tf.constant(added)):
         variable, optimizer = _words(), make(**clip)
         for _ in range(3):
-            norm = stepping.step(optimizer, [gradient], [variable])
+            norm, _ = stepping.step(optimizer, [gradient], [variable])
             np.testing.assert_allclose(norm, np.linalg.norm(added), rtol=1e-6)
         moved.append(variable.numpy())
     np.testing.assert_allclose(moved[0], moved[1], rtol=1e-5, atol=1e-7)
@@ -73,8 +73,71 @@ def test_nan_is_stepped_and_seen():
     variable = _words()
     gradient = np.zeros((5, 3), np.float32)
     gradient[4, 2] = np.nan
-    assert np.isnan(stepping.step(keras.optimizers.Adam(0.01), [tf.constant(gradient)], [variable]))
+    assert np.isnan(stepping.step(keras.optimizers.Adam(0.01), [tf.constant(gradient)], [variable])[0])
     assert np.isnan(variable.numpy()[4, 2])
+
+
+def _scaled(variables):
+    optimizer = keras.optimizers.AdamW(0.01, weight_decay=0.1)
+    stepping.scale_losses(optimizer)
+    optimizer.build(variables)
+    return optimizer
+
+
+def test_a_loss_scale_changes_no_step_and_grows():
+    rows = [np.random.RandomState(seed).standard_normal((5, 3)).astype(np.float32) for seed in range(3)]
+    plain, scaled, variables = keras.optimizers.AdamW(0.01, weight_decay=0.1), None, [_words(), _words()]
+    scaled = _scaled(variables[1:])
+    assert float(scaled.scale_loss(2.0)) == 2.0**16
+    scaled.steps_at_scale.assign(1998)
+    for row, scale, count in zip(rows, (2**15, 2**16, 2**16), (1999, 0, 1), strict=True):
+        expected, _ = stepping.step(plain, [tf.constant(row)], variables[:1])
+        norm, is_taken = stepping.step(scaled, [scaled.scale_loss(tf.constant(row))], variables[1:])
+        np.testing.assert_allclose(norm, expected, rtol=1e-6)
+        assert is_taken and (float(scaled.loss_scale), int(scaled.steps_at_scale)) == (scale, count)
+    np.testing.assert_allclose(variables[1].numpy(), variables[0].numpy(), rtol=1e-6)
+    assert {"loss_scale", "steps_at_scale"} <= {variable.name for variable in scaled.variables}  # it is in checkpoints
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_a_step_that_overflows_is_left_out_unless_it_is_not_for_the_scale(bad):
+    first, second = _words(0), _words(1)
+    optimizer = _scaled([first, second])
+    stepping.step(optimizer, [tf.ones([5, 3])] * 2, [first, second])
+    before = [variable.numpy() for variable in (first, second, *optimizer.variables)]
+    broken = tf.tensor_scatter_nd_update(tf.ones([5, 3]), [[4, 2]], [bad])
+    _, is_taken = stepping.step(optimizer, [broken, tf.ones([5, 3])], [first, second])
+    assert not is_taken
+    after = {v.path: (a, v.numpy()) for a, v in zip(before, (first, second, *optimizer.variables), strict=True)}
+    changed = {name.rpartition("/")[2] for name, (a, b) in after.items() if not np.array_equal(a, b)}
+    assert changed == {"iteration", "loss_scale", "steps_at_scale"}
+    assert (float(optimizer.loss_scale), int(optimizer.steps_at_scale)) == (2.0**14, 0)
+    optimizer.loss_scale.assign(1.0)
+    norm, is_taken = stepping.step(optimizer, [broken, tf.ones([5, 3])], [first, second])
+    assert is_taken and not np.isfinite(norm) and float(optimizer.loss_scale) == 1.0
+
+
+def test_replicas_have_one_loss_scale():
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        variable = tf.Variable(np.ones([5, 3], np.float32))
+        optimizer = keras.optimizers.SGD(0.5)
+        optimizer.build([variable])
+        stepping.scale_losses(optimizer)
+
+    @tf.function
+    def step(bad):
+        def one():
+            number = tf.distribute.get_replica_context().replica_id_in_sync_group
+            gradient = tf.fill([5, 3], optimizer.scale_loss(1.0)) / tf.where(bad & (number == 1), 0.0, 2.0)
+            return stepping.step(optimizer, [gradient], [variable])
+
+        return strategy.experimental_local_results(strategy.run(one)[1])
+
+    assert [bool(taken) for taken in step(tf.constant(True))] == [False, False]
+    assert optimizer.loss_scale.value.numpy() == 2.0**14 and np.all(variable.numpy() == 1)
+    assert [bool(taken) for taken in step(tf.constant(False))] == [True, True]
+    np.testing.assert_allclose(variable.numpy(), 0.5)
 
 
 @pytest.mark.parametrize("make", [keras.optimizers.AdamW, keras.optimizers.Lamb, keras.optimizers.SGD])

@@ -1,4 +1,4 @@
-"""mixed_bfloat16: activations in bfloat16; variables, statistics, heads and losses in float32; gradients that agree."""
+"""mixed_bfloat16 and mixed_float16: activations in 16 bits, all else in float32; gradients that agree; loss scaling."""
 
 import gin
 import keras
@@ -140,6 +140,27 @@ def test_whole_model_trains_as_in_float32(mixed_bfloat16):
     losses = train(half), train(single)
     np.testing.assert_allclose(losses[0][:3], losses[1][:3], rtol=0.03)  # later the paths part
     assert losses[0][-1] < 0.5 * losses[0][0] and losses[1][-1] < 0.5 * losses[1][0]
+
+
+def test_whole_model_trains_in_float16_with_a_scaled_loss():
+    """Steps are left out until the scale fits, and no number of them is in a weight."""
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    half = toy.mmv(graphs.fac())
+    keras.mixed_precision.set_global_policy("float32")
+    single, batch = toy.mmv(graphs.fac()), toy.batch(12)
+    half.optimizer.loss_scale.assign(2.0**40)
+    start, step, logs = half.get_weights(), tf.function(half.train_step), []
+    for _ in range(60):
+        logs.append({name: float(value) for name, value in step(batch).items()})
+        if not logs[-1]["left_out"]:
+            break
+        assert np.isnan(logs[-1]["gradient_norm"]) and np.isfinite(logs[-1]["total_loss"])  # no step, no gradient
+    assert len(logs) > 5 and logs[-1]["loss_scale"] == 2.0 ** (40 - len(logs) + 1)
+    first = single.train_step(batch)
+    np.testing.assert_allclose(logs[-1]["gradient_norm"], first["gradient_norm"], rtol=0.02)
+    assert sum(not np.array_equal(a, b) for a, b in zip(start, half.get_weights(), strict=True)) > 5
+    losses = train(half)
+    assert losses[-1] < 0.5 * losses[0]
 
 
 @pytest.mark.parametrize("space", ["va", "vat"])
