@@ -9,6 +9,9 @@ from helpers.golden_others import array, assert_ends, built, sized, spectrogram,
 from helpers.golden_recipe import assert_close
 from mmv_tf.backbones import AVIDAudio, AVIDVideo
 from mmv_tf.backbones.batch_norm import PYTORCH, BatchNorm
+from mmv_tf.common import config
+from mmv_tf.model.graph import Graph
+from mmv_tf.model.heads import ProjectionHead
 
 NORM = {"decay": 0.9, "epsilon": 1e-5, **PYTORCH}
 SPACE = {"conv_0_space": "spt_{}1", "conv_0_time": "tmp_{}1", "conv_1_space": "spt_{}2"}
@@ -85,3 +88,21 @@ def test_sizes(network, channels, axes, count):
 def test_the_video_network_is_one_of_images_too():
     network = AVIDVideo(10, width=0.125)
     assert network(np.zeros((2, 32, 32, 3), np.float32)).shape == (2, 64) and network.for_images
+
+
+@pytest.mark.parametrize("modality", ["video", "audio"])
+def test_the_heads_of_the_graph_are_those_of_the_reference(modality):
+    """gin/systems/avid.gin: three dense layers with a ReLU between, as three heads."""
+    config.parse(["gin/systems/avid.gin"])
+    graph = Graph()
+    x, made = arrays()[f"net/eval/{modality}_repr"], []
+    for number, head in enumerate(graph.path(modality, "va")):
+        layer = ProjectionHead(head, graph.spaces[head.space])
+        layer(x)  # makes the weights
+        name, (inputs, outputs) = f"{modality}_proj.projection.{2 * number}", layer.projection.kernel.shape
+        layer.projection.kernel.assign(array(f"{name}.weight", (outputs, inputs), "w").T)
+        layer.projection.bias.assign(array(f"{name}.bias", (outputs,), "b"))
+        x = layer(x)
+        made.append(layer.count_params())
+    assert sum(made) == 590_976
+    assert_close(x, arrays()[f"net/eval/{modality}_embedding"], 1e-5, modality)
