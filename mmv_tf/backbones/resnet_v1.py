@@ -74,6 +74,7 @@ class ResNetV1(keras.layers.Layer):
         self.output_dim = inputs
 
     for_images = False
+    has_last_conv = True  # among its end points
 
     def get_config(self):
         names = ("depth", "width", "padding", "pool_padding", "zero_last_scale", "norm", "rematerialise")

@@ -29,7 +29,7 @@ _WINDOWS_A_PART = 512  # what a killed run loses at most
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Features:
-    """Of N records with W windows each.
+    """Of N records with W windows each (a window's crops count as windows).
 
     Attributes:
       modality: what the windows are of.
@@ -110,7 +110,7 @@ class Extractor:
           ValueError: no records, one that cannot be read, or NaN or Inf in a feature; names it.
         """
         found = shards.find(pattern)
-        size = max(1, _WINDOWS_A_PART // windows.count)
+        size = max(1, _WINDOWS_A_PART // windows.views)
         parts = [
             (file, count, begin, min(begin + size, count))
             for file, count in zip(found.files, found.counts, strict=True)
@@ -128,7 +128,7 @@ class Extractor:
     def _fill(self, wanted, windows, parts, stores):
         """Puts what is missing of `parts` into the stores."""
         active = {n: w for n, w in wanted.items() if not all(stores[n].has(i) for i in parts)}
-        lengths = {i: (end - begin) * windows.count for i, (_, _, begin, end) in parts.items()}
+        lengths = {i: (end - begin) * windows.views for i, (_, _, begin, end) in parts.items()}
         waiting, order = _Rows(), list(parts)
         dataset = windows.dataset(list(parts.values())).batch(self.batch_size, num_parallel_calls=2, deterministic=True)
         title = f"{windows.modality}, {' and '.join(active)}"
@@ -185,7 +185,7 @@ class _Rows:
 
 
 def _features(rows, name, windows) -> Features:
-    count = windows.count
+    count = windows.views
     keys = [key.decode(errors="replace") for key in rows["key"][::count]]
     labels = [text.decode(errors="replace") for text in rows["labels"][::count]]
     return Features(
@@ -201,7 +201,7 @@ class _Store:
     """The parts of one network's features, in files or, without a folder, in memory."""
 
     def __init__(self, cache, network, output, windows, records):
-        made_of = [network.checksum, output, dataclasses.asdict(windows), records, 2]
+        made_of = [network.checksum, output, windows.settings(), records, 2]
         digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
         self._folder = os.path.join(cache, f"{windows.modality}-{network.name}-{digest[:16]}") if cache else ""
         self._parts, self._modality = {}, windows.modality

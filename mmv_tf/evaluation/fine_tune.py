@@ -1,9 +1,10 @@
-"""Fine-tuning of the video network, end to end, with a linear classifier on its representation."""
+"""Fine-tuning of the video or the sound network, end to end, with a linear classifier on its representation."""
 
 import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 from collections.abc import Sequence
 from typing import Literal
@@ -17,7 +18,8 @@ from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count, CountOrNone, NotNegative, Positive, Seed, Share, ShareBelowOne
 from mmv_tf.evaluation import protocol
 from mmv_tf.evaluation.features import Extractor, named_errors
-from mmv_tf.evaluation.labelled import Labelled, slices
+from mmv_tf.evaluation.labelled import Labelled, Tagged, about_bare, measurable, slices
+from mmv_tf.evaluation.networks import Trainable
 from mmv_tf.evaluation.tuner import Tuner
 from mmv_tf.evaluation.windows import Windows, whole_shards
 from mmv_tf.inputs import shards
@@ -25,9 +27,8 @@ from mmv_tf.inputs.shards import read_shard
 from mmv_tf.metrics import classification
 
 
-@configurable
 @dataclasses.dataclass
-class FineTune(protocol.Protocol):
+class _FineTuning(protocol.Protocol):
     """Fine-tunes the network, and the same network with fresh weights: what a training from scratch gets.
 
     The paper's recipe could not be read; the defaults are those of AVID's UCF101 configuration (Morgado et al. 2021):
@@ -41,14 +42,17 @@ class FineTune(protocol.Protocol):
       warm_up_epochs: epochs before these, in which the classifier alone learns, at 10 times the rate.
       batch_size: windows a step.
       learning_rate, decay, decay_epochs: of the optimiser; times `decay` after each of those epochs.
+      cosine: the rate also falls to 0 by half a cosine over the epochs (VATT, which has no decay_epochs).
+      ramp: share of the steps of these epochs in which it first rises from 0 (VATT: 0.025).
       weight_decay: decoupled from the gradient.
       optimizer: 'adam', or 'sgd' with a momentum of 0.9 (VATT: 0.005).
-      clip_norm: greatest norm of the gradient, 0 for any (VATT: 0.75).
-      label_smoothing: share of a label that is spread over all classes (VATT: 0.1).
+      clip_norm: greatest norm of the network's gradient, 0 for any (VATT: 0.75); the classifier's is not bounded.
+      label_smoothing: share of a label that is spread over all classes (VATT: 0.1, of video).
+      mixup: each clip of a batch is mixed with another one, and its labels with that one's, in shares from
+        Beta(mixup, mixup); 0 is none of it (VATT: 5, of sound).
       dropout: in front of the classifier.
       shuffle: records that are permuted among themselves.
-      num_frames, frame_rate, min_side, crop_size, flip_probability, scale_jitter, colour_probability: as in Windows.
-      test_windows: of a test clip, evenly spaced; their logits are averaged.
+      test_windows: of a test clip, evenly spaced; their logits are averaged. Those without sound do not count.
     """
 
     records: str = ""
@@ -63,68 +67,75 @@ class FineTune(protocol.Protocol):
     learning_rate: Positive = 1e-4
     decay: NotNegative = 0.3
     decay_epochs: Sequence[CountOrNone] = (6, 10, 14)
+    cosine: bool = False
+    ramp: ShareBelowOne = 0.0
     weight_decay: NotNegative = 0.0
     optimizer: Literal["adam", "sgd"] = "adam"
     clip_norm: NotNegative = 0.0
     label_smoothing: ShareBelowOne = 0.0
+    mixup: NotNegative = 0.0
     dropout: ShareBelowOne = 0.5
     shuffle: Count = 256
-    num_frames: Count = 32
-    frame_rate: Positive = 12.5
-    min_side: Count = 224
-    crop_size: Count = 224
-    flip_probability: Share = 0.5
-    scale_jitter: ShareBelowOne = 0.2
-    colour_probability: Share = 0.8
     test_windows: Count = 10
-    modalities = ("video",)
+    # Settings where they mean something.
+    several_labels, balance, test_crops = False, False, 1
 
     def run(self, compared: protocol.Comparison, extractor: Extractor) -> protocol.Measured:
         networks, found, tests, tuners = compared.trained_and_not(), [], [], {}
+        modality, rate, notes = self.modalities[0], compared.network.sample_rate, []
         for name, network in networks.items():
-            if "video" not in network.trainable:
+            if modality not in network.trainable:
                 raise ValueError(f"the {name} network cannot be fine-tuned: its module has no variables to train")
         patterns = [[protocol.split_pattern(self.records, s, self.prepare) for s in fold] for fold in self.folds]
         for pair, (_, test_name) in zip(patterns, self.folds, strict=True):
-            train, test = (Labelled.read(p, "video", self.label_prefix, "FineTune.label_prefix") for p in pair)
+            kind, setting = Tagged if self.several_labels else Labelled, f"{type(self).__name__}.label_prefix"
+            train, test = (kind.read(p, modality, self.label_prefix, setting) for p in pair)
             train.check_classes(test)
             tests.append(test)
             records = [extractor.contents(pattern) for pattern in pair]
-            targets = np.array([train.classes.index(label) for label in test.labels])
+            targets, columns = test.targets(train.classes), np.arange(len(train.classes))
+            if self.several_labels:
+                columns, about = measurable(targets)
+                targets = targets[:, columns]
+                notes += [*about_bare(train.labels, test.labels), *about]
+                if unknown := sorted(set(test.classes) - set(train.classes)):
+                    notes.append(
+                        f"{len(unknown)} classes of the test set have no training clip, {unknown[0]!r} among them"
+                    )
             for seed in self.seeds:
                 chosen = train.draw(self.clips_per_class, seed)
-                outcomes = {"chance": classification.top_k(chosen.frequencies(len(test.keys)), targets)}
+                guessed = chosen.frequencies(len(test.keys))[:, columns]
+                outcomes = {"chance": classification.outcomes(guessed, targets)}
                 for name, network in networks.items():
                     title = f"{name}, {protocol.named(test_name)}, seed {seed}"
                     path = self._path(extractor.cache, [name, network.checksum, seed, records, chosen.keys, test.keys])
                     scores = _read(path)
                     if scores is None:
-                        kind = (network.trainable["video"], len(train.classes), self.dropout, self.weight_decay)
-                        kind += (self.label_smoothing, self.optimizer, self.clip_norm)
-                        if (name, kind[1]) not in tuners:
-                            tuners[name, kind[1]] = Tuner(*kind)
-                        tuner = tuners[name, kind[1]]
+                        of_network = (name, len(train.classes))
+                        if of_network not in tuners:
+                            tuners[of_network] = self._tuner(network.trainable[modality], len(train.classes))
+                        tuner = tuners[of_network]
                         try:
-                            self._train(tuner, chosen, seed, title, extractor.stop)
-                            scores = self._test(tuner, test, extractor)
+                            self._train(tuner, chosen, seed, title, extractor.stop, rate)
+                            scores = self._test(tuner, test, extractor, rate)
                         finally:
                             tuner.restore()
                         _write(path, scores)
-                    outcomes[name] = classification.top_k(scores, targets)
+                    outcomes[name] = classification.outcomes(scores[:, columns], targets)
                 counts = {"train": len(chosen.keys), "test": len(test.keys)}
                 found.append((f"{protocol.named(test_name)}, seed {seed}", counts, outcomes))
         reported = found[0][2]["chance"]
         return protocol.Measured(
-            measures=[classification.Measure(name, name, "mean") for name in reported],
+            measures=classification.measures_of(reported),
             outcomes={
                 name: {key: [outcomes[name][key] for *_, outcomes in found] for key in reported}
                 for name in (*networks, "chance")
             },
             items=[key for test in tests for key in test.keys],
             folds=[{"name": name, **counts} for name, counts, _ in found],
-            n={"test": sum(len(test.keys) for test in tests), "classes": len(train.classes)},
+            n={"test": sum(len(test.keys) for test in tests), "classes": len(columns)},
             left_out={key: sum(test.left_out[key] for test in tests) for key in test.left_out},
-            notes=["untrained: the same network trained from scratch with the same recipe"],
+            notes=["untrained: the same network trained from scratch with the same recipe", *notes],
             seeds=len(self.seeds),
         )
 
@@ -132,64 +143,134 @@ class FineTune(protocol.Protocol):
         """Where the scores of a run are kept; '' for nowhere."""
         without = ("records", "seeds", "folds", "prepare")
         settings = {k: v for k, v in dataclasses.asdict(self).items() if k not in without}
-        digest = hashlib.sha256(json.dumps([made_of, settings, 3], sort_keys=True).encode()).hexdigest()
+        described = json.dumps([made_of, type(self).__name__, settings, 4], sort_keys=True)
+        digest = hashlib.sha256(described.encode()).hexdigest()
         return os.path.join(cache, f"tuned-{made_of[0]}-{digest[:16]}.npy") if cache else ""
 
-    def _windows(self, random: bool) -> Windows:
-        return Windows.as_in(self, "video", 1 if random else self.test_windows, random)
+    def _windows(self, random: bool, sample_rate: int) -> Windows:
+        count, more = (1, {}) if random else (self.test_windows, {"crops": self.test_crops})
+        return Windows.as_in(self, self.modalities[0], count, random, sample_rate=sample_rate, **more)
 
-    def _train(self, tuner: Tuner, train: Labelled, seed: int, title: str, stop) -> None:
+    def _tuner(self, network: Trainable, num_classes: int) -> Tuner:
+        names = ("dropout", "weight_decay", "label_smoothing", "optimizer", "clip_norm", "mixup", "balance")
+        given = {name: getattr(self, name) for name in names}
+        return Tuner(network, num_classes, several=self.several_labels, **given)
+
+    def _rate(self, step: int, steps: int) -> float:
+        """The learning rate of a step, which is below 0 while the classifier learns alone; steps: of an epoch."""
+        if step < 0:
+            return 10 * self.learning_rate
+        rate = self.learning_rate * self.decay ** sum(step // steps >= after for after in self.decay_epochs)
+        total = steps * self.epochs
+        rising = round(self.ramp * total)
+        if step < rising:
+            return rate * step / rising
+        return rate * (0.5 + 0.5 * math.cos(math.pi * (step - rising) / (total - rising))) if self.cosine else rate
+
+    def _train(self, tuner: Tuner, train: Labelled, seed: int, title: str, stop, sample_rate: int) -> None:
         """A run of fine-tuning. FloatingPointError names the step where the loss is NaN or Inf."""
         tf.random.set_seed(seed)  # on which the order of tf.data depends beside its own
         epochs = self.warm_up_epochs + self.epochs
         steps = -(-len(train.keys) // self.batch_size)  # an epoch
         with tqdm.tqdm(total=steps * epochs, unit="step", desc=title, dynamic_ncols=True) as bar:
-            for number, (frames, labels) in enumerate(self._training_batches(train, seed, epochs)):
+            for number, (inputs, labels) in enumerate(self._training_batches(train, seed, epochs, sample_rate)):
                 if number == 0:
-                    tuner.reset(frames, seed)
-                epoch = number // steps - self.warm_up_epochs
-                rate = self.learning_rate * self.decay ** sum(epoch >= after for after in self.decay_epochs)
-                rate = rate if epoch >= 0 else 10 * self.learning_rate
-                loss = tuner.step(frames, labels, rate, (seed, number), end_to_end=epoch >= 0)
+                    tuner.reset(inputs, seed)
+                step = number - self.warm_up_epochs * steps
+                loss = tuner.step(inputs, labels, self._rate(step, steps), (seed, number), end_to_end=step >= 0)
                 if not np.isfinite(loss):
                     raise FloatingPointError(f"fine-tuning ({title}): the loss is {loss} at step {number}")
                 bar.update()
                 if stop:
                     stop()
 
-    def _training_batches(self, train: Labelled, seed: int, epochs: int):
-        """Batches (frames uint8 [B,T,H,W,3], class [B]) of all epochs, each in an order and with windows of its own."""
-        window = dataclasses.replace(self._windows(random=True), seed=seed).function()
-        found, class_of = shards.find(train.pattern), train.class_of()
+    def _training_batches(self, train: Labelled, seed: int, epochs: int, sample_rate: int):
+        """Batches (inputs, labels) of all epochs, for `Tuner`, each in an order and with windows of its own."""
+        window = dataclasses.replace(self._windows(True, sample_rate), seed=seed).function()
+        found, find = shards.find(train.pattern), train.finder()
         steps = -(-len(train.keys) // self.batch_size)
 
         def example(number, serialized):
-            return window(number, serialized)["input"], class_of(serialized)
+            return window(number, serialized)["input"], find(serialized)[1]
 
         # Shuffled anew in every epoch, by a sequence of seeds that follows from the first.
         kept = slices(found).shuffle(len(found.files), seed=seed).flat_map(read_shard)
-        kept = kept.filter(lambda serialized: class_of(serialized) >= 0).shuffle(self.shuffle, seed=seed)
+        kept = kept.filter(lambda serialized: find(serialized)[0]).shuffle(self.shuffle, seed=seed)
         # The last batch of an epoch is filled with clips of the next order, so that all steps have one shape.
         numbered = kept.repeat().take(steps * self.batch_size).repeat(epochs).enumerate()
         clips = numbered.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return named_errors(clips.batch(self.batch_size, drop_remainder=True).prefetch(2))
 
-    def _test(self, tuner: Tuner, test: Labelled, extractor: Extractor) -> np.ndarray:
-        """Scores [N, C] of the test clips: the mean of the logits of their windows."""
-        table, scores, seen = {key: i for i, key in enumerate(test.keys)}, None, 0
-        batches = self._windows(random=False).dataset(whole_shards(shards.find(test.pattern)))
+    def _test(self, tuner: Tuner, test: Labelled, extractor: Extractor, sample_rate: int) -> np.ndarray:
+        """Scores [N, C] of the test clips: the mean of the logits of their windows, all crops of each."""
+        table, windows = {key: i for i, key in enumerate(test.keys)}, self._windows(False, sample_rate)
+        counts, sums = np.zeros((2, len(test.keys)), int), None  # of windows without and with sound
+        batches = windows.dataset(whole_shards(shards.find(test.pattern)))
         for batch in named_errors(batches.batch(extractor.batch_size).prefetch(2)):
             size = len(batch["key"])
-            frames = tf.gather(batch["input"], tf.minimum(tf.range(extractor.batch_size), size - 1))
-            logits = tuner.logits(frames).numpy()[:size]
-            scores = np.zeros((len(test.keys), logits.shape[1])) if scores is None else scores
-            for key, row in zip(batch["key"].numpy(), logits, strict=True):
+            inputs = tf.gather(batch["input"], tf.minimum(tf.range(extractor.batch_size), size - 1))
+            logits = tuner.logits(inputs).numpy()[:size]
+            sums = np.zeros((*counts.shape, logits.shape[1])) if sums is None else sums
+            for key, there, row in zip(batch["key"].numpy(), batch["present"].numpy(), logits, strict=True):
                 if (place := table.get(key.decode(errors="replace"))) is not None:
-                    scores[place] += row / self.test_windows
-                    seen += 1
-        if seen != len(test.keys) * self.test_windows:
+                    sums[int(there), place] += row / windows.views
+                    counts[int(there), place] += 1
+        if (counts.sum(axis=0) != windows.views).any():
             raise ValueError(f"{test.pattern[0]}: clips have the same key, so that their scores cannot be told apart")
-        return scores
+        # Of a clip whose sound lies between the windows, what is said of silence is all there is.
+        heard = np.where(counts[1] > 0, 1, 0)
+        every = np.arange(len(test.keys))
+        return sums[heard, every] * (windows.views / counts[heard, every])[:, None]
+
+
+@configurable
+@dataclasses.dataclass
+class FineTune(_FineTuning):
+    """Fine-tunes the video network: see `_FineTuning`, and `Windows` for its frames.
+
+    Args:
+      num_frames, frame_rate, min_side, crop_size, flip_probability, scale_jitter, colour_probability: as in Windows.
+      test_crops: of a test window: 1, the centre, or 3 along the longer side (VATT); their logits are averaged, too.
+    """
+
+    num_frames: Count = 32
+    frame_rate: Positive = 12.5
+    min_side: Count = 224
+    crop_size: Count = 224
+    flip_probability: Share = 0.5
+    scale_jitter: ShareBelowOne = 0.2
+    colour_probability: Share = 0.8
+    test_crops: Literal[1, 3] = 1
+    modalities = ("video",)
+
+
+@configurable
+@dataclasses.dataclass
+class FineTuneAudio(_FineTuning):
+    """Fine-tunes the sound network: see `_FineTuning`. The front end is that of the run.
+
+    Args:
+      seconds: of a window.
+      sample_stride: every so manieth sample of a window goes to the network, without a filter (VATT: 2 of 6.4 s, which
+        are as many as 3.2 s of pretraining).
+      several_labels: a clip can have any number of labels: a logistic loss for each class, mAP and d' in place of
+        accuracy. One that has none is a wrong one for every class.
+      balance: a clip's loss is weighed by how rare its labels are in the batch (VATT).
+    """
+
+    seconds: Positive = 3.2
+    sample_stride: Count = 1
+    several_labels: bool = False
+    balance: bool = False
+    modalities = ("audio",)
+
+    def __post_init__(self):
+        for name in ("label_smoothing", "clips_per_class"):
+            if self.several_labels and (value := getattr(self, name)):
+                raise ValueError(
+                    f"FineTuneAudio.{name} = {value} is for one label a clip, and FineTuneAudio.several_labels is "
+                    f"True: set FineTuneAudio.{name} to 0"
+                )
 
 
 def _read(path: str) -> np.ndarray | None:

@@ -1,4 +1,4 @@
-"""The clips of a set of records and their labels, for training on the records themselves."""
+"""The clips of a set of records and their labels, for training on the records themselves; one label each or several."""
 
 import collections
 import dataclasses
@@ -10,12 +10,16 @@ from mmv_tf.evaluation.features import named_errors
 from mmv_tf.inputs import labels as record_labels
 from mmv_tf.inputs import shards
 from mmv_tf.inputs.shards import read_shard
+from mmv_tf.metrics import classification
 from mmv_tf.records import schema
 
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
-    """Clips that have frames and a label: their records' pattern, keys and labels; and how many others there are."""
+    """Clips that have frames (or sound) and a label: their records' pattern, keys and labels; and how many have not.
+
+    A record whose sound is silence all through has none.
+    """
 
     pattern: tuple[str, ...]
     keys: tuple[str, ...]
@@ -29,23 +33,28 @@ class Labelled:
 
         def entry(serialized):
             record = schema.parse(serialized)
-            return record["key"], record_labels.joined(record), tf.size(record[modality]) > 0
+            there = tf.reduce_any(record["audio"] != 0) if modality == "audio" else tf.size(record[modality]) > 0
+            return record["key"], record_labels.joined(record), there
 
         found = shards.find(pattern)
         dataset = _read(found).map(entry, num_parallel_calls=tf.data.AUTOTUNE)
         kept, left_out = {}, {f"no {modality}": 0, "no label": 0}
         for key, labels, present in named_errors(dataset.prefetch(64)):
             key, labels = (value.numpy().decode(errors="replace") for value in (key, labels))
-            label = record_labels.one_label(key, record_labels.split(labels), prefix, setting)
+            label = cls._label(key, record_labels.split(labels), prefix, setting)
             if not present:
                 left_out[f"no {modality}"] += 1
             elif label is None:
                 left_out["no label"] += 1
             else:
                 kept[key] = label
-        if not kept:
+        if not any(kept.values()):
             raise ValueError(f"{', '.join(pattern)}: none of the {found.num_records} clips has {modality} and a label")
-        return cls(tuple(pattern), tuple(kept), tuple(kept.values()), tuple(sorted(set(kept.values()))), left_out)
+        classes = tuple(sorted(cls._names(kept.values())))
+        return cls(tuple(pattern), tuple(kept), tuple(kept.values()), classes, left_out)
+
+    _label = staticmethod(record_labels.one_label)
+    _names = staticmethod(set)
 
     def check_classes(self, test: "Labelled") -> None:
         """That a classifier of these clips can be tested on `test`; ValueError names the class."""
@@ -78,13 +87,101 @@ class Labelled:
         counts = collections.Counter(self.labels)
         return np.tile([counts[name] - 1e-9 * i * len(counts) for i, name in enumerate(self.classes)], (count, 1))
 
-    def class_of(self):
-        """A function of a serialized record to its class, int32; -1 if it is none of these clips."""
-        numbers = {name: number for number, name in enumerate(self.classes)}
-        values = tf.constant([numbers[label] for label in self.labels], tf.int32)
-        keys = tf.lookup.KeyValueTensorInitializer(tf.constant(self.keys), values)
+    def targets(self, classes) -> np.ndarray:
+        """The number of each clip's class among `classes`, int [N]."""
+        numbers = {name: number for number, name in enumerate(classes)}
+        return np.array([numbers[label] for label in self.labels])
+
+    def finder(self):
+        """A function of a serialized record to (whether it is one of these clips, its class int32)."""
+        class_of = self._table(self.targets(self.classes))
+
+        def find(serialized):
+            number = class_of(serialized)
+            return number >= 0, number
+
+        return find
+
+    def _table(self, numbers):
+        """A function of a serialized record to the number of its key, int32; -1 if it is none of these clips."""
+        keys = tf.lookup.KeyValueTensorInitializer(tf.constant(self.keys), tf.constant(numbers, tf.int32))
         table = tf.lookup.StaticHashTable(keys, default_value=-1)
         return lambda serialized: table.lookup(schema.parse(serialized, parts=())["key"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Tagged(Labelled):
+    """Clips with any number of labels each, a tuple; one that has none is a wrong one for every class."""
+
+    labels: tuple[tuple[str, ...], ...]
+
+    @staticmethod
+    def _label(key, labels, prefix, setting):
+        return tuple(dict.fromkeys(label for label in labels if label.startswith(prefix)))
+
+    @staticmethod
+    def _names(labels):
+        return {name for names in labels for name in names}
+
+    def check_classes(self, test: "Labelled") -> None:
+        """That there is something to tell each class from; a class of the test set that is not here is not learned."""
+        check_several(self.classes, self.labels)
+
+    def frequencies(self, count: int) -> np.ndarray:
+        counts = collections.Counter(name for names in self.labels for name in names)
+        return np.tile([counts[name] / len(self.labels) for name in self.classes], (count, 1))
+
+    def targets(self, classes) -> np.ndarray:
+        """Of which of `classes` each clip is, bool [N, C]."""
+        return many_hot(self.labels, {name: number for number, name in enumerate(classes)})
+
+    def finder(self):
+        """A function of a serialized record to (whether it is one of these clips, its classes float32 [C])."""
+        place = self._table(np.arange(len(self.keys)))
+        # As lists: a row of flags a clip would be gigabytes of AudioSet.
+        numbers = {name: number for number, name in enumerate(self.classes)}
+        values = np.array([numbers[name] for names in self.labels for name in names], np.int32)
+        listed = tf.RaggedTensor.from_row_lengths(values, [len(names) for names in self.labels])
+
+        def find(serialized):
+            number = place(serialized)
+            flags = tf.one_hot(listed[tf.maximum(number, 0)], len(self.classes))
+            return number >= 0, tf.reduce_sum(flags, axis=0)
+
+        return find
+
+
+def many_hot(labels, number) -> np.ndarray:
+    """Labels of clips as bool [N, C]; number: {label: column}, of those that count."""
+    targets = np.zeros((len(labels), len(number)), bool)
+    for row, found in enumerate(labels):
+        targets[row, [number[label] for label in found if label in number]] = True
+    return targets
+
+
+def check_several(classes, labels) -> None:
+    """That each class has a training clip that is not of it; ValueError names the class."""
+    counts = collections.Counter(name for names in labels for name in names)
+    if full := [name for name in classes if counts[name] == len(labels)]:
+        raise ValueError(f"all training clips are of class {full[0]!r}: nothing to tell it from")
+
+
+def about_bare(train, test) -> list[str]:
+    """A note on the clips without a label, of clips with several labels each; none if there are none."""
+    bare = [sum(not labels for labels in side) for side in (train, test)]
+    if not any(bare):
+        return []
+    return [f"{bare[0]} training and {bare[1]} test clips have no label: wrong ones for all classes"]
+
+
+def measurable(targets: np.ndarray, counted=None) -> tuple[np.ndarray, list[str]]:
+    """Which columns of the test clips' targets bool [N, C] can be measured, and a note on the others."""
+    columns, count = np.flatnonzero(classification.measurable(targets, counted)), targets.shape[1]
+    if not len(columns):
+        raise ValueError("no class has both clips that are of it and clips that are not in the test set")
+    if len(columns) == count:
+        return columns, []
+    return columns, [f"{count - len(columns)} of {count} classes cannot be measured on the test set"]
 
 
 def _read(found: shards.Shards) -> tf.data.Dataset:

@@ -13,11 +13,11 @@ from mmv_tf.common.values import Count, Positive, Seed, Share, ShareBelowOne
 from mmv_tf.evaluation import protocol
 from mmv_tf.evaluation.classifiers import MLP, Classifier, LinearSVM
 from mmv_tf.evaluation.features import Extractor, Features
+from mmv_tf.evaluation.labelled import about_bare, check_several, many_hot, measurable
 from mmv_tf.evaluation.networks import BEFORE_HEAD, LAST_CONV
 from mmv_tf.evaluation.windows import Windows
 from mmv_tf.inputs.labels import one_label
 from mmv_tf.metrics import classification, control
-from mmv_tf.metrics.classification import Measure
 
 RAW = "raw"
 
@@ -57,11 +57,13 @@ class _Classification(protocol.Protocol):
     random_windows: bool = True
     test_windows: Count = 10
     seed: Seed = 0
+    test_crops = 1  # a setting where there is video
 
     def windows(self, training: bool, sample_rate: int) -> Windows:
-        count = self.train_windows if training else self.test_windows
-        heard = {"sample_rate": sample_rate} if self.modalities[0] == "audio" else {}
-        return Windows.as_in(self, self.modalities[0], count, training and self.random_windows, **heard)
+        count, more = (self.train_windows, {}) if training else (self.test_windows, {"crops": self.test_crops})
+        if self.modalities[0] == "audio":
+            more["sample_rate"] = sample_rate
+        return Windows.as_in(self, self.modalities[0], count, training and self.random_windows, **more)
 
     def run(self, compared: protocol.Comparison, extractor: Extractor) -> protocol.Measured:
         networks = compared.trained_and_not()
@@ -85,7 +87,7 @@ class _Classification(protocol.Protocol):
         found = [self._fold(side(train, True), side(test, False), names) for train, test in self.folds]
         made = found[0]["outcomes"]["chance"]
         return protocol.Measured(
-            measures=_reported(made),
+            measures=classification.measures_of(made),
             outcomes={
                 name: {key: [fold["outcomes"][name][key] for fold in found] for key in made}
                 for name in (*wanted, "chance")
@@ -127,9 +129,7 @@ class _Classification(protocol.Protocol):
             known = {n for n in names if n.startswith(self.label_prefix) and not self._is_ignored(n)} | tested
             if absent := sorted(known - set(classes)):
                 notes.append(f"{len(absent)} classes of the dataset have no training clip, {absent[0]!r} among them")
-            bare = [sum(not labels for labels in kept[side][1]) for side in ("train", "test")]
-            if any(bare):
-                notes.append(f"{bare[0]} training and {bare[1]} test clips have no label: wrong ones for all classes")
+            notes += about_bare(kept["train"][1], kept["test"][1])
         number = {label: i for i, label in enumerate(classes)}
         targets = {title: self._targets(labels, number) for title, (_, labels) in kept.items()}
         counted = {title: None for title in kept}
@@ -138,13 +138,8 @@ class _Classification(protocol.Protocol):
             notes.append(self._about_ignored(counted))
         columns = np.arange(len(classes))
         if self.several_labels:
-            columns = np.flatnonzero(classification.measurable(targets["test"], counted["test"]))
-            if not len(columns):
-                raise ValueError("no class has both clips that are of it and clips that are not in the test set")
-            if len(columns) < len(classes):
-                notes.append(
-                    f"{len(classes) - len(columns)} of {len(classes)} classes cannot be measured on the test set"
-                )
+            columns, about = measurable(targets["test"], counted["test"])
+            notes += about
         outcomes = {}
         for name in train:
             x, chosen = _flat(train[name].take(kept["train"][0]))
@@ -206,9 +201,7 @@ class _Classification(protocol.Protocol):
                 f"all {len(kept['train'][1])} training clips are of class {classes[0]!r}: nothing to tell apart"
             )
         if self.several_labels:
-            for name in classes:
-                if all(name in labels for labels in kept["train"][1]):
-                    raise ValueError(f"all training clips are of class {name!r}: nothing to tell it from")
+            check_several(classes, kept["train"][1])
         unknown = sorted({label for labels in kept["test"][1] for label in labels} - set(classes))
         if unknown and not self.several_labels:
             raise ValueError(
@@ -218,30 +211,17 @@ class _Classification(protocol.Protocol):
     def _targets(self, labels, number):
         if not self.several_labels:
             return np.array([number[one] for (one,) in labels])
-        targets = np.zeros((len(labels), len(number)), bool)
-        for row, found in enumerate(labels):
-            targets[row, [number[label] for label in found if label in number]] = True
-        return targets
+        return many_hot(labels, number)
 
     def _outcomes(self, scores, targets, columns, counted):
         if not self.several_labels:
-            return classification.top_k(scores, targets)
-        scores, targets = scores[:, columns], targets[:, columns]
+            return classification.outcomes(scores, targets)
         counted = None if counted is None else counted[:, columns]
-        return {
-            "average_precision": classification.average_precision(scores, targets, self.average_precision, counted),
-            "area_under_roc": classification.area_under_roc(scores, targets, counted),
-        }
+        return classification.outcomes(scores[:, columns], targets[:, columns], self.average_precision, counted)
 
 
 def _coins_of(folds) -> list[np.ndarray]:
     return [fold["coins"] for fold in folds if "coins" in fold]
-
-
-def _reported(outcomes) -> list[Measure]:
-    if "average_precision" in outcomes:
-        return [Measure("mAP", "average_precision", "mean"), Measure("d_prime", "area_under_roc", "d_prime")]
-    return [Measure(name, name, "mean") for name in outcomes]
 
 
 def _keys(side: dict[str, Features], rows) -> list[str]:
@@ -270,7 +250,11 @@ def _mean_scores(scores, features: Features) -> np.ndarray:
 @configurable
 @dataclasses.dataclass
 class LinearVideo(_Classification):
-    """Linear classification of video (UCF101, HMDB51, Kinetics-600): see `_Classification` and `Windows`."""
+    """Linear classification of video (UCF101, HMDB51, Kinetics-600): see `_Classification` and `Windows`.
+
+    Args:
+      test_crops: of a test window: 1, the centre, or 3 along the longer side; their scores are averaged, too.
+    """
 
     num_frames: Count = 32
     frame_rate: Positive = 12.5
@@ -279,6 +263,7 @@ class LinearVideo(_Classification):
     flip_probability: Share = 0.5
     scale_jitter: ShareBelowOne = 0.0
     colour_probability: Share = 0.0
+    test_crops: Literal[1, 3] = 1
     modalities = ("video",)
 
 

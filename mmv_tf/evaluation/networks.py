@@ -13,6 +13,7 @@ from mmv_tf.training import workdir
 PUBLISHED_SAMPLE_RATE = 48000  # Hz; what the published modules take
 BEFORE_HEAD = "before_head"
 LAST_CONV = "last_conv"
+TUNABLE = ("video", "audio")  # modalities whose networks can be fine-tuned
 _THUMBNAIL, _THUMBNAILS = 8, 4  # pixels of a side, and how many of them, in a window of raw video
 
 
@@ -75,7 +76,10 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Trainable:
-    """A video network to fine-tune: call(inputs, training) -> [B, D], and its variables, which are changed in place."""
+    """A network to fine-tune: call(inputs, training) -> [B, D], and its variables, which are changed in place.
+
+    Inputs are those of `Network.functions`: its front end is in it.
+    """
 
     call: Callable
     trainable_variables: list
@@ -118,12 +122,14 @@ def of_model(model, pipeline, name: str = "network", image_network=None, descrip
         about["image_identity"] = identity.of(image_network, identity.of_weights(image_network.variables))
     trainable = {
         modality: Trainable(
-            lambda inputs, training, backbone=backbone: backbone(seen(inputs), training=training),
+            lambda inputs, training, backbone=backbone, seen=front_ends[modality]: backbone(
+                seen(inputs), training=training
+            ),
             [variable.value for variable in backbone.trainable_variables],
             [variable.value for variable in backbone.variables],
         )
         for modality, backbone in model.backbones.items()
-        if modality == "video"
+        if modality in TUNABLE
     }
     spaces = {m: model.graph.spaces_of("video" if m == "image" else m) for m in networks}
     has_maps = getattr(networks.get("audio"), "has_last_conv", False)
@@ -163,14 +169,16 @@ def of_module(
     if inflate and "video" in functions:
         clips, outputs["image"] = functions["video"], outputs["video"]
         functions["image"] = lambda images: clips(tf.repeat(images[:, None], inflate, axis=1))
-    network = getattr(getattr(module, "embed", module), "video", module)
     trainable = {}
-    if "video" in known and callable(network) and hasattr(network, "trainable_variables"):
-        trainable["video"] = Trainable(
-            lambda inputs, training: _representation(network(inputs, training=training)),
-            list(network.trainable_variables),
-            list(network.variables),
-        )
+    for modality in (name for name in TUNABLE if name in known):
+        # The callable of somebody else's module itself takes frames, where it has no `embed`.
+        network = getattr(getattr(module, "embed", module), modality, module if modality == "video" else None)
+        if callable(network) and hasattr(network, "trainable_variables"):
+            trainable[modality] = Trainable(
+                lambda inputs, training, network=network: _representation(network(inputs, training=training)),
+                list(network.trainable_variables),
+                list(network.variables),
+            )
     return Network(
         "network",
         identity.of(checksum, inflate),

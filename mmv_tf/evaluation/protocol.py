@@ -110,7 +110,7 @@ class Evaluation:
     """What is measured, and how sure it is to be.
 
     Args:
-      protocol: a LinearVideo, LinearAudio, AudioMLP, LinearImages, FineTune or ZeroShotRetrieval.
+      protocol: a LinearVideo, LinearAudio, AudioMLP, LinearImages, FineTune, FineTuneAudio or ZeroShotRetrieval.
       dataset: its name, for the result.
       batch_size: windows that pass a network at once.
       untrained_seed: of the fresh weights that are compared with.

@@ -20,7 +20,7 @@ SCHEMA = 1
 REQUIRED = ("schema", "protocol", "dataset", "metric", "value", "interval", "n", "measures", "network", "baselines")
 REQUIRED += ("folds", "settings", "gin", "versions", "command")
 # Retrieval compares modalities in a common space, which raw features do not have.
-BASELINES = {"ZeroShotRetrieval": ("chance", "untrained"), "FineTune": ("chance", "untrained")}
+BASELINES = dict.fromkeys(("ZeroShotRetrieval", "FineTune", "FineTuneAudio"), ("chance", "untrained"))
 MOST_BASELINES = ("chance", "untrained", "raw")
 NOT_POSSIBLE = "not_possible"
 

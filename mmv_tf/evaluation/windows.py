@@ -50,7 +50,10 @@ class Windows:
       num_frames, frame_rate: of a window of video; a stride of 2 in records of 25 frames/s is a rate of 12.5.
       min_side, crop_size: pixels, as in VideoInput.
       flip_probability, scale_jitter, colour_probability: of random windows, as in VideoInput; 0 is none of it.
+      crops: of each window of video that is not random: 1, the centre, or 3 along the longer side, each of which is a
+        window of its own (`VideoInput.evaluation_crops`).
       seconds, sample_rate: of a window of sound.
+      sample_stride: every so manieth sample of it is kept, as they are, without a filter.
       seed: of random windows.
     """
 
@@ -67,22 +70,37 @@ class Windows:
     seconds: float = 1.0
     sample_rate: int = 48000
     seed: int = 0
+    crops: int = 1
+    sample_stride: int = 1
 
     def __post_init__(self):
         if self.count < 1:
             raise ValueError(f"an evaluation needs at least 1 window a record, not {self.count}")
         if self.modality == "audio" and not round(self.seconds * _SOUND_RATE):
             raise ValueError(f"a window of sound of {self.seconds} seconds is too short: give at least 0.01")
+        if self.crops != 1 and (self.random or self.modality != "video"):
+            raise ValueError("only windows of video that are not random can have several crops")
+
+    @property
+    def views(self) -> int:
+        """How many inputs of a network a record is: the crops of all windows."""
+        return self.count * self.crops
+
+    def settings(self) -> dict:
+        """All that says which windows these are, for the key of what is made of them and kept."""
+        # What keys of earlier versions did not name stands in them where it acts.
+        later = {"crops": 1, "sample_stride": 1}
+        return {name: value for name, value in dataclasses.asdict(self).items() if later.get(name) != value}
 
     @classmethod
     def as_in(cls, protocol, modality: str, count: int, random: bool = False, **more) -> "Windows":
         """The windows of a protocol: all that it has under the names of the attributes above."""
-        names = {field.name for field in dataclasses.fields(cls)} - {"modality", "count", "random"} - set(more)
+        names = {field.name for field in dataclasses.fields(cls)} - {"modality", "count", "random", "crops"} - set(more)
         own = {name: getattr(protocol, name) for name in names if hasattr(protocol, name)}
         return cls(modality, count, random, **own, **more)
 
     def dataset(self, ranges) -> tf.data.Dataset:
-        """The windows of some records, in the order of the records, `count` for each.
+        """The windows of some records, in the order of the records, `views` for each, a window's crops in a row.
 
         Args:
           ranges: list of (file, records that the file should hold, first record, record after the last one).
@@ -99,10 +117,14 @@ class Windows:
         def numbered(serialized):
             return tf.data.Dataset.from_tensors(serialized).repeat(self.count).enumerate()
 
-        return stored.flat_map(numbered).map(window, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        found = stored.flat_map(numbered).map(window, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return found.unbatch() if self.crops > 1 else found
 
     def function(self):
-        """The function (number of the window, serialized record) -> element of `dataset`; one trace for all records."""
+        """The function (number of the window, serialized record) -> element of `dataset`; one trace for all records.
+
+        With several crops it is all of a window's, one after the other: 'input' [crops, T,H,W,3], and so the others.
+        """
         return _traced(self)
 
     def _function(self):
@@ -117,7 +139,10 @@ class Windows:
             joined = labels.joined(record)
             if self.modality == "text":
                 joined = tf.strings.reduce_join(record["text"], separator=labels.SEPARATOR)
-            return {"input": value, "present": present, "key": record["key"], "labels": joined}
+            beside = {"present": present, "key": record["key"], "labels": joined}
+            if self.crops > 1:
+                beside = {name: tf.repeat(one, self.crops) for name, one in beside.items()}
+            return {"input": value, **beside}
 
         return window
 
@@ -154,9 +179,13 @@ class Windows:
                 seed = tf.random.experimental.stateless_fold_in(seed, number)
                 example = clips.training(serialized, tf.constant(0), seed)
             else:
-                example = clips.evaluation(serialized, tf.cast(number, tf.int32), self.count)
+                example = clips.evaluation(serialized, tf.cast(number, tf.int32), self.count, self.crops)
             value = example[kind]
-            return (value[0] if self.modality == "image" else value), example[f"{kind}_mask"]
+            if self.modality == "image":
+                value = value[0]
+            elif self.modality == "audio" and self.sample_stride > 1:
+                value = value[:: self.sample_stride]
+            return value, example[f"{kind}_mask"]
 
         return cut
 

@@ -114,12 +114,19 @@ class ClipMaker:
             seen |= self._augmented(sound, seen, "audio", seed)
         return {f"{name}{key.removeprefix(view.of)}": value for key, value in seen.items()}
 
-    def evaluation(self, serialized: tf.Tensor, clip: tf.Tensor, num_clips: int) -> dict[str, tf.Tensor]:
-        """Clip number `clip` of `num_clips` evenly spaced ones, not augmented."""
+    def evaluation(
+        self, serialized: tf.Tensor, clip: tf.Tensor, num_clips: int, crops: int = 1
+    ) -> dict[str, tf.Tensor]:
+        """Clip number `clip` of `num_clips` evenly spaced ones, not augmented.
+
+        crops: 1, the centre of the frames, or 3 (`VideoInput.evaluation_crops`): then video is [3, T, H, W, 3].
+        """
         record = schema.parse(serialized, self._parts)
         start = self._video.spaced_starts(*self.stored(record), num_clips)[clip]
-        spec = {"": tf.TensorSpec(self._video.shape, tf.uint8)}
-        return self._example(record, start, lambda jpegs: {"": self._video.evaluation_clip(jpegs)}, spec)
+        seen, shape = self._video.evaluation_clip, self._video.shape
+        if crops == 3:
+            seen, shape = self._video.evaluation_crops, (3, *shape)
+        return self._example(record, start, lambda jpegs: {"": seen(jpegs)}, {"": tf.TensorSpec(shape, tf.uint8)})
 
     def stored(self, record):
         """Number of frames and frames a second of a record; as many as its sound would have if it has no frames."""

@@ -398,12 +398,29 @@ class VideoInput:
 
     def evaluation_clip(self, jpegs: tf.Tensor) -> tf.Tensor:
         """Decodes sampled frames and takes the centre: [T] string -> [T, H, W, 3] uint8."""
-        ops = preprocess_ops_3d()
+        frames = preprocess_ops_3d().crop_image(self._resized(jpegs), self.crop_size, self.crop_size)
+        return tf.cast(tf.ensure_shape(frames, self.shape) + 0.5, tf.uint8)
+
+    def evaluation_crops(self, jpegs: tf.Tensor) -> tf.Tensor:
+        """`evaluation_clip`, and the two ends of the longer side around it: [T] string -> [3, T, H, W, 3] uint8.
+
+        Left, centre and right of frames that are wider than high, otherwise top, centre and bottom, each in the middle
+        of the other side (vatt, data/processing.py: multi_crop_image).
+        """
+        frames = self._resized(jpegs)
+        margin = tf.shape(frames)[1:3] - self.crop_size
+        longer = tf.cond(margin[0] >= margin[1], lambda: tf.constant([1, 0]), lambda: tf.constant([0, 1]))
+        middle = margin // 2  # the crop of `evaluation_clip`
+        begins = [middle * (1 - longer), middle, middle * (1 - longer) + margin * longer]
+        extent = [-1, self.crop_size, self.crop_size, -1]
+        crops = tf.stack([tf.slice(frames, tf.pad(begin, [[1, 1]]), extent) for begin in begins])
+        return tf.cast(tf.ensure_shape(crops, (3, *self.shape)) + 0.5, tf.uint8)
+
+    def _resized(self, jpegs):
+        """All of the frames, their shorter side min_side pixels: [T, h, w, 3] float32."""
         smaller = tf.reduce_min(tf.io.extract_jpeg_shape(jpegs[0])[:2]) // self.min_side
         frames = tf.stack(self._decode(jpegs, self._reduction_of(smaller)))
-        frames = ops.resize_smallest(tf.cast(frames, tf.float32), self.min_side)
-        frames = ops.crop_image(frames, self.crop_size, self.crop_size)
-        return tf.cast(tf.ensure_shape(frames, self.shape) + 0.5, tf.uint8)
+        return preprocess_ops_3d().resize_smallest(tf.cast(frames, tf.float32), self.min_side)
 
 
 def _one_size(jpegs, count):

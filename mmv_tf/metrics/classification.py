@@ -63,6 +63,24 @@ def top_k(scores: np.ndarray, targets: np.ndarray, ks=(1, 5)) -> dict[str, np.nd
     return {f"top{k}": ranks <= k for k in ks if k < scores.shape[1] or k == 1}
 
 
+def outcomes(scores: np.ndarray, targets: np.ndarray, kind: str = "area", counted=None) -> dict[str, np.ndarray]:
+    """What the scores [N, C] of a classifier are worth: `top_k` for targets int [N]; for targets bool [N, C]
+    {'average_precision': [C], 'area_under_roc': [C]}, with arguments and errors as of `average_precision`."""
+    if targets.ndim == 1:
+        return top_k(scores, targets)
+    return {
+        "average_precision": average_precision(scores, targets, kind, counted),
+        "area_under_roc": area_under_roc(scores, targets, counted),
+    }
+
+
+def measures_of(found) -> list[Measure]:
+    """The measures of `outcomes`, the main one first."""
+    if "average_precision" in found:
+        return [Measure("mAP", "average_precision", "mean"), Measure("d_prime", "area_under_roc", "d_prime")]
+    return [Measure(name, name, "mean") for name in found]
+
+
 def average_precision(scores: np.ndarray, targets: np.ndarray, kind: str = "area", counted=None) -> np.ndarray:
     """Average precision of each class, [C], of scores [N, C] and targets bool [N, C].
 

@@ -54,6 +54,7 @@ RIGHT = {
     "a list, each item a whole number of at least 0": "[1, 2] []",
     "a list, each item a whole number of at least 1": "[1, 2] []",
     "a whole number of at least 1 and at most 9": "1 2",
+    "1 or 3": "1",
     "a list, each item a number": "[1, 2] [-1] []",
     "a list, each item a number above 0": "[1, 2] []",
     "a number or a list, each item a number": "-1 0 1 2 .5 -.5 1.0 [1, 2] [-1] []",

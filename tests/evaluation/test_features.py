@@ -1,5 +1,7 @@
 """Windows and features: what is cut from a record, and that a stopped extraction goes on where it was."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -50,6 +52,51 @@ def test_windows_are_spaced_evenly_from_the_first_frame_to_the_last(pattern):
     assert found.present.tolist() == [[True] * 3] * 4 + [[False] * 3]
 
 
+def test_crops_are_windows_of_their_own_in_a_row(pattern):
+    """Frames are 40 x 48 pixels, grey on the left and noise on the right: the crops of 40 pixels move 0, 4 and 8."""
+
+    def windows(**more):
+        found = Windows("video", 2, **VIDEO, **more).dataset([(pattern.replace("*", "00001-of-00002"), 2, 0, 2)])
+        (batch,) = found.batch(12)
+        return {name: value.numpy() for name, value in batch.items()}
+
+    one, three = windows(), windows(crops=3)
+    for name in one:  # of each window the second of three is that of one
+        np.testing.assert_array_equal(three[name][1::3], one[name])
+    for name in ("present", "key", "labels"):
+        np.testing.assert_array_equal(three[name], np.repeat(one[name], 3))
+    assert three["present"].tolist() == [True] * 6 + [False] * 6 and not three["input"][6:].any()
+    for window, start in enumerate((0, 8)):  # records of 12 frames, windows of 4
+        jpegs = fixtures.record("clip3").jpegs[start : start + 4]
+        whole = np.stack([tf.io.decode_jpeg(jpeg).numpy() for jpeg in jpegs])
+        for crop, left in enumerate((0, 4, 8)):
+            np.testing.assert_array_equal(three["input"][3 * window + crop], whole[:, :, left : left + 40])
+
+
+def test_features_of_crops_are_kept_by_their_number(pattern, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "_WINDOWS_A_PART", 6)  # a record of 6 views: parts are whole records
+    options = dict(cache=str(tmp_path / "cache"), batch_size=6)
+    one = _extract(_Grey(), pattern, Windows("video", 2, **VIDEO), **options)
+    again, grey = _Grey(), _Grey()
+    three = _extract(grey, pattern, Windows("video", 2, crops=3, **VIDEO), **options)
+    assert grey.seen == 5 * 6 and three.values.shape == (5, 6, 4) and three.keys == one.keys
+    np.testing.assert_array_equal(three.values[:, 1::3], one.values)
+    assert not np.array_equal(three.values[:4, 2::3], one.values[:4])
+    np.testing.assert_array_equal(_extract(again, pattern, Windows("video", 2, **VIDEO), **options).values, one.values)
+    assert again.seen == 0
+    assert Windows("video", 2).settings() == {
+        name: value
+        for name, value in dataclasses.asdict(Windows("video", 2)).items()
+        if name not in ("crops", "sample_stride")  # features of versions without them are found
+    }
+
+
+def test_random_windows_and_sound_have_no_crops():
+    for wrong in (dict(modality="video", random=True), dict(modality="audio")):
+        with pytest.raises(ValueError, match="only windows of video that are not random can have several crops"):
+            Windows(crops=3, **wrong)
+
+
 def test_a_stride_is_a_lower_rate(pattern):
     found = _extract(_Grey(), pattern, Windows("video", 1, **{**VIDEO, "frame_rate": 5.0}), batch_size=4)
     np.testing.assert_allclose(found.values[0, 0], 10 + 10 * np.array([2, 4, 6, 8]), atol=3)
@@ -82,6 +129,16 @@ def test_sound_and_texts_are_windows_too(pattern):
     texts = next(iter(Windows("text", 3).dataset([(pattern.replace("*", "00001-of-00002"), 2, 0, 2)]).batch(6)))
     assert texts["input"].numpy().tolist() == [b"text 3", b"more", b"", b"", b"", b""]
     assert texts["present"].numpy().tolist() == [True, True, False, False, False, False]
+
+
+def test_every_other_sample_of_twice_the_time(pattern):
+    file = [(pattern.replace("*", "00000-of-00002"), 3, 0, 3)]
+    whole, half = (
+        next(iter(Windows("audio", 2, seconds=0.6, sample_rate=fixtures.SAMPLE_RATE, sample_stride=n).dataset(file)))
+        for n in (1, 2)
+    )
+    assert half["input"].shape == (300,)
+    np.testing.assert_array_equal(half["input"], whole["input"][::2])
 
 
 def test_a_stopped_extraction_goes_on_where_it_was(pattern, tmp_path, monkeypatch):

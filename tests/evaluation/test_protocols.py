@@ -72,6 +72,12 @@ def test_a_linear_evaluation_is_what_scikit_learn_does_step_by_step():
     assert found.items == list(test.keys) and found.n == {"test": 42, "classes": 7}
 
 
+def test_only_test_windows_of_video_have_crops():
+    for training, crops in ((True, 1), (False, 3)):
+        assert LinearVideo(test_crops=3, random_windows=False).windows(training, 48000).crops == crops
+    assert [LinearAudio().windows(False, 48000).crops, LinearVideo().windows(False, 48000).crops] == [1, 1]
+
+
 def test_several_labels_a_clip_give_mean_average_precision_and_d_prime():
     names = [("a",), ("b",), ("a", "c"), ("b", "c"), ("c",), ("a", "b")] * 10
     train, test = _clips(names, 0), _clips(names, 1)

@@ -179,6 +179,37 @@ def test_the_video_network_of_a_run_and_of_a_module_can_be_tuned(run):
     np.testing.assert_allclose(ours.call(frames, False), theirs.call(frames, False), atol=1e-5)
 
 
+def test_the_sound_network_of_a_run_and_of_a_module_can_be_tuned_behind_their_front_end(run):
+    loaded = workdirs.load(str(run / "run"))
+    network = networks.of_model(loaded.model, loaded.pipeline)
+    module = networks.of_module(str(run / "module"), "checksum")
+    assert sorted(network.trainable) == sorted(module.trainable) == ["audio", "video"]
+    sound = tf.constant(np.random.default_rng(0).uniform(-1, 1, (2, 3200)), tf.float32)
+    expected = network.functions["audio"](sound)["before_head"]
+    for trainable in (network.trainable["audio"], module.trainable["audio"]):
+        np.testing.assert_allclose(trainable.call(sound, False), expected, atol=1e-5)
+        weights = {tuple(v.shape) for v in trainable.trainable_variables}
+        assert {tuple(v.shape) for v in loaded.model.backbones["audio"].trainable_variables} <= weights
+
+
+def test_sound_is_tuned_with_several_labels_by_the_file_that_is_shipped(run):
+    """Every clip has one of two labels; one step tells nothing, but all is there."""
+    small = dict(epochs=1, batch_size=12, seconds=0.4, test_windows=2)
+    params = ["Evaluation.protocol = @FineTuneAudio()", "FineTuneAudio.folds = (('train', 'test'),)"]
+    params += [f"FineTuneAudio.{name} = {value}" for name, value in small.items()]
+    result = _evaluate(run, params, gin_files=["gin/evals/audioset_finetune.gin"])
+    assert (run / "run" / "results" / "audioset_finetune_changed.json").exists()
+    assert result["metric"] == "mAP" and result["n"]["test"] == 11 and result["n"]["classes"] == 2
+    # Of the 11 clips that have sound, 5 are red and 6 green.
+    chance = result["baselines"]["chance"]["measures"]
+    assert chance["mAP"]["value"] == pytest.approx(50) and chance["d_prime"]["value"] == 0
+    assert result["baselines"].keys() == {"chance", "untrained"}
+    assert result["left_out"] == {"no audio": 1, "no label": 0}
+    assert {name: used for name, (_, used) in result["changed"].items()} == {"folds": (("train", "test"),), **small}
+    assert result["settings"]["mixup"] == 5.0 and result["settings"]["sample_stride"] == 2
+    assert len(list((run / "run" / "results" / "features").glob("tuned-*.npy"))) == 2
+
+
 def _foreign_module(folder):
     """A SavedModel with the published signatures that none of this library made: colours, loudness, hashed words."""
 

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from helpers.record_fixtures import jpeg
-from mmv_tf.inputs.video import VideoInput
+from mmv_tf.inputs.video import VideoInput, preprocess_ops_3d
 
 SEED = tf.constant([3, 4], tf.int64)
 STILL = dict(scale_jitter_probability=0.0, flip_probability=0.0, colour_probability=0.0)
@@ -66,6 +66,35 @@ def test_evaluation_takes_the_centre():
     # Twice as large, decoded at half the size, the same comes out.
     large = tf.fill([4], tf.io.encode_jpeg(image.repeat(2, axis=0).repeat(2, axis=1), quality=100))
     np.testing.assert_allclose(video_input(min_side=48).evaluation_clip(large), 200, atol=12)
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 81), (71, 40), (40, 40), (48, 48)])
+def test_three_crops_lie_along_the_longer_side(height, width):
+    """The corners of the crops by hand; the second is `evaluation_clip`, to the bit."""
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    jpegs = tf.constant([tf.io.encode_jpeg(image).numpy()] * 4)
+    video = video_input(min_side=min(height, width))  # nothing is resized
+    whole, found = tf.io.decode_jpeg(jpegs[0]).numpy(), video.evaluation_crops(jpegs).numpy()
+    assert found.shape == (3, 4, 32, 32, 3)
+    down, right = (height - 32) // 2, (width - 32) // 2
+    corners = [(0, right), (down, right), (height - 32, right)]
+    if width > height:
+        corners = [(down, 0), (down, right), (down, width - 32)]
+    for crop, (top, left) in zip(found, corners, strict=True):
+        for frame in crop:
+            np.testing.assert_array_equal(frame, whole[top : top + 32, left : left + 32])
+    np.testing.assert_array_equal(found[1], video.evaluation_clip(jpegs))
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 72), (90, 50)])
+def test_three_crops_are_those_of_the_published_code_where_the_shorter_side_fits(height, width):
+    """Of an odd margin their middle is a pixel further on; ours is that of one crop."""
+    jpegs = tf.constant([jpeg(9, height, width)] * 4)
+    video = video_input(crop_size=40)
+    frames = preprocess_ops_3d().resize_smallest(tf.cast(tf.io.decode_jpeg(jpegs[0])[None], tf.float32), 40)
+    theirs = preprocess_ops_3d().crop_image(tf.repeat(frames, 4, axis=0), 40, 40, num_crops=3)
+    theirs = tf.cast(tf.reshape(theirs, [3, 4, 40, 40, 3]) + 0.5, tf.uint8)
+    np.testing.assert_array_equal(video.evaluation_crops(jpegs), theirs)
 
 
 def test_to_float_is_in_the_unit_interval():
