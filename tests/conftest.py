@@ -9,6 +9,8 @@ import sys
 import tempfile
 import time
 
+gc.disable()  # until all is imported: a tenth of the time of that, and nothing of it goes
+
 # Of this process and of those that it starts: TensorFlow, Beam and Python leave files there, and so does whoever is
 # killed in a test. Registered before TensorFlow is imported: it runs after whatever TensorFlow does at the end.
 os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="mmv_tf_tests_")
@@ -30,9 +32,13 @@ import tensorflow as tf  # noqa: E402
 from tensorflow.python.eager import context  # noqa: E402
 from tensorflow.python.util import tf_stack  # noqa: E402
 
+from helpers import eager  # noqa: E402
+
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
 )
+
+eager.at_once()
 
 # Grappler makes graphs faster that run many times, and takes a fifth of the time of those that run a few. It is on in
 # all that the tests start as a user does, in processes of their own.
@@ -59,6 +65,7 @@ def draws_of_a_file():
 
 def pytest_collection_finish():
     gc.freeze()  # what the imports have made stays: looking through it takes a third of a second each time
+    gc.enable()
     gc.set_threshold(50_000, 10, 10)  # graphs are many small objects, and hardly any of them goes before its graph
 
 
