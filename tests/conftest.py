@@ -1,4 +1,4 @@
-"""Set-up of all tests: one temporary folder for the run, quiet TensorFlow, four logical CPU devices, little memory."""
+"""Set-up of all tests: one temporary folder for the run, quiet TensorFlow, little memory."""
 
 import atexit
 import ctypes
@@ -8,6 +8,8 @@ import shutil
 import sys
 import tempfile
 import time
+
+gc.disable()  # until all is imported: a tenth of the time of that, and nothing of it goes
 
 # Of this process and of those that it starts: TensorFlow, Beam and Python leave files there, and so does whoever is
 # killed in a test. Registered before TensorFlow is imported: it runs after whatever TensorFlow does at the end.
@@ -23,30 +25,23 @@ os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 # XLA's own passes are as ever; LLVM takes half the time where it optimises nothing of what they give it.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
-import gin  # noqa: E402  (the environment comes first)
-import keras  # noqa: E402
-import pytest  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from tensorflow.python.eager import context  # noqa: E402
-from tensorflow.python.util import tf_stack  # noqa: E402
+import pytest  # noqa: E402  (the environment comes first)
 
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
-)
 
-# Grappler makes graphs faster that run many times, and takes a fifth of the time of those that run a few. It is on in
-# all that the tests start as a user does, in processes of their own.
-tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-
-# Most of the time goes into making graphs that are run a few times. Every operation of a graph looks up the lines of
-# all Python frames around it, a tenth of that time: here they all show one and the same.
-_FRAMES = tf_stack.extract_stack()
-tf_stack.extract_stack = lambda stacklevel=1: _FRAMES
+def pytest_configure(config):
+    """What a test needs comes here, and not in the process that only hands the files out to others (pytest-xdist)."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        gc.enable()
+    else:  # to import TensorFlow takes five seconds and half a gigabyte
+        import helpers.tensorflow_of_tests  # noqa: F401
 
 
 @pytest.fixture(autouse=True)
 def no_configuration():
     """gin's configuration is global: no test sees what another one has parsed, or how much it has drawn."""
+    import gin
+    import keras
+
     gin.clear_config()
     keras.utils.set_random_seed(0)
 
@@ -54,11 +49,14 @@ def no_configuration():
 @pytest.fixture(autouse=True, scope="module")
 def draws_of_a_file():
     """What is made once for a file is the same whatever ran before."""
+    import keras
+
     keras.utils.set_random_seed(0)
 
 
 def pytest_collection_finish():
     gc.freeze()  # what the imports have made stays: looking through it takes a third of a second each time
+    gc.enable()
     gc.set_threshold(50_000, 10, 10)  # graphs are many small objects, and hardly any of them goes before its graph
 
 
@@ -73,6 +71,8 @@ def memory_is_given_back():
     yield
     if time.process_time() - _looked < _BETWEEN:
         return
+    from tensorflow.python.eager import context
+
     context.context().clear_kernel_cache()  # of functions that were called: with it go all that they were made of
     gc.collect()
     if sys.platform == "linux":

@@ -6,17 +6,23 @@ Prints a line of JSON; the outputs are called way/signature/key.
 """
 
 import functools
+import gc
 import json
 import sys
+
+gc.set_threshold(50_000)  # to import what follows takes a tenth less
 
 for name in ("mmv_tf", "tensorflow_io", "tensorflow_text"):
     sys.modules[name] = None
 
+import eager  # noqa: E402  (beside this file)
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 import tensorflow_hub as hub  # noqa: E402
 import tf_keras  # noqa: E402
+
+eager.at_once()
 
 
 @functools.cache
@@ -98,6 +104,8 @@ def main(path, inputs, output):
     inputs = dict(np.load(inputs, allow_pickle=False))
     inputs = {name: tf.constant(list(value) if name == "text" else value) for name, value in inputs.items()}
     np.savez(output, **embed_every_way(path, inputs))
+    # What follows shows that training changes something; grappler was there for the values.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     tuned = {"": descend(hub.KerasLayer(path, trainable=True), inputs["video"], "va")}
     module = hub.load(path)
     for name in ("audio", "image"):

@@ -5,6 +5,7 @@ fork. What the command line itself does is tested with real commands.
 """
 
 import atexit
+import gc
 import multiprocessing
 import multiprocessing.forkserver
 import os
@@ -13,6 +14,8 @@ import runpy
 import signal
 import sys
 import time
+
+from helpers import eager
 
 ROOT = pathlib.Path(__file__).parents[2]
 PATIENCE = 600  # seconds until a process counts as hanging: no busy machine needs so many
@@ -89,6 +92,8 @@ def _run(log, environment, function, arguments):
         os.dup2(file.fileno(), 2)
     os.environ.update(environment)
     os.chdir(ROOT)
+    eager.at_once()
+    gc.freeze()  # of what was imported before the fork nothing is free: nobody looks through it
     function(*arguments)
 
 

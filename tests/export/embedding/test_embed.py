@@ -74,7 +74,8 @@ def _assert_close(rows, expected):
 
 # A worker may lack what the front ends of training are written in.
 CLIENT = """
-import sys
+import gc, sys
+gc.set_threshold(50_000)  # as the command has it
 for name in ("tensorflow_text", "tensorflow_io"):
     sys.modules[name] = None
 from mmv_tf.export import embed
