@@ -83,8 +83,9 @@ def test_a_run_whose_input_an_accelerator_finishes_takes_the_same_path(data, und
     _train(tmp_path, bindings)
     mine, other = runs.losses(tmp_path), runs.losses(undisturbed)
     assert mine.keys() == other.keys()
-    # Of single pixels the rounding is another one.
-    np.testing.assert_allclose(list(mine.values()), [other[step] for step in mine], rtol=2e-3)
+    # Of single pixels the rounding is another one, and it grows from step to step; other clips differ by some per cent.
+    np.testing.assert_allclose(mine[2], other[2], rtol=5e-4)
+    np.testing.assert_allclose(list(mine.values()), [other[step] for step in mine], rtol=5e-3)
 
 
 def test_two_replicas_read_the_same_clips_and_take_the_same_steps(data, undisturbed, tmp_path):

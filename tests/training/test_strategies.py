@@ -109,17 +109,24 @@ def _ten_steps(strategy, graph):
     return losses, averages, model.embed(toy.batch(16, seed=99))
 
 
+@pytest.fixture
+def weights_of_64_bits():
+    """With 32 the rounding of one step grows in the next ones: after twenty, on some processors, to 2e-4."""
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
 # Each replica is traced: four of them with the smallest graph. FAC on four: tests/model/test_mmv.py.
 @pytest.mark.parametrize(("replicas", "graph"), [(2, graphs.fac), (4, graphs.va)])
-def test_ten_steps_on_several_devices_are_those_of_one(replicas, graph):
+def test_ten_steps_on_several_devices_are_those_of_one(replicas, graph, weights_of_64_bits):
     one_device = _ten_steps(tf.distribute.get_strategy(), graph)
     losses, averages, embeddings = _ten_steps(toy.mirrored(replicas), graph)
     assert one_device[0][-1] < one_device[0][0] and len(losses) == 10
-    # Rounding grows from step to step: after twenty, on some processors, to 2e-4.
-    np.testing.assert_allclose(losses, one_device[0], rtol=3e-6)
+    np.testing.assert_allclose(losses, one_device[0], rtol=1e-6)  # the losses have 32 bits
     for name, values in averages.items():
-        np.testing.assert_allclose(values, one_device[1][name], rtol=1e-4, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(values, one_device[1][name], rtol=1e-5, atol=1e-6, err_msg=name)
     for modality, spaces in embeddings.items():
         for space, values in spaces.items():
             expected = one_device[2][modality][space].numpy()
-            np.testing.assert_allclose(values, expected, rtol=0, atol=1e-3 * np.abs(expected).max(), err_msg=space)
+            np.testing.assert_allclose(values, expected, rtol=0, atol=1e-5 * np.abs(expected).max(), err_msg=space)
