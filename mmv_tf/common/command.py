@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import gc
 import os
 import re
 import signal
@@ -22,9 +21,6 @@ _TOLD = (ValueError, SyntaxError, OSError, KeyError, FloatingPointError, ModuleN
 _OF_FILES = frozenset(
     "PermissionDeniedError NotFoundError ResourceExhaustedError UnavailableError DataLossError".split()
 )
-# So many new objects, and Python looks for cycles among them to free. With its default, 700, the imports of training
-# take 0.7 s more, a tenth of it all, and hardly anything goes.
-_LOOKED_AFTER = 50_000
 _OF_DISKS = ("No space left on device", "Read-only file system", "Disk quota exceeded", "Input/output error")
 
 
@@ -116,16 +112,6 @@ def _terminated_as_stopped():
         signal.signal(signal.SIGTERM, before)
 
 
-@contextlib.contextmanager
-def _seldom_looking_for_cycles():
-    before = gc.get_threshold()
-    gc.set_threshold(max(before[0], _LOOKED_AFTER) if before[0] else 0, *before[1:])  # 0: it is switched off
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-
-
 def _is_of_a_file(error) -> bool:
     """Whether an error of TensorFlow is about a file or a disk. Without an import of TensorFlow."""
     if not type(error).__module__.startswith("tensorflow."):
@@ -140,7 +126,7 @@ def run(main, argv=None) -> int:
       the exit status: that of `main`, where None is 0. With MMV_TF_TRACEBACK=1 the traceback comes before the line.
     """
     try:
-        with _terminated_as_stopped(), _seldom_looking_for_cycles():
+        with _terminated_as_stopped():
             return main(argv) or 0
     except Exception as error:
         if not isinstance(error, _TOLD) and not _is_of_a_file(error):

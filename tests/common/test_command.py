@@ -1,7 +1,6 @@
 """The one way in which commands end, and how they read values."""
 
 import errno
-import gc
 import os
 import signal
 
@@ -111,15 +110,3 @@ def test_what_is_waited_for_is_said_before_and_how_long_after(capsys):
     with pytest.raises(KeyError), command.waiting_for("compiling"):
         raise KeyError("x")
     assert capsys.readouterr().out == "compiling ... stopped\n"
-
-
-@pytest.mark.parametrize("before", [700, 60_000, 0])
-def test_a_command_seldom_looks_for_cycles_and_leaves_it_as_it_was(before):
-    thresholds, seen = gc.get_threshold(), []
-    gc.set_threshold(before, 11, 12)
-    try:
-        command.run(lambda _: seen.append(gc.get_threshold()))
-        assert gc.get_threshold() == (before, 11, 12)
-    finally:
-        gc.set_threshold(*thresholds)
-    assert seen == [(before and max(before, 50_000), 11, 12)]
