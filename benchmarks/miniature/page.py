@@ -17,17 +17,18 @@ from mmv_tf.common.files import whole_file
 from mmv_tf.pages import document, pictures
 
 _FRAMES = 8
+_TWO = "two events"
 _VERDICTS = {"holds": "ours", "reversed": "baseline"}
 
 
 def examples() -> list[tuple[scenes.Episode, scenes.Shot]]:
-    """The first shot of each event in the held-out episodes."""
+    """The first shot of each event in the held-out episodes, of what drifts, and of two events."""
     found: dict[str, tuple[scenes.Episode, scenes.Shot]] = {}
     for episode in scenes.episodes():
-        if episode.split in ("test", "new_test"):
+        if episode.split.endswith("test"):
             for shot in episode.shots:
-                found.setdefault(shot.event, (episode, shot))
-    return [found[event] for event in (*scenes.EVENTS, *scenes.NEW_EVENTS)]
+                found.setdefault(_TWO if shot.then else shot.event, (episode, shot))
+    return [found[event] for event in (*scenes.EVENTS, *scenes.NEW_EVENTS, scenes.DRIFT, _TWO)]
 
 
 def film_and_sound(shot: scenes.Shot) -> tuple[np.ndarray, np.ndarray]:
@@ -42,15 +43,17 @@ def film_and_sound(shot: scenes.Shot) -> tuple[np.ndarray, np.ndarray]:
 
 def picture(height: int = 96) -> bytes:
     """JPEG for docs/benchmarks.md: a row of frames, each `height` pixels high, an event of pretraining."""
-    shown = [film_and_sound(shot)[0] for _, shot in examples() if shot.event in scenes.EVENTS]
+    shown = [film_and_sound(shot)[0] for _, shot in examples() if shot.event in scenes.EVENTS and not shot.then]
     return pictures.strip(np.concatenate(shown, axis=1), _FRAMES, height * len(shown))
 
 
 def _clip(episode: scenes.Episode, shot: scenes.Shot) -> dict:
     frames, samples = film_and_sound(shot)
-    told = words.caption(shot.event, shot.material) if shot.event in scenes.EVENTS else "in no pretraining"
+    is_told = shot.event in scenes.EVENTS and not shot.then
+    told = words.caption(shot.event, shot.material) if is_told else "in no pretraining"
+    shown = f"{shot.event}, then {shot.then}" if shot.then else f"{shot.event} {shot.direction or ''}".strip()
     return {
-        "title": f"{shot.event}, {shot.material}",
+        "title": f"{shown}, {shot.material}",
         "frames": pictures.strip(frames, _FRAMES, 96),
         "spectrogram": pictures.spectrogram(samples, scenes.SAMPLE_RATE, width=480),
         "wav": pictures.wav(samples, scenes.SAMPLE_RATE),

@@ -429,7 +429,7 @@ def test_every_experiment_is_a_gin_file():
 def test_the_page_shows_every_event_and_what_holds():
     shown = page.render([result()])
     assert all(f"<h3>{event}, " in shown for event in (*scenes.EVENTS, *scenes.NEW_EVENTS))
-    assert shown.count("<audio") == 10
+    assert shown.count("<audio") == 12 and "<h3>drift " in shown and ", then " in shown
     assert "<td>81.0 (80-82)</td>" in shown and "<td>holds</td>" in shown
     _, shot = page.examples()[0]
     frames, samples = page.film_and_sound(shot)
