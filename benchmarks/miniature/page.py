@@ -91,11 +91,17 @@ def _curves(result: dict) -> dict:
     return {"command": result["command"], "rows": curves.value_rows(result), "charts": charts}
 
 
-def write(path: pathlib.Path) -> None:
-    """Writes the page, and RESULTS/README.md beside the results."""
+def write_readme() -> dict | None:
+    """Writes RESULTS/README.md; the learning curves, if they are there."""
     found = tables.RESULTS / "curves.json"
     curve = json.loads(found.read_text("utf-8")) if found.is_file() else None
     tables.write_page(tables.RESULTS, [curves.markdown(curve)] if curve else [])
+    return curve
+
+
+def write(path: pathlib.Path) -> None:
+    """Writes the page, and RESULTS/README.md."""
+    curve = write_readme()
     with whole_file(path) as partial:
         partial.write_text(render(tables.read_all(tables.RESULTS), curve), "utf-8")
 

@@ -4,8 +4,8 @@
 
 trains what the tables need (DATA/runs/NAME-SEED; a run that ended with the same settings and data is not repeated,
 an interrupted one goes on), measures it, and after each run writes benchmarks/results/miniature_TABLE.json, beside
-chance, the untrained network and raw frames and sound, README.md there, and DATA/index.html. All rows of the first seed
-come before the second seed. `--report` only writes what is measured already.
+chance, the untrained network and raw frames and sound, and README.md there; in the end DATA/index.html. All rows of the
+first seed come before the second seed. `--report` only writes what is measured already.
 """
 
 import argparse
@@ -204,6 +204,7 @@ def main(arguments: argparse.Namespace) -> None:
             result = curves.collect(data, there, f"python -m benchmarks.miniature.run {CURVES}")
             curves.write(tables.RESULTS / "curves.json", result)
             print(curves.markdown(result), flush=True)
+            page.write_readme()
             return
         command = f"python -m benchmarks.miniature.run {table} --seeds {' '.join(map(str, arguments.seeds))}"
         there = measured(wanted[table])
@@ -213,6 +214,7 @@ def main(arguments: argparse.Namespace) -> None:
         result = tables.collect(table, data, there, command)
         tables.write(tables.RESULTS / f"miniature_{table}.json", result)
         print(tables.markdown(result), flush=True)
+        page.write_readme()
 
     if arguments.report:
         for table in names:

@@ -216,7 +216,7 @@ def value_rows(result: dict) -> list[list[str]]:
     found = [["", *names]] + [
         [short(column), *(cell(row.get(column)) for row in names.values())] for column in columns(result)
     ]
-    if len(set().union(*(map(tuple, (seeds_of(result, name) for name in names))))) > 1:
+    if len({tuple(seeds_of(result, name)) for name in names}) > 1:
         found.append(["seeds", *(str(len(seeds_of(result, name))) for name in names)])
     costs = result.get("costs", {})
     for what in dict.fromkeys(what for of in costs.values() for what in of):

@@ -466,6 +466,7 @@ def test_a_table_is_collected_from_its_runs(tmp_path):
     assert (
         "| video/event | 10.0 | 20.5 (20-21) | 15.0 | 40.5 (40-41) | 30.5 (30-31) | 50.5 (50-51) | 55.5 (55-56) |"
     ) in shown
+    assert "| seeds |" not in shown
     assert "| processor ms a step | - | - | - | 2000.0 |" in shown and "| memory, GB | - | - | - | 2.0 |" in shown
     lost = {name: {k: v for k, v in row.items() if "tempo" not in k} for name, row in found["rows"].items()}
     with pytest.raises(ValueError, match="no row has 'probe/video/tempo'"):
