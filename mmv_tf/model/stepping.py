@@ -76,16 +76,17 @@ def has_scale(optimizer) -> bool:
 
 
 def _unscaled(optimizer, gradients):
-    """The gradients of the loss itself, 0 in a step to be left out, and whether it is taken; the scale is moved."""
+    """The gradients of the loss, 0 in a step to be left out; their norm; whether it is taken. Moves the scale."""
     scale, count = optimizer.loss_scale, optimizer.steps_at_scale
     gradients = [gradient / scale for gradient in gradients]
-    is_finite = tf.math.is_finite(tf.linalg.global_norm(gradients))
+    norm = tf.linalg.global_norm(gradients)
+    is_finite = tf.math.is_finite(norm)
     grows = count + 1 >= _STEPS_TO_GROW
     count.assign(tf.where(is_finite & ~grows, count + 1, 0))
     is_taken = is_finite | (scale <= 1.0)
     larger, smaller = tf.where(grows, 2.0 * scale, scale), tf.maximum(0.5 * scale, 1.0)
     scale.assign(tf.where(is_finite, larger, smaller))
-    return [tf.where(is_taken, gradient, tf.zeros_like(gradient)) for gradient in gradients], is_taken
+    return [tf.where(is_taken, gradient, tf.zeros_like(gradient)) for gradient in gradients], norm, is_taken
 
 
 def _layers(variable) -> list[str]:
@@ -129,6 +130,6 @@ def step(optimizer: keras.optimizers.Optimizer, gradients, variables) -> tuple[t
     if not has_scale(optimizer):
         optimizer.apply(gradients, variables)
         return tf.linalg.global_norm(gradients) / optimizer.scale_loss(1.0), tf.constant(True)
-    gradients, is_taken = _unscaled(optimizer, gradients)
+    gradients, norm, is_taken = _unscaled(optimizer, gradients)
     optimizer.apply(gradients, variables)
-    return tf.linalg.global_norm(gradients), is_taken
+    return norm, is_taken
