@@ -10,6 +10,7 @@ first seed come before the second seed. `--report` only writes what is measured 
 
 import argparse
 import concurrent.futures
+import hashlib
 import os
 import pathlib
 import sys
@@ -107,12 +108,16 @@ def few_label_stages(run: pathlib.Path, seed: int, data: pathlib.Path) -> list[S
     return stages
 
 
+def runs_of(table: str) -> list[str]:
+    """Names of the runs that a table needs, baselines first."""
+    return [UNTRAINED, "fac"] if table in "ce" else [UNTRAINED, *dict.fromkeys(TABLES[table].rows.values())]
+
+
 def branches(table: str, seeds, data: pathlib.Path) -> list[tuple[pathlib.Path, list[Stage]]]:
     """[(folder of a run, stages)] that a table needs, seed by seed, baselines first; each starts with the training."""
-    names = [UNTRAINED, "fac"] if table in "ce" else [UNTRAINED, *dict.fromkeys(TABLES[table].rows.values())]
     found = []
     for seed in seeds:
-        for name in names:
+        for name in runs_of(table):
             run, train = folder(name, seed, data), train_stage(name, seed, data)
             if table == "c":
                 found.append((run, [train, *image_stages(run, data)]))
@@ -186,6 +191,18 @@ def measured(branches: list[tuple[pathlib.Path, list[Stage]]]) -> dict[str, list
     return found
 
 
+def recipes(table: str) -> dict[str, str]:
+    """{name of a run of a table: digest of its gin files and of the code that measures it}."""
+    found = {}
+    for name in runs_of(table):
+        more = {"c": [*gin_inputs("deflate"), HERE / "images.py"], "e": gin_inputs("few_labels")}.get(table, [])
+        digest = hashlib.sha256()
+        for file in (*gin_inputs("fac" if name == UNTRAINED else name), *more, *MEASURING):
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+        found[name] = digest.hexdigest()
+    return found
+
+
 def main(arguments: argparse.Namespace) -> None:
     data = pathlib.Path(arguments.data)
     if unknown := set(arguments.tables) - {*TABLES, CURVES}:
@@ -206,13 +223,13 @@ def main(arguments: argparse.Namespace) -> None:
             print(curves.markdown(result), flush=True)
             page.write_readme()
             return
-        command = f"python -m benchmarks.miniature.run {table} --seeds {' '.join(map(str, arguments.seeds))}"
-        there = measured(wanted[table])
-        if not there.get(baseline := UNTRAINED if table != "e" else "fac"):
-            print(f"table ({table}) waits for a run of {baseline!r}", flush=True)
+        file = tables.RESULTS / f"miniature_{table}.json"
+        earlier = tables.read(file) if file.is_file() else None
+        result = tables.collect(table, data, measured(wanted[table]), recipes(table), earlier)
+        if not result["seeds_of"]["chance"]:
+            print(f"table ({table}) waits for a run of {'fac' if table == 'e' else UNTRAINED!r}", flush=True)
             return
-        result = tables.collect(table, data, there, command)
-        tables.write(tables.RESULTS / f"miniature_{table}.json", result)
+        tables.write(file, result)
         print(tables.markdown(result), flush=True)
         page.write_readme()
 

@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -25,77 +25,126 @@ def read(path: pathlib.Path) -> dict:
     return json.loads(path.read_text("utf-8"))
 
 
-def collect(table: str, data: pathlib.Path, measured: dict[str, list[int]], command: str) -> dict:
-    """The result of a table from the folders of its runs; values are per cent, one a seed.
+def collect(
+    table: str,
+    data: pathlib.Path,
+    measured: dict[str, list[int]],
+    recipes: Mapping[str, str] | None = None,
+    earlier: dict | None = None,
+) -> dict:
+    """The result of a table from the folders of its runs, and from the result that it replaces; values are per cent.
 
     Args:
       measured: {name of a run below DATA/runs: its seeds}; a row without a run is left out, and named.
+      recipes: {name of a run: digest of what it is made of and measured by}, kept in the result.
+      earlier: the result before: what it has of other seeds and rows is kept where data and recipe are the same, so
+        that a table grows on any machine.
 
     Raises:
       ValueError: a run is not measured; names its file.
     """
     made = TABLES[table]
-    rows: dict[str, dict[str, list[float]]] = {name: {} for name in made.rows}
-    baselines: dict[str, dict[str, list[float]]] = {name: {} for name in made.baselines}
+    # {row or baseline: {seed: {column: value}}}
+    found: dict[str, dict[int, dict[str, float]]] = {name: {} for name in (*made.rows, *made.baselines)}
     costs: dict[str, dict[str, float]] = {}
     remarks: list[str] = list(made.notes)
 
-    def add(row, values):
-        for column in made.columns:
-            if column in values:
-                row.setdefault(column, []).append(values[column])
+    def add(name, seed, values):
+        found[name].setdefault(seed, {}).update({column: values[column] for column in made.columns if column in values})
 
-    of_runs = {name: "fac" if table in "ce" else run.rpartition("/")[2] for name, run in made.rows.items()}
-    seeds = {name: measured.get(run, []) for name, run in of_runs.items()}
-    seeds |= dict.fromkeys(made.baselines, measured.get("fac" if table == "e" else "untrained", []))
+    of_runs = {name: "fac" if table in "ce" else run for name, run in made.rows.items()}
+    of_runs |= dict.fromkeys(made.baselines, "fac" if table == "e" else "untrained")
+    seeds = {name: measured.get(run.rpartition("/")[2], []) for name, run in of_runs.items()}
     if table == "c":
         for seed in seeds["naive"]:
             images = read(folder("fac", seed, data) / "images.json")
-            for name in rows:
-                add(rows[name], images[name])
+            for name in made.rows:
+                add(name, seed, images[name])
         for seed in seeds["untrained"]:
             untrained = read(folder("untrained", seed, data) / "images.json")
             for name, values in (("untrained", untrained["inflated"]), ("raw", untrained["raw"]),
                                  ("chance", untrained["chance"])):  # fmt: skip
-                add(baselines[name], values)
+                add(name, seed, values)
     elif table == "e":
         for seed in seeds["chance"]:
             for column, shots in zip(FEW, SHOTS, strict=True):
-                found = read(folder("fac", seed, data) / "results" / f"few_labels_{shots}.json")
-                sides = {"pretrained (FAC)": found["network"], "from scratch": found["baselines"]["untrained"]}
-                for name, row in (*sides.items(), ("chance", found["baselines"]["chance"])):
-                    values = (baselines if name == "chance" else rows)[name]
-                    values.setdefault(column, []).append(row["measures"][found["metric"]]["value"])
+                few = read(folder("fac", seed, data) / "results" / f"few_labels_{shots}.json")
+                sides = {"pretrained (FAC)": few["network"], "from scratch": few["baselines"]["untrained"]}
+                for name, row in (*sides.items(), ("chance", few["baselines"]["chance"])):
+                    add(name, seed, {column: row["measures"][few["metric"]]["value"]})
     else:
         for name, run in made.rows.items():
             for seed in seeds[name]:
                 workdir = folder(run, seed, data)
-                found = read(workdir / "miniature.json")
-                add(rows[name], found["measures"])
-                remarks += [f"{name} has no common space for {pair}: chance" for pair in found["incomparable"]]
+                run_measures = read(workdir / "miniature.json")
+                add(name, seed, run_measures["measures"])
+                remarks += [_no_common_space(name) + f"{pair}: chance" for pair in run_measures["incomparable"]]
                 costs.setdefault(name, cost(read(workdir / "summary.json")))
         for seed in seeds["untrained"]:
-            found = read(folder("untrained", seed, data) / "miniature.json")
-            for name, values in (("untrained", found["measures"]), ("raw", found["raw"]), ("chance", found["chance"])):
-                add(baselines[name], values)
-    rows = {name: row for name, row in rows.items() if seeds[name]}
+            of_all = read(folder("untrained", seed, data) / "miniature.json")
+            for name, values in (
+                ("untrained", of_all["measures"]),
+                ("raw", of_all["raw"]),
+                ("chance", of_all["chance"]),
+            ):
+                add(name, seed, values)
+    recipe_of = {name: recipes[run] for name, run in of_runs.items()} if recipes else {}
+    checksums = read(data / "statistics.json")["checksums"]
+    if earlier is not None and (version(earlier), earlier["data"]) == (scenes.VERSION, checksums):
+        for name, of_seeds in _values_by_seed(earlier).items():
+            if name not in recipe_of or earlier.get("recipes", {}).get(name) != recipe_of[name]:
+                continue
+            if of_seeds.keys() - found[name].keys():
+                remarks += [note for note in earlier["notes"] if note.startswith(_no_common_space(name))]
+            found[name] = of_seeds | found[name]
+            if name in earlier["costs"]:
+                costs.setdefault(name, earlier["costs"][name])
+    found = {name: dict(sorted(of_seeds.items())) for name, of_seeds in found.items()}
+    values = {
+        name: {
+            column: [of[column] for of in of_seeds.values() if column in of]
+            for column in made.columns
+            if any(column in of for of in of_seeds.values())
+        }
+        for name, of_seeds in found.items()
+    }
+    rows = {name: values[name] for name in made.rows if found[name]}
     if missing := [name for name in made.rows if name not in rows]:
         remarks.insert(0, f"Not run yet: {', '.join(missing)}")
-    statistics = read(data / "statistics.json")
+    seeds = {name: list(of_seeds) for name, of_seeds in found.items()}
+    all_seeds = sorted(set().union(*seeds.values()))
+    present = (*rows, *made.baselines)
     return {
         "schema": SCHEMA,
         "table": table,
         "title": made.title,
-        "command": command,
-        "seeds": sorted(set().union(*seeds.values())),
-        "seeds_of": {name: seeds[name] for name in (*rows, *baselines)},
+        "command": f"python -m benchmarks.miniature.run {table} --seeds {' '.join(map(str, all_seeds))}",
+        "seeds": all_seeds,
+        "seeds_of": {name: seeds[name] for name in present},
+        "recipes": {name: recipe_of[name] for name in present if name in recipe_of},
         "costs": costs,
         "version": scenes.VERSION,
-        "data": statistics["checksums"],
+        "data": checksums,
         "rows": rows,
-        "baselines": baselines,
+        "baselines": {name: values[name] for name in made.baselines},
         "orderings": [one for claim in made.claims for one in orderings(claim, rows, seeds)],
         "notes": list(dict.fromkeys(remarks)),
+    }
+
+
+def _no_common_space(name: str) -> str:
+    """How the note of a row begins that cannot compare two modalities."""
+    return f"{name} has no common space for "
+
+
+def _values_by_seed(result: dict) -> dict[str, dict[int, dict[str, float]]]:
+    """{row or baseline: {seed: {column: value}}} of a result."""
+    return {
+        name: {
+            seed: {column: values[place] for column, values in columns.items()}
+            for place, seed in enumerate(seeds_of(result, name))
+        }
+        for name, columns in (result["rows"] | result["baselines"]).items()
     }
 
 

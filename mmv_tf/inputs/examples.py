@@ -32,6 +32,7 @@ class TrainingExamples:
       bad_records: takes note of the records that are left out; None if a bad record shall be an error.
       known: what this process knows of shards, see `offsets.index_of`.
       numbered: whether an example holds its 'index', int32: the number of its record in `index`.
+      independent: see `stream.Order`.
     """
 
     sources: tuple[Source, ...]
@@ -48,6 +49,7 @@ class TrainingExamples:
     bad_records: faults.BadRecords | None
     known: dict
     numbered: bool = False
+    independent: bool = False
 
     @functools.cached_property
     def found(self) -> tuple[shards.Shards, ...]:
@@ -74,6 +76,7 @@ class TrainingExamples:
             shares=Shares([source.weight for source in self.sources]),
             seeds=tuple(self.seed + number for number in range(len(self.sources))),
             windows=(window,) * len(self.found),
+            independent=self.independent,
         )
 
     def records(self, go_on: bool = False) -> tf.data.Dataset:

@@ -15,7 +15,7 @@ def lines(examples: TrainingExamples) -> list[str]:
     mean = index.bytes / len(index.offsets)
     found = [
         f"data: {len(index.offsets):,} records of {_size(mean)} in {len(index.files):,} shards; {_order(examples)}; "
-        f"index {_size(index.memory)}, the permutation is computed and takes no memory; {examples.readers} records "
+        f"index {_size(index.memory)}, the order is computed and takes no memory; {examples.readers} records "
         f"are read side by side, {_size(examples.readers * mean)} on each host"
     ]
     if examples.window_bytes is not None and not examples.window:
@@ -34,6 +34,8 @@ def lines(examples: TrainingExamples) -> list[str]:
 
 
 def _order(examples):
+    if examples.independent:
+        return "each clip is of a record drawn by itself, so some come more often than others"
     windows = {
         min(window, size) if window else size
         for window, size in zip(examples.order.windows, examples.order.sizes, strict=True)
@@ -54,7 +56,14 @@ def _repeats(examples, batch):
     found = []
     for name, share, size in zip(examples.names, examples.order.shares.of(batch), examples.order.sizes, strict=True):
         of = "" if len(examples.names) == 1 else f" of {name}"
-        if share > size:
+        if examples.independent:
+            # size (1 - (1 - 1 / size) ^ share) of them differ on average.
+            if (twice := share - size * -math.expm1(share * math.log1p(-1 / size))) >= 1:
+                found.append(
+                    f"about {twice:.2g} of the {share:.4g} clips{of} in a batch are windows of a clip that is in the "
+                    "batch already, and negatives of it"
+                )
+        elif share > size:
             found.append(
                 f"a batch holds {share:.4g} clips{of} and there are {size} records: each is in it "
                 f"{_times(share / size)}, so {share - size:.4g} of {share:.4g} are windows of a clip that is in the "

@@ -55,6 +55,9 @@ class InputPipeline:
         in training (see `mmv_tf.inputs.views.view`).
       max_candidates: K, how many narrations a clip has: those nearest in time.
       readers: records that are read side by side, on each host.
+      order: 'epochs': each record of a source once before any comes again; 'independent': each clip of a batch is of a
+        record drawn by itself, evenly from all of the source. Memories of few records need it: in epochs a sample's own
+        vector is the oldest of all, which a network can tell by drifting alone (docs/systems.md, Memories).
       shuffle_window: 0: each epoch is a permutation of all records of a source. Else about so many records are permuted
         among themselves, runs of neighbours from all over the source: for file systems that read ahead, since what
         is read at one time then lies in few places. Clips then come together again more often ...
@@ -88,14 +91,20 @@ class InputPipeline:
         sound: SoundAugment | None = None,
         views: Mapping[str, Annotated[View, Written()]] | None = None,
         finish_on: Literal["auto", "host", "accelerator"] = "auto",
+        order: Literal["epochs", "independent"] = "epochs",
     ):
+        if shuffle_window and order == "independent":
+            raise ValueError(
+                f"InputPipeline.shuffle_window = {shuffle_window} permutes records of an epoch, and there is none with "
+                "InputPipeline.order = 'independent': set one of them"
+            )
         self.sources, self.modalities = tuple(sources), tuple(m for m in MODALITIES if m in modalities)
         self.source_names = distinct_names(self.sources)
         self.video = video or VideoInput()  # also says which span of time a clip is, so it is always there
         self.audio = audio or (LogMel() if "audio" in modalities else None)
         self.text = text or (Tokenizer() if "text" in modalities else None)
         self.max_candidates, self.readers = max_candidates, readers
-        self.shuffle_window, self.shuffle_bytes = shuffle_window, shuffle_bytes
+        self.order, self.shuffle_window, self.shuffle_bytes = order, shuffle_window, shuffle_bytes
         self.max_bad_records, self._bad_records = max_bad_records, BadRecords(max_bad_records)
         self.numbers_records = False  # whether a training batch has an 'index'; who needs it sets it
         self._known_shards: dict = {}
@@ -288,6 +297,7 @@ class InputPipeline:
             bad_records=self._bad_records if self.max_bad_records else None,
             known=self._known_shards,
             numbered=self.numbers_records,
+            independent=self.order == "independent",
         )
 
     @tf.autograph.experimental.do_not_convert  # nothing needs it, and it takes most of the time to build

@@ -1,8 +1,8 @@
 """An endless stream of records whose order is a pure function of (seed, position): it resumes from any number.
 
-Every epoch is a permutation of all records of a source. It is computed where it is needed (`inputs.permutation`), and
-an index says where each record lies (`inputs.offsets`), so that record n is read without those before it. Position n is
-the same record for any number of hosts.
+Every epoch is a permutation of all records of a source, or each record is drawn by itself. What stands at a position is
+computed where it is needed (`inputs.permutation`), and an index says where each record lies (`inputs.offsets`), so that
+record n is read without those before it. Position n is the same record for any number of hosts.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from mmv_tf.inputs.mixture import Shares
 from mmv_tf.inputs.shards import Shards
 
 _BLOCK = 256  # positions that are looked up together
-_ORDER, _PAGES, _WITHIN = 1, 2, 3  # keep keys of one seed apart
+_ORDER, _PAGES, _WITHIN, _DRAWN = 1, 2, 3, 4  # keep keys of one seed apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +28,14 @@ class Order:
       seeds: of the order of each source.
       windows: 0 if all records of a source are permuted among themselves; else about so many, for file systems that
         read ahead: runs of neighbours (`page` of them) from all over the source are permuted together.
+      independent: each position draws one of all records, whatever stands at others; there are no epochs.
     """
 
     sizes: tuple[int, ...]
     shares: Shares
     seeds: tuple[int, ...]
     windows: tuple[int, ...]
+    independent: bool = False
 
     def at(self, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Positions to (source, position in the source, record), all int64 [n].
@@ -42,8 +44,11 @@ class Order:
         """
         source, place = self.shares.at(position)
         size = tf.gather(tf.constant(self.sizes, tf.int64), source)
-        key = permutation.key(tf.gather(tf.constant(self.seeds, tf.int64), source), _ORDER, place // size)
-        if any(self._is_window(number) for number in range(len(self.sizes))):
+        seed = tf.gather(tf.constant(self.seeds, tf.int64), source)
+        key = permutation.key(seed, _ORDER, place // size)
+        if self.independent:
+            record = tf.cast(permutation.key(seed, _DRAWN, place) % tf.cast(size, tf.uint64), tf.int64)
+        elif any(self._is_window(number) for number in range(len(self.sizes))):
             record = self._in_windows(source, place % size, size, key)
         else:
             record = permutation.permute(place % size, size, key)

@@ -30,7 +30,7 @@ def test_order_and_memory(patterns):
     assert (
         line.startswith("data: 24 records of ") and " in 2 shards; each epoch is a permutation of all records;" in line
     )
-    assert "index 216 bytes, the permutation is computed and takes no memory; 16 records are read side by side" in line
+    assert "index 216 bytes, the order is computed and takes no memory; 16 records are read side by side" in line
 
 
 def test_a_batch_larger_than_the_data_set(patterns):
@@ -58,6 +58,15 @@ def test_a_window(patterns):
     (line,) = lines(patterns[:1], 4, shuffle_window=9, shuffle_bytes=1e3)
     assert "less than InputPipeline.shuffle_window = 9 to stay within shuffle_bytes" in line
     assert "each epoch is a permutation of all records" in lines(patterns[:1], 4, shuffle_window=24)[0]
+
+
+def test_records_that_are_drawn_by_themselves(patterns):
+    (line,) = lines(patterns[:1], 4, order="independent")
+    assert "each clip is of a record drawn by itself, so some come more often than others" in line
+    _, line = lines(patterns[:1], 8, order="independent")
+    assert line.startswith("about 1.1 of the 8 clips in a batch are windows")  # 8 - 24 (1 - (23 / 24) ^ 8) = 1.07
+    with pytest.raises(ValueError, match="shuffle_window = 9 permutes records of an epoch, and there is none"):
+        lines(patterns[:1], 4, shuffle_window=9, order="independent")
 
 
 def test_a_setting_without_effect_is_named(patterns):

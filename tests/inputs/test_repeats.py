@@ -74,3 +74,19 @@ def test_positions_can_be_asked_in_any_order():
         assert alone == [values[position] for values in together]
     far = order.at(tf.constant([10**15], tf.int64))
     assert 0 <= int(far[2][0]) < 37
+
+
+def test_what_is_drawn_by_itself_comes_as_often_as_chance_has_it():
+    order = Order((40, 5), Shares([3, 1]), (0, 1), (0, 0), independent=True)
+    source, _, found = (values.numpy() for values in order.at(tf.range(8000, dtype=tf.int64)))
+    many = found[source == 0]
+    counts = np.bincount(many, minlength=40)
+    assert 0 < counts.min() and 20 < ((counts - 150) ** 2 / 150).sum() < 65  # chi squared of 39; of epochs it is 0
+    # How long ago a record was there before tells nothing: geometric, its deviation as large as its mean.
+    gaps = np.concatenate([np.diff(np.flatnonzero(many == record)) for record in range(40)])
+    assert 36 < gaps.mean() < 44 and 34 < gaps.std() < 44
+    assert set(found[source == 1]) == set(range(40, 45))
+    alone = order.at(tf.constant([7777], tf.int64))
+    assert int(alone[2][0]) == found[7777]
+    other = Order((40, 5), Shares([3, 1]), (2, 1), (0, 0), independent=True).at(tf.range(100, dtype=tf.int64))
+    assert list(other[2].numpy()) != list(found[:100])

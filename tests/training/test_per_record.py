@@ -37,6 +37,10 @@ def _graph(classes=True, **memory):
     return Graph(spaces, heads, [*PAIRS, *[CLASSES] * classes], memories=memories)
 
 
+def _unkept():
+    return toy.mmv(_graph(classes=False))
+
+
 def _model(seed=0, count=COUNT, identity=IDENTITY, classes=True):
     model = toy.mmv(_graph(classes), seed=seed)
     model.keep_records(count, identity, {"classes": 1} if classes else {})
@@ -248,7 +252,8 @@ def test_a_refresh_sees_embeddings_of_all_records_in_the_order_of_their_numbers(
     graph = Graph({"v": 3}, [("video", "v")], [("video", "table:classes", "v", {"loss": record_losses.cross_entropy})])
     model = toy.mmv(graph)
     state.prepare(model, pipeline, 2, STRATEGY, {"classes": 1})
-    assert "kept of each of 6 records: table classes; 0.0 MB on each device" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "kept of each of 6 records: table classes; 0.0 MB on each device" in said and "an epoch" not in said
     assert pipeline.numbers_records and model.per_record.count == 6
     whole = WholeSet(model, pipeline, 2, 3, 1)
     parts = list(whole.embeddings(batch_size=4))
@@ -257,6 +262,12 @@ def test_a_refresh_sees_embeddings_of_all_records_in_the_order_of_their_numbers(
     assert parts[1][1].embeddings["video", "v"].shape == (2, 3)
     assert whole.seed == WholeSet(model, pipeline, 2, 3, 1).seed != WholeSet(model, pipeline, 2, 4, 1).seed
     plain = toy.mmv(Graph({"v": 3}, [("video", "v"), ("audio", "v")], [("video", "audio", "v")]))
+    pipeline.order = "epochs"
+    state.prepare(_unkept(), pipeline, 2, STRATEGY)
+    assert "an epoch is 3 steps, and in epochs a sample's own vector is older" in capsys.readouterr().out
+    pipeline.order = "independent"
+    state.prepare(_unkept(), pipeline, 2, STRATEGY)
+    assert "an epoch" not in capsys.readouterr().out
     with pytest.raises(ValueError, match="writes the table 'classes', and the graph names none"):
         state.prepare(plain, pipeline, 2, STRATEGY, {"classes": 1})
 

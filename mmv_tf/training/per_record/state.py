@@ -6,6 +6,7 @@ from mmv_tf.common import identity
 from mmv_tf.model.per_record import of_fingerprint
 from mmv_tf.training import checkpoint_files, strategies
 
+SHORT_EPOCH = 1000  # steps
 _PLACE = "per_record/"  # in a checkpoint
 
 
@@ -35,6 +36,13 @@ def prepare(model, pipeline, batch_size: int, strategy, widths=None) -> None:
         f"kept of each of {count:,} records: {', '.join(parts)}; {kept.bytes / 1e6:,.1f} MB on each device and in each "
         "checkpoint"
     )
+    steps = count / batch_size
+    if kept.memories and pipeline.order == "epochs" and steps < SHORT_EPOCH:
+        strategies.say(strategy)(
+            f"an epoch is {steps:,.0f} steps, and in epochs a sample's own vector is older than those it is compared "
+            "with: a network can tell it by drifting and learn nothing else, seen where an epoch was 47 steps. Set "
+            "InputPipeline.order = 'independent' if the spread falls towards 0"
+        )
 
 
 def restore(kept, path: str, seed: int) -> list[str]:
