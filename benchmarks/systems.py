@@ -21,6 +21,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -199,13 +200,19 @@ def _read(path: pathlib.Path) -> dict:
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
-def _run(name: str, part: str, arguments: argparse.Namespace) -> None:
+def _is_done(name: str, part: str, arguments: argparse.Namespace) -> bool:
+    return _read(arguments.output).get(name, {}).get(part, {}).get("steps") == arguments.steps
+
+
+def _run(name: str, part: str, arguments: argparse.Namespace, again: bool) -> None:
     """One part of a system in a process of its own, and its result into the file; nothing if it is there."""
     from mmv_tf.common.files import whole_file
 
-    if _read(arguments.output).get(name, {}).get(part, {}).get("steps") == arguments.steps:
+    if not again and _is_done(name, part, arguments):
         print(f"{name}, {part}: done before", flush=True)
         return
+    if again and part == "learning":
+        shutil.rmtree(arguments.data / "systems" / name, ignore_errors=True)
     with tempfile.TemporaryDirectory() as scratch:
         file = pathlib.Path(scratch) / "result.json"
         command = [sys.executable, "-m", "benchmarks.systems", name, "--parts", part, "--only", str(file)]
@@ -220,13 +227,17 @@ def _run(name: str, part: str, arguments: argparse.Namespace) -> None:
 def main(arguments: argparse.Namespace) -> None:
     if unknown := set(arguments.systems) - set(names()):
         raise ValueError(f"there is no system {', '.join(sorted(unknown))}; there are {', '.join(names())}")
-    wanted = sorted(arguments.systems or names())
-    for name in set(wanted) & set(AFTER):
-        if AFTER[name] not in wanted and not (arguments.data / "systems" / AFTER[name]).is_dir():
-            raise ValueError(f"{name} begins with the weights of {AFTER[name]}: run that before, or with it")
-    for name in () if arguments.report else wanted:
+    wanted = [] if arguments.report else sorted(arguments.systems or names())
+    lost = set()  # what another begins with, and is no longer here
+    for name in set(wanted) & set(AFTER) if "learning" in arguments.parts else ():
+        before, is_wanted = AFTER[name], arguments.again or not _is_done(name, "learning", arguments)
+        if is_wanted and not (arguments.data / "systems" / before).is_dir():
+            if before not in wanted:
+                raise ValueError(f"{name} begins with the weights of {before}: run that before, or with it")
+            lost.add(before)
+    for name in wanted:
         for part in arguments.parts:
-            _run(name, part, arguments)
+            _run(name, part, arguments, arguments.again or (part == "learning" and name in lost))
     print(table(_read(arguments.output)))
 
 
@@ -238,6 +249,7 @@ def cli(argv=None) -> None:
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("build/miniature"))
     parser.add_argument("--output", type=pathlib.Path, default=RESULTS, help="default: %(default)s")
     parser.add_argument("--report", action="store_true", help="run nothing, print the table of what is there")
+    parser.add_argument("--again", action="store_true", help="also what is in the results, from the start")
     parser.add_argument("--only", type=pathlib.Path, help=argparse.SUPPRESS)  # the file for the result of one part
     arguments = parser.parse_args(argv)
     if arguments.only is None:
