@@ -39,6 +39,7 @@ class Table(NamedTuple):
 
 VIDEO = ("probe/video/event", "probe/video/event of new materials", "probe/video/material")
 SOUND = ("probe/audio/event",)
+BOTH = (*VIDEO, *SOUND)
 TEXT = ("retrieval/text->video mAP", "retrieval/video->text event", "retrieval/video->text material")
 CLIPS = ("retrieval/video->audio R@10", "retrieval/video->audio within event R@10")
 AUDIO_TEXT = ("retrieval/text->audio mAP", "retrieval/audio->text event", "retrieval/audio->text material")
@@ -174,14 +175,10 @@ TABLES = {
             Claim("BraVe", "MMV, VA", VIDEO, "UCF101 93.0 > 84.7, HMDB51 69.4 > 60.4"),
             Claim("ELo", "MMV, VA", VIDEO, "HMDB51 64.5 > 60.4"),
             Claim("GDT", "MMV, VA", SOUND, "ESC-50 88.5 > 86.1"),
-            Claim(
-                "MMV, VA", "AVTS", (*VIDEO, *SOUND), "tuned, UCF101 90.1 > 89.0, HMDB51 68.2 > 61.6; ESC-50 86.1 > 80.6"
-            ),
+            Claim("MMV, VA", "AVTS", BOTH, "tuned, UCF101 90.1 > 89.0, HMDB51 68.2 > 61.6; ESC-50 86.1 > 80.6"),
             Claim("GDT", "AVID-CMA", VIDEO, "tuned, UCF101 92.5 > 91.5, HMDB51 66.1 > 64.7"),
             Claim("AVID-CMA", "AVID", VIDEO, "tuned, UCF101 91.5 > 91.0, HMDB51 64.7 > 64.1"),
-            Claim(
-                "AVID-CMA", "XDC", (*VIDEO, *SOUND), "tuned, UCF101 91.5 > 91.2, HMDB51 64.7 > 61.0; ESC-50 89.2 > 84.8"
-            ),
+            Claim("AVID-CMA", "XDC", BOTH, "tuned, UCF101 91.5 > 91.2, HMDB51 64.7 > 61.0; ESC-50 89.2 > 84.8"),
             Claim("AVID", "AVTS", VIDEO, "tuned, UCF101 91.0 > 89.0, HMDB51 64.1 > 61.6"),
             Claim("XDC", "AVTS", SOUND, "ESC-50 84.8 > 80.6"),
             Claim("MMV, VA", "AA+AV CC", SOUND, "AudioSet mAP 29.7 > 28.5"),
@@ -194,5 +191,23 @@ TABLES = {
             "single frames and a network of its own; BraVe's sound is 1.9 times as long as its video, not eight times",
         ),
     ),
+    "g": Table(
+        "DropToken",
+        {
+            "S3D": "fac",
+            "VATT, 0 %": "objectives/vatt_0",
+            "VATT, 25 %": "objectives/vatt_25",
+            "VATT, 50 %": "objectives/vatt",
+            "VATT, 75 %": "objectives/vatt_75",
+        },
+        ALL,
+        (
+            Claim("VATT, 0 %", "VATT, 25 %", BOTH, "UCF101 87.6 > 87.2, HMDB51 66.4 > 65.6; ESC-50 84.9 > 84.6"),
+            Claim("VATT, 25 %", "VATT, 50 %", BOTH, "UCF101 87.2 > 85.5, HMDB51 65.6 > 64.8; ESC-50 84.6 > 84.1"),
+            Claim("VATT, 50 %", "VATT, 75 %", BOTH, "UCF101 85.5 > 84.0, HMDB51 64.8 > 62.5; ESC-50 84.1 > 78.9"),
+            Claim("S3D", "VATT, 50 %", SOUND, "ESC-50 87.7 > 84.7"),
+        ),
+        notes=("Published: MBS, 260 million weights; here the tiny sizes, with 18 tokens of pictures a clip",),
+    ),
 }
-ORDER = ("b", "a", "f", "c", "e", "d")  # the most important first
+ORDER = ("b", "a", "f", "g", "c", "e", "d")  # the most important first
