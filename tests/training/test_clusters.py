@@ -185,3 +185,29 @@ def test_a_refresh_writes_the_clusters_and_resets_the_heads_that_tell_them():
     step.assign(8)  # the end of the run, at which the heads stay as they are
     refreshing()
     assert int(model.per_record.refreshed) == 4
+
+
+@pytest.mark.parametrize("own_alone", [True, False], ids=["SDC", "MDC"])
+def test_the_own_clusters_are_told_by_another_pair_and_head(own_alone):
+    own = {name: f"own_{name}" for name in ("video", "audio")}
+    pairs = [(name, f"table:{name}_clusters", space, {"loss": cross_entropy}) for name, space in own.items()]
+    options = {"spaces": dict.fromkeys(own.values(), 3), "heads": list(own.items()), "pairs": pairs}
+    if not own_alone:
+        others = {"audio_clusters": 3, "video_clusters": 3}
+        options = {"spaces": options["spaces"] | others, "heads": options["heads"] + HEADS, "pairs": pairs + PAIRS}
+    model = toy.mmv(graph(**options))
+    made = clusters(3)
+    model.keep_records(12, 32 * "0", made.widths)
+    arguments = (Records(), tf.distribute.get_strategy(), tf.Variable(0, dtype=tf.int64))
+    Refreshing(Refresh(4, made), model, *arguments, batch_size=4, seed=0, until=8)()
+    assert set(made.resets) == {" -> ".join(head) for head in options["heads"]}
+    batch = {**toy.batch(12), "index": tf.range(12)}
+    logits = model(batch, training=True)["video"]["own_video"]
+    sums = model.take_step(batch)
+    found = {name: total / weight for name, (total, weight) in zip(model.log_names, sums.numpy(), strict=True)}
+    told = [name for name in found if name.startswith("loss/") and "table" in name]
+    assert len(told) == len(options["pairs"]) and "loss/video_table_video_clusters" in told
+    np.testing.assert_allclose(found["total_loss"], sum(found[name] for name in told), rtol=1e-5)
+    labels = model.per_record.tables["video_clusters"].numpy()[:, 0]
+    expected = keras.losses.sparse_categorical_crossentropy(labels, tf.reshape(logits, [12, 3]), from_logits=True)
+    np.testing.assert_allclose(found["loss/video_table_video_clusters"], np.mean(expected), rtol=1e-5)
