@@ -8,7 +8,7 @@ A layer that is built for images [B, H, W, C] has no time axis at all: its kerne
 and windows lose their first extent. See `mmv_tf.deflation.network`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import keras
@@ -276,3 +276,27 @@ class ConvNorm(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return self.conv.compute_output_shape(input_shape)
+
+
+class Residual(keras.layers.Layer):
+    """`convs` one after the other, added to the input or its `shortcut`, then ReLU; the last of them has no ReLU.
+
+    Its subclasses make the two.
+    """
+
+    convs: Sequence[keras.layers.Layer]
+    shortcut: keras.layers.Layer | None = None
+
+    def build(self, input_shape):
+        if self.shortcut is not None:
+            self.shortcut.build(input_shape)
+        build_in_turn(self.convs, input_shape)
+
+    def compute_output_shape(self, input_shape):
+        return shape_behind(self.convs, input_shape)
+
+    def call(self, x, training=False):
+        shortcut = x if self.shortcut is None else self.shortcut(x, training=training)
+        for conv in self.convs:
+            x = conv(x, training=training)
+        return ops.relu(shortcut + x)

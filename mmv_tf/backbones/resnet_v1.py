@@ -107,7 +107,7 @@ class ResNetV1(keras.layers.Layer):
         return {**ends, "last_conv": x, "embedding": layers.mean(ops.reshape(x, (batch, -1, x.shape[-1])), 1)}
 
 
-class Block(keras.layers.Layer):
+class Block(layers.Residual):
     """Convolutions, added to the input or its projection, then ReLU; the last of them has no ReLU of its own.
 
     Bottleneck: 1x1 to `channels`, 3x3 with the stride, 1x1 to four times as many. Basic: two 3x3, the stride on the
@@ -131,20 +131,5 @@ class Block(keras.layers.Layer):
             ]
         if zero_last_scale:
             self.convs[-1].norm.scale_initializer = "zeros"
-        self.shortcut = None
         if stride != 1 or inputs != outputs:
             self.shortcut = ConvNorm(outputs, (1, 1), stride, relu=False, name="shortcut", **options)
-
-    def build(self, input_shape):
-        if self.shortcut is not None:
-            self.shortcut.build(input_shape)
-        layers.build_in_turn(self.convs, input_shape)
-
-    def compute_output_shape(self, input_shape):
-        return layers.shape_behind(self.convs, input_shape)
-
-    def call(self, x, training=False):
-        shortcut = x if self.shortcut is None else self.shortcut(x, training=training)
-        for conv in self.convs:
-            x = conv(x, training=training)
-        return ops.relu(shortcut + x)

@@ -206,7 +206,7 @@ _KINDS: dict[str, tuple[Kind, ...]] = {
 }
 
 
-class Block(keras.layers.Layer):
+class Block(layers.Residual):
     """Convolutions, added to the input or its projection, then ReLU; the last of them has no ReLU of its own.
 
     The projection, where strides or channels call for one, is a 1x1x1 convolution with the product of the strides.
@@ -217,21 +217,6 @@ class Block(keras.layers.Layer):
         options = {"padding": padding, "norm": norm, "dtype": self.dtype_policy}
         *firsts, last = parts
         self.convs = [*(part.layer(**options) for part in firsts), last.layer(relu=False, **options)]
-        self.shortcut = None
         strides = tuple(math.prod(extents) for extents in zip(*(part.strides for part in parts), strict=True))
         if strides != (1, 1, 1) or inputs != last.channels:
             self.shortcut = ConvNorm(last.channels, (1, 1, 1), strides, relu=False, name="shortcut", **options)
-
-    def build(self, input_shape):
-        if self.shortcut is not None:
-            self.shortcut.build(input_shape)
-        layers.build_in_turn(self.convs, input_shape)
-
-    def compute_output_shape(self, input_shape):
-        return layers.shape_behind(self.convs, input_shape)
-
-    def call(self, x, training=False):
-        shortcut = x if self.shortcut is None else self.shortcut(x, training=training)
-        for conv in self.convs:
-            x = conv(x, training=training)
-        return ops.relu(shortcut + x)

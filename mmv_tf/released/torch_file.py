@@ -9,13 +9,12 @@ import io
 import json
 import math
 import os
-import stat
 import struct
 import zipfile
 
 import numpy as np
 
-from mmv_tf.released import torch_pickle
+from mmv_tf.released import checkpoint_file, torch_pickle
 from mmv_tf.released.pickle_machine import CheckpointError, describe
 from mmv_tf.released.torch_pickle import DTYPES, Tensor, TorchMachine
 
@@ -41,20 +40,7 @@ def read(path: str, max_bytes: int = MAX_FILE_BYTES) -> dict[str, np.ndarray]:
     Raises:
       CheckpointError: no such file, or not what is described above; one line with the file and the reason.
     """
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise CheckpointError("not a regular file")
-        if status.st_size > max_bytes:
-            raise CheckpointError(f"{status.st_size} bytes, more than the {max_bytes} that are allowed")
-        with open(path, "rb") as file:
-            return parse(file, os.fstat(file.fileno()).st_size)
-    except CheckpointError as error:
-        raise CheckpointError(f"checkpoint {path}: {error}") from None
-    except OSError as error:
-        raise CheckpointError(f"checkpoint {path}: {error.strerror or error}") from None
-    except MemoryError:
-        raise CheckpointError(f"checkpoint {path}: it needs more memory than there is") from None
+    return checkpoint_file.read(path, max_bytes, parse)
 
 
 def parse(file: io.BufferedIOBase, size: int) -> dict[str, np.ndarray]:

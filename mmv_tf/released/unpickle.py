@@ -7,11 +7,10 @@ or asked: `_NAMES` says what stands for each name that such a file may use, and 
 
 import io
 import math
-import os
-import stat
 
 import numpy as np
 
+from mmv_tf.released import checkpoint_file
 from mmv_tf.released.pickle_machine import CheckpointError, Machine, Name, describe
 
 MAX_FILE_BYTES = 2 << 30  # the largest released file has about 0.6 GB
@@ -33,20 +32,7 @@ def read(path: str, max_bytes: int = MAX_FILE_BYTES) -> dict[str, dict[str, dict
     Raises:
       CheckpointError: no such file, or not what is described above; one line with the file and the reason.
     """
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise CheckpointError("not a regular file")
-        if status.st_size > max_bytes:
-            raise CheckpointError(f"{status.st_size} bytes, more than the {max_bytes} that are allowed")
-        with open(path, "rb") as file:
-            return parse(file, os.fstat(file.fileno()).st_size)
-    except CheckpointError as error:
-        raise CheckpointError(f"checkpoint {path}: {error}") from None
-    except OSError as error:
-        raise CheckpointError(f"checkpoint {path}: {error.strerror or error}") from None
-    except MemoryError:
-        raise CheckpointError(f"checkpoint {path}: it needs more memory than there is") from None
+    return checkpoint_file.read(path, max_bytes, parse)
 
 
 def parse(file: io.BufferedIOBase, size: int) -> dict[str, dict[str, dict[str, np.ndarray]]]:

@@ -7,6 +7,8 @@ import pytest
 
 from benchmarks.miniature import curves, experiments, page, run, scenes, tables
 from demo.stages import Stage, StageError
+from mmv_tf.common import config
+from mmv_tf.inputs.pipeline import InputPipeline
 
 
 def result(seeds=(0, 1, 2)):
@@ -82,6 +84,20 @@ def test_every_experiment_is_a_gin_file():
             assert (run.HERE / "gin" / f"{file}.gin").is_file()
         assert {measure for claim in table.claims for measure in claim.measures} <= set(table.columns)
         assert {side for claim in table.claims for side in (claim.better, claim.worse)} <= set(table.rows)
+
+
+def test_every_run_hears_at_the_rate_of_the_records(tmp_path, monkeypatch):
+    """Of records of 16 kHz; what else is asked of a clip shows in the run's first batch."""
+    monkeypatch.chdir(run.ROOT)
+    (tmp_path / "vocabulary.txt").write_text("ball\n")
+    heard = set()
+    for name in sorted({name for table in "abdf" for name in run.runs_of(table)} - {run.UNTRAINED}):
+        text = any("VOCABULARY" in file.read_text("utf-8") for file in run.gin_inputs(name))
+        config.parse([run.gin_file(name)], [f"VOCABULARY = '{tmp_path}/vocabulary.txt'"] * text)
+        if "audio" in (pipeline := InputPipeline()).modalities:
+            assert pipeline.audio.sample_rate == scenes.SAMPLE_RATE, name
+            heard.add(name)
+    assert {"fac", "objectives/vatt", "objectives/xdc", "objectives/gdt"} <= heard and "objectives/cvrl" not in heard
 
 
 def test_the_page_shows_every_event_and_what_holds():

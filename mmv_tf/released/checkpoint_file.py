@@ -1,0 +1,34 @@
+"""The file of a checkpoint from elsewhere: opened within limits, and what is wrong with it in one line."""
+
+import io
+import os
+import stat
+from collections.abc import Callable
+from typing import TypeVar
+
+from mmv_tf.released.pickle_machine import CheckpointError
+
+Content = TypeVar("Content")
+
+
+def read(path: str, max_bytes: int, parse: Callable[[io.BufferedIOBase, int], Content]) -> Content:
+    """What `parse`, given the open file and its size in bytes, makes of a local file.
+
+    Raises:
+      CheckpointError: no such file, no regular one, larger than `max_bytes`, or what `parse` raises; one line with the
+        file and the reason.
+    """
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise CheckpointError("not a regular file")
+        if status.st_size > max_bytes:
+            raise CheckpointError(f"{status.st_size} bytes, more than the {max_bytes} that are allowed")
+        with open(path, "rb") as file:
+            return parse(file, os.fstat(file.fileno()).st_size)
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint {path}: {error}") from None
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path}: {error.strerror or error}") from None
+    except MemoryError:
+        raise CheckpointError(f"checkpoint {path}: it needs more memory than there is") from None
