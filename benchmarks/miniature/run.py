@@ -113,6 +113,11 @@ def runs_of(table: str) -> list[str]:
     return [UNTRAINED, "fac"] if table in "ce" else [UNTRAINED, *dict.fromkeys(TABLES[table].rows.values())]
 
 
+def of_runs(found: list[tuple[pathlib.Path, list[Stage]]], names, data: pathlib.Path):
+    """Those of some branches whose run has one of the names."""
+    return [one for one in found if one[0].relative_to(data / "runs").as_posix().rpartition("-")[0] in names]
+
+
 def branches(table: str, seeds, data: pathlib.Path) -> list[tuple[pathlib.Path, list[Stage]]]:
     """[(folder of a run, stages)] that a table needs, seed by seed, baselines first; each starts with the training."""
     found = []
@@ -215,6 +220,11 @@ def main(arguments: argparse.Namespace) -> None:
         table: curve_branches(data) if table == CURVES else branches(table, arguments.seeds, data) for table in names
     }
 
+    if only := set(arguments.runs or ()):
+        if unknown := only - {name for table in set(names) - {CURVES} for name in runs_of(table)}:
+            raise ValueError(f"no run of these tables is named {', '.join(sorted(unknown))}")
+        wanted = {table: found if table == CURVES else of_runs(found, only, data) for table, found in wanted.items()}
+
     def write(table):
         if table == CURVES:
             there = [run for run, stages in wanted[table] if is_complete(run, stages)]
@@ -251,6 +261,9 @@ def cli() -> None:
         "tables", nargs="*", metavar="TABLE", help=f"of {' '.join(TABLES)}, or {CURVES}; all tables if none"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument(
+        "--runs", nargs="+", metavar="NAME", help="these alone, such as vt or objectives/gdt; other rows stay"
+    )
     parser.add_argument("--data", default=str(DATA))
     parser.add_argument(
         "--jobs", type=int, default=min(os.cpu_count() or 1, 4), help="runs at the same time, of 2.5 GB each"

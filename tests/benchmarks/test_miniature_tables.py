@@ -1,5 +1,6 @@
 """The runs of the miniature benchmark, its tables and its learning curves."""
 
+import argparse
 import json
 import sys
 
@@ -263,3 +264,12 @@ def test_a_recipe_is_of_all_files_that_a_row_depends_on(monkeypatch, tmp_path):
         if name.startswith("objectives/") and equal in real(run.ROOT / run.gin_file(name), run.ROOT)
     }
     assert after["objectives/gdt"] != before["objectives/gdt"] and after["fac"] == before["fac"]
+
+
+def test_some_runs_alone(tmp_path):
+    (tmp_path / "statistics.json").write_text("{}")
+    found = run.of_runs(run.branches("f", [0, 3], tmp_path), {"vt", "objectives/gdt"}, tmp_path)
+    assert [str(folder.relative_to(tmp_path / "runs")) for folder, _ in found] == [
+        "vt-0", "objectives/gdt-0", "vt-3", "objectives/gdt-3"]  # fmt: skip
+    with pytest.raises(ValueError, match="no run of these tables is named gdt"):
+        run.main(argparse.Namespace(tables=["f"], runs=["gdt", "vt"], seeds=[0], data=str(tmp_path)))
