@@ -23,6 +23,7 @@ from mmv_tf.evaluation.networks import Trainable
 from mmv_tf.evaluation.tuner import Tuner
 from mmv_tf.evaluation.windows import Windows, whole_shards
 from mmv_tf.inputs import shards
+from mmv_tf.inputs.augmentation.frames import check_windows
 from mmv_tf.inputs.shards import read_shard
 from mmv_tf.metrics import classification
 
@@ -143,6 +144,8 @@ class _FineTuning(protocol.Protocol):
         """Where the scores of a run are kept; '' for nowhere."""
         without = ("records", "seeds", "folds", "prepare")
         settings = {k: v for k, v in dataclasses.asdict(self).items() if k not in without}
+        # Scores of versions that had no such settings are found.
+        settings = {k: v for k, v in settings.items() if k not in ("crop_area", "crop_aspect") or v is not None}
         described = json.dumps([made_of, type(self).__name__, settings, 4], sort_keys=True)
         digest = hashlib.sha256(described.encode()).hexdigest()
         return os.path.join(cache, f"tuned-{made_of[0]}-{digest[:16]}.npy") if cache else ""
@@ -230,6 +233,9 @@ class FineTune(_FineTuning):
 
     Args:
       num_frames, frame_rate, min_side, crop_size, flip_probability, scale_jitter, colour_probability: as in Windows.
+      crop_area, crop_aspect: a training window is a part of the frame: this share of it, and this width over height,
+        each the least and the greatest, resized to crop_size (VATT: 0.08 and 1, 0.5 and 2), as in VideoInput; None:
+        a crop of crop_size out of min_side, jittered in scale.
       test_crops: of a test window: 1, the centre, or 3 along the longer side (VATT); their logits are averaged, too.
     """
 
@@ -241,7 +247,26 @@ class FineTune(_FineTuning):
     scale_jitter: ShareBelowOne = 0.2
     colour_probability: Share = 0.8
     test_crops: Literal[1, 3] = 1
+    crop_area: tuple[Share, Share] | None = None
+    crop_aspect: tuple[Positive, Positive] | None = None
     modalities = ("video",)
+
+    def __post_init__(self):
+        if (self.crop_area is None) != (self.crop_aspect is None):
+            given, other = ("crop_area", "crop_aspect") if self.crop_aspect is None else ("crop_aspect", "crop_area")
+            raise ValueError(
+                f"FineTune.{given} = {getattr(self, given)} and FineTune.{other} = None: a random part of the frame "
+                "needs both, such as (0.08, 1.0) of its area and (0.5, 2.0) of width over height"
+            )
+        if self.crop_area is None:
+            return
+        check_windows("FineTune", self.crop_area, self.crop_aspect)
+        if self.scale_jitter:
+            raise ValueError(
+                f"FineTune.scale_jitter = {self.scale_jitter} does nothing to a random part of the frame "
+                f"(FineTune.crop_area = {tuple(self.crop_area)}): set FineTune.scale_jitter to 0"
+            )
+        self.crop_area, self.crop_aspect = tuple(self.crop_area), tuple(self.crop_aspect)
 
 
 @configurable

@@ -16,7 +16,6 @@ from mmv_tf.records import schema
 _NOT_OF_THE_RUN = {
     "max_side": 0,
     "crop_only": False,
-    "crop_area": None,
     "colour_order": "together",
     "grey_probability": 0.0,
     "blur_probability": 0.0,
@@ -50,6 +49,7 @@ class Windows:
       num_frames, frame_rate: of a window of video; a stride of 2 in records of 25 frames/s is a rate of 12.5.
       min_side, crop_size: pixels, as in VideoInput.
       flip_probability, scale_jitter, colour_probability: of random windows, as in VideoInput; 0 is none of it.
+      crop_area, crop_aspect: of random windows, as in VideoInput; None is crops that are jittered in scale instead.
       crops: of each window of video that is not random: 1, the centre, or 3 along the longer side, each of which is a
         window of its own (`VideoInput.evaluation_crops`).
       seconds, sample_rate: of a window of sound.
@@ -72,6 +72,8 @@ class Windows:
     seed: int = 0
     crops: int = 1
     sample_stride: int = 1
+    crop_area: tuple[float, float] | None = None
+    crop_aspect: tuple[float, float] | None = None
 
     def __post_init__(self):
         if self.count < 1:
@@ -89,7 +91,7 @@ class Windows:
     def settings(self) -> dict:
         """All that says which windows these are, for the key of what is made of them and kept."""
         # What keys of earlier versions did not name stands in them where it acts.
-        later = {"crops": 1, "sample_stride": 1}
+        later = {"crops": 1, "sample_stride": 1, "crop_area": None, "crop_aspect": None}
         return {name: value for name, value in dataclasses.asdict(self).items() if later.get(name) != value}
 
     @classmethod
@@ -161,6 +163,8 @@ class Windows:
             scale_jitter_probability=float(self.scale_jitter > 0),
             flip_probability=self.flip_probability,
             colour_probability=self.colour_probability,
+            crop_area=self.crop_area,
+            **({"crop_aspect": self.crop_aspect} if self.crop_aspect else {}),
             **_NOT_OF_THE_RUN,
         )
         if self.modality == "audio":

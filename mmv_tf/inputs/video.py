@@ -90,9 +90,9 @@ class VideoInput:
         self.scale_jitter, self.scale_jitter_probability = scale_jitter, scale_jitter_probability
         self.flip_probability, self.colour_probability = flip_probability, colour_probability
         self.brightness, self.saturation, self.contrast, self.hue = brightness, saturation, contrast, hue
-        ranges = {"crop_area": crop_area or (0, 1), "crop_aspect": crop_aspect, "blur_sigma": blur_sigma}
-        for name, (least, most) in {**ranges, "value_range": value_range}.items():
-            if least > most or name == "value_range" and least == most or name == "crop_area" and not most:
+        changes.check_windows("VideoInput", crop_area or (1, 1), crop_aspect)
+        for name, (least, most) in {"blur_sigma": blur_sigma, "value_range": value_range}.items():
+            if least > most or name == "value_range" and least == most:
                 raise ValueError(f"VideoInput.{name} = {(least, most)}: the second number must be above the first.")
         for name, values in {"mean": mean, "deviation": deviation}.items():
             if len(values) != 3:

@@ -29,6 +29,19 @@ def resized_window(size: tf.Tensor, seed: tf.Tensor, area, aspect) -> tf.Tensor:
     return tf.cast(tf.concat([begin[:2], extent[:2]], axis=0), tf.float32)
 
 
+def check_windows(owner: str, area, aspect) -> None:
+    """That `resized_window` can draw by the settings crop_area and crop_aspect of a class `owner`.
+
+    Raises:
+      ValueError: names the setting.
+    """
+    for name, (least, most) in {"crop_area": area, "crop_aspect": aspect}.items():
+        if least > most:
+            raise ValueError(f"{owner}.{name} = {(least, most)}: the second number must be above the first.")
+    if not area[0]:
+        raise ValueError(f"{owner}.crop_area = {tuple(area)}: the first number must be above 0.")
+
+
 def jitter(frames: tf.Tensor, draw: tf.Tensor, order: tf.Tensor, ranges) -> tf.Tensor:
     """Brightness, contrast, saturation and hue one after the other, clipped to [0, 1] after each.
 
