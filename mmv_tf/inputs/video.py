@@ -12,13 +12,10 @@ import tensorflow as tf
 
 from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count, CountOrNone, Positive, Share, ShareBelowOne
-from mmv_tf.inputs.augmentation import boxes
+from mmv_tf.inputs.augmentation import boxes, colour
 from mmv_tf.inputs.augmentation import frames as changes
 
 _REDUCTIONS = (1, 2, 4, 8)  # libjpeg decodes at these fractions of the size, faster and without aliasing
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-_RGB_TO_YIQ = np.array([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]], np.float32)
-_YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ).astype(np.float32)
 
 
 @configurable
@@ -181,7 +178,7 @@ class VideoInput:
         """Decodes and augments sampled frames: [T] string, seed [2] integer -> [T, H, W, 3] uint8."""
         draw, window, size = self._drawn(jpegs, seed)
         frames = self._changed(self._cut(jpegs, window, size), draw, self._order(seed))
-        return tf.cond(draw[5] < self.flip_probability, lambda: _flip(frames), lambda: frames)
+        return tf.cond(draw[5] < self.flip_probability, lambda: changes.flip(frames), lambda: frames)
 
     def boxed_clip(self, jpegs: tf.Tensor, seed: tf.Tensor, box: tuple[int, int]) -> dict:
         """What the host does of `training_clip` where an accelerator does the rest (`unboxed`): decode and cut.
@@ -196,7 +193,7 @@ class VideoInput:
         with tf.control_dependencies([_one_size(jpegs, self.num_frames)]):  # a part of a larger one would be decoded
             reduction = self._reduction(window)
         decoded = _decoded_size(size, reduction)
-        begin, extent = _whole_pixels(window, size, decoded)
+        begin, extent = boxes.whole_pixels(window, size, decoded)
         cut = boxes.cut(begin, extent, decoded, box)
 
         def as_they_are():
@@ -256,7 +253,7 @@ class VideoInput:
             size, seed = sizes[number // draws], tf.stack([number, number])
             window = self._window(size, tf.random.stateless_uniform([16], seed), seed)
             decoded = _decoded_size(size, self._reduction(window))
-            return boxes.room(_whole_pixels(window, size, decoded)[1], decoded)
+            return boxes.room(boxes.whole_pixels(window, size, decoded)[1], decoded)
 
         rooms = tf.data.Dataset.range(draws * len(sizes)).map(room)
         height, width = rooms.reduce(tf.fill([2], self.crop_size), tf.maximum).numpy().tolist()
@@ -313,7 +310,7 @@ class VideoInput:
     def _cut(self, jpegs, window, size):
         """The window of the frames, resized: [T, H, W, 3] float32."""
         frames = tf.stack(self._decode(jpegs, self._reduction(window)))
-        begin, extent = _whole_pixels(window, size, tf.shape(frames)[1:3])
+        begin, extent = boxes.whole_pixels(window, size, tf.shape(frames)[1:3])
         frames = tf.slice(frames, [0, begin[0], begin[1], 0], [-1, extent[0], extent[1], -1])
         # The kernel for float32 is faster than the one for uint8.
         frames = tf.image.resize(tf.cast(frames, tf.float32), [self.crop_size, self.crop_size])
@@ -344,28 +341,9 @@ class VideoInput:
         return tf.concat([draw[3:5] * (size - extent), extent], axis=0)
 
     def _colour(self, frames, draw):
-        """Colour augmentation: [T, H, W, 3] float32 in [0, 255], draws [5] -> [T, H, W, 3] uint8.
-
-        Brightness, contrast, saturation and hue are all linear here, so they are one matrix, and their order does not
-        matter. The reference turns hue and saturation in HSV space, frame by frame, which takes longer than decoding;
-        here they act on the chroma of YIQ. Contrast is about the mean of some pixels of the clip, not of each frame.
-        """
-        symmetric = 2.0 * draw - 1.0
-        on = tf.cast(draw[0] < self.colour_probability, tf.float32)
-        brightness = on * self.brightness * symmetric[1]
-        saturation = 1.0 + on * self.saturation * symmetric[2]
-        contrast = 1.0 + on * self.contrast * symmetric[3]
-        angle = on * self.hue * symmetric[4] * (2 * np.pi)
-        c, s = saturation * tf.cos(angle), saturation * tf.sin(angle)
-        chroma = tf.reshape(tf.stack([1.0, 0.0, 0.0, 0.0, c, -s, 0.0, s, c]), [3, 3])
-        matrix = tf.matmul(_YIQ_TO_RGB, tf.matmul(chroma, _RGB_TO_YIQ))
-        mean = tf.reduce_mean(frames[::4, ::8, ::16], axis=[0, 1, 2])
-        offset = (1.0 - contrast) * tf.linalg.matvec(matrix, mean) + 255.0 * brightness
-        matrix *= contrast
-        # Written out by channel, which XLA turns into one vector loop.
-        red, green, blue = tf.unstack(frames, axis=-1)
-        channels = [matrix[i, 0] * red + matrix[i, 1] * green + matrix[i, 2] * blue + offset[i] for i in range(3)]
-        return tf.cast(tf.clip_by_value(tf.stack(channels, axis=-1), 0.0, 255.0) + 0.5, tf.uint8)
+        """Colour augmentation: [T, H, W, 3] float32 in [0, 255], draws [5] -> [T, H, W, 3] uint8."""
+        ranges = (self.brightness, self.saturation, self.contrast, self.hue)
+        return colour.changed(frames, draw, self.colour_probability, ranges)
 
     def _colours(self, frames, draws):
         """`_colour` of a batch of clips: [B, T, H, W, 3], draws [B, 5]."""
@@ -432,24 +410,6 @@ def _one_size(jpegs, count):
 def _decoded_size(size, reduction):
     """[height, width] of a stored frame -> at a number of _REDUCTIONS; int32."""
     return -(-size // tf.constant(_REDUCTIONS)[reduction])  # as libjpeg rounds
-
-
-def _whole_pixels(window, size, decoded):
-    """The pixels of a window [top, left, height, width], which is in stored pixels of frames of a `size` [2] int32.
-
-    Returns:
-      begin [2], extent [2] int32, in pixels of frames as they are `decoded` [2] int32, and inside.
-    """
-    scale = tf.cast(decoded, tf.float32) / tf.cast(size, tf.float32)
-    extent = tf.clip_by_value(tf.cast(tf.round(window[2:] * scale), tf.int32), 1, decoded)
-    begin = tf.clip_by_value(tf.cast(tf.round(window[:2] * scale), tf.int32), 0, decoded - extent)
-    return begin, extent
-
-
-def _flip(frames):
-    """Left to right, [T, H, W, 3]. TensorFlow has a fast kernel for one image, and rows of all frames make one."""
-    rows = tf.reshape(frames, [-1, frames.shape[2], 3])
-    return tf.reshape(tf.reverse(rows, [1]), frames.shape)
 
 
 def _to_float(frames):

@@ -13,6 +13,18 @@ import tensorflow as tf
 _MARGIN = (0, 2)
 
 
+def whole_pixels(window: tf.Tensor, size: tf.Tensor, decoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The pixels of a window [top, left, height, width], which is in stored pixels of frames of a `size` [2] int32.
+
+    Returns:
+      begin [2], extent [2] int32, in pixels of frames as they are `decoded` [2] int32, and inside.
+    """
+    scale = tf.cast(decoded, tf.float32) / tf.cast(size, tf.float32)
+    extent = tf.clip_by_value(tf.cast(tf.round(window[2:] * scale), tf.int32), 1, decoded)
+    begin = tf.clip_by_value(tf.cast(tf.round(window[:2] * scale), tf.int32), 0, decoded - extent)
+    return begin, extent
+
+
 def room(extent: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """How large a box must be, [2] int32, for a window of `extent` in frames of `size`, [2] int32 each."""
     return tf.minimum(extent + tf.constant(_MARGIN), size)
