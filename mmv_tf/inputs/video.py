@@ -190,46 +190,61 @@ class VideoInput:
           what `boxed_spec` says.
         """
         draw, window, size = self._drawn(jpegs, seed)
-        with tf.control_dependencies([_one_size(jpegs, self.num_frames)]):  # a part of a larger one would be decoded
+        with tf.control_dependencies([boxes.one_size(jpegs, self.num_frames)]):
             reduction = self._reduction(window)
         decoded = _decoded_size(size, reduction)
         begin, extent = boxes.whole_pixels(window, size, decoded)
-        cut = boxes.cut(begin, extent, decoded, box)
-
-        def as_they_are():
-            frames = boxes.padded(self._decode(jpegs, reduction, cut), box)
-            return frames, boxes.place(begin - cut[:2], extent)
-
-        def resized():
-            frames = tf.unstack(tf.cast(self._cut(jpegs, window, size) + 0.5, tf.uint8))
-            whole = tf.fill([2], self.crop_size)
-            return boxes.padded(frames, box), boxes.place(tf.zeros_like(whole), whole)
-
-        frames, place = tf.cond(boxes.fits(extent, decoded, box), as_they_are, resized)
-        found = {"": frames, "_place": place, "_draw": draw}
+        frames, places = boxes.fill(
+            [(boxes.place(begin, extent), begin, extent)],
+            *(decoded, box, lambda cut: self._decode(jpegs, reduction, cut)),
+            lambda: [tf.unstack(tf.cast(self._cut(jpegs, window, size) + 0.5, tf.uint8))],
+        )
+        found = {"": frames[0], "_place": places[0], "_draw": draw}
         return found | ({"_order": self._order(seed)} if self._has_order else {})
 
-    def boxed_spec(self, box: tuple[int, int]) -> dict:
+    def boxed_evaluation(self, jpegs: tf.Tensor, box: tuple[int, int], crops: int = 1) -> dict:
+        """What the host does of `evaluation_clip`, or with crops = 3 of `evaluation_crops`, as in `boxed_clip`."""
+        size = tf.io.extract_jpeg_shape(jpegs[0])[:2]
+        with tf.control_dependencies([boxes.one_size(jpegs, self.num_frames)]):
+            decoded, places = self._evaluation_places(size, crops)
+        whole = self.evaluation_crops if crops == 3 else lambda jpegs: self.evaluation_clip(jpegs)[None]
+        frames, places = boxes.fill(
+            [(place, *boxes.pixels(place, self.crop_size)) for place in tf.unstack(places, crops)],
+            *(decoded, box, lambda cut: self._decode(jpegs, self._evaluation_reduction(size), cut)),
+            lambda: [tf.unstack(clip) for clip in tf.unstack(whole(jpegs))],
+        )
+        if crops == 1:
+            return {"": frames[0], "_place": places[0]}
+        return {"": tuple(map(tf.stack, zip(*frames, strict=True))), "_place": tf.stack(places)}
+
+    def boxed_spec(self, box: tuple[int, int], is_drawn: bool = True, crops: int = 1) -> dict:
         """Shapes and types of `boxed_clip`, by what is put after the name of the input.
 
-        '' T frames [*box, 3] uint8, '_place' [2, 2] float32 (`boxes.place`), '_draw' [16] float32 in [0, 1), and with
-        colour_order = 'random' '_order' [4] int32.
+        '' T frames [*box, 3] uint8, '_place' [4, 2] float32 (`boxes.place`), '_draw' [16] float32 in [0, 1), and with
+        colour_order = 'random' '_order' [4] int32; of `boxed_evaluation`, where nothing is drawn, the first two, and of
+        several crops all of each.
         """
+        axes = [crops] * (crops > 1)
         spec = {
-            "": (tf.TensorSpec([*box, 3], tf.uint8),) * self.num_frames,
-            "_place": tf.TensorSpec([2, 2]),
-            "_draw": tf.TensorSpec([16]),
+            "": (tf.TensorSpec([*axes, *box, 3], tf.uint8),) * self.num_frames,
+            "_place": tf.TensorSpec([*axes, 4, 2]),
         }
-        return spec | ({"_order": tf.TensorSpec([4], tf.int32)} if self._has_order else {})
+        spec |= {"_draw": tf.TensorSpec([16])} if is_drawn else {}
+        return spec | ({"_order": tf.TensorSpec([4], tf.int32)} if is_drawn and self._has_order else {})
 
     def unboxed(self, boxed: dict, mask: tf.Tensor) -> tf.Tensor:
-        """Clips of a batch as `training_clip` makes them, but for rounding, of what `boxed_clip` left: [B, T, H, W, 3].
+        """Clips of a batch as the host makes them, but for rounding, of what `boxed_clip` left: [B, T, H, W, 3].
+
+        What is not drawn, as by `boxed_evaluation`, is not changed.
 
         Args:
           boxed: a batch of `boxed_spec`.
           mask: [B] bool, whether there are frames; zeros where not.
         """
         frames = boxes.resized(boxed[""], boxed["_place"], self.crop_size)
+        is_there = mask[:, None, None, None, None]
+        if "_draw" not in boxed:
+            return tf.where(is_there, tf.cast(frames + 0.5, tf.uint8), tf.zeros([], tf.uint8))
         draw = boxed["_draw"]
         if self._in_steps:
             clips = (frames, draw, boxed.get("_order", tf.zeros_like(draw, tf.int32)))
@@ -242,12 +257,18 @@ class VideoInput:
             frames = self._change_colours(frames, draw[:, 6:11])
         else:
             frames = tf.cast(frames + 0.5, tf.uint8)
-        is_turned, is_there = (one[:, None, None, None, None] for one in (draw[:, 5] < self.flip_probability, mask))
+        is_turned = (draw[:, 5] < self.flip_probability)[:, None, None, None, None]
         return tf.where(is_there, tf.where(is_turned, tf.reverse(frames, [3]), frames), tf.zeros([], tf.uint8))
 
     def box_for(self, sizes: Sequence[tuple[int, int]], draws: int = 256) -> tuple[int, int]:
-        """Height and width of a box for frames of these sizes: the largest of `draws` windows of each fits."""
+        """Height and width of a box for frames of these sizes: the largest of `draws` windows of each fits.
+
+        Without draws: all crops of evaluation fit.
+        """
         sizes = tf.constant(sorted(set(sizes)) or [(self.crop_size, self.crop_size)])
+        if not draws:
+            rooms = [boxes.room_of(*self._evaluation_places(size, 3), self.crop_size) for size in sizes]
+            return tuple(tf.reduce_max([*rooms, [self.crop_size] * 2], axis=0).numpy().tolist())
 
         def room(number):
             size, seed = sizes[number // draws], tf.stack([number, number])
@@ -386,25 +407,26 @@ class VideoInput:
         of the other side (vatt, data/processing.py: multi_crop_image).
         """
         frames = self._resized(jpegs)
-        margin = tf.shape(frames)[1:3] - self.crop_size
-        longer = tf.cond(margin[0] >= margin[1], lambda: tf.constant([1, 0]), lambda: tf.constant([0, 1]))
-        middle = margin // 2  # the crop of `evaluation_clip`
-        begins = [middle * (1 - longer), middle, middle * (1 - longer) + margin * longer]
+        begins = boxes.corners(tf.shape(frames)[1:3], self.crop_size, 3)
         extent = [-1, self.crop_size, self.crop_size, -1]
         crops = tf.stack([tf.slice(frames, tf.pad(begin, [[1, 1]]), extent) for begin in begins])
         return tf.cast(tf.ensure_shape(crops, (3, *self.shape)) + 0.5, tf.uint8)
 
+    def _evaluation_reduction(self, size):
+        return self._reduction_of(tf.reduce_min(size) // self.min_side)
+
+    def _evaluation_places(self, size, crops):
+        """(size of frames as evaluation decodes them [2] int32, places of its crops in them [crops, 4, 2])."""
+        decoded = _decoded_size(size, self._evaluation_reduction(size))
+        whole = tf.maximum(self.min_side, decoded * self.min_side // decoded[::-1])  # as resize_smallest has it
+        corners = boxes.corners(whole, self.crop_size, crops)
+        return decoded, boxes.places(tf.stack(corners), self.crop_size, decoded, whole)
+
     def _resized(self, jpegs):
         """All of the frames, their shorter side min_side pixels: [T, h, w, 3] float32."""
-        smaller = tf.reduce_min(tf.io.extract_jpeg_shape(jpegs[0])[:2]) // self.min_side
-        frames = tf.stack(self._decode(jpegs, self._reduction_of(smaller)))
+        reduction = self._evaluation_reduction(tf.io.extract_jpeg_shape(jpegs[0])[:2])
+        frames = tf.stack(self._decode(jpegs, reduction))
         return preprocess_ops_3d().resize_smallest(tf.cast(frames, tf.float32), self.min_side)
-
-
-def _one_size(jpegs, count):
-    """Checks that all frames have the size of the first one, as far as a decoder cannot see it."""
-    sizes = tf.stack([tf.io.extract_jpeg_shape(jpegs[i])[:2] for i in range(count)])
-    return tf.debugging.Assert(tf.reduce_all(sizes == sizes[0]), ["frames of several sizes: ", sizes])
 
 
 def _decoded_size(size, reduction):

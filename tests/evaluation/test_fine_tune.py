@@ -142,7 +142,7 @@ class _Steps:
 def test_rates_fall_after_the_epochs_that_are_named(records):
     tuner, one = _Steps(), _tune(records, epochs=4, warm_up_epochs=1, learning_rate=0.1, decay=0.5, decay_epochs=(1, 3))
     train = Labelled.read([f"{records}/train-*"], "video", "", "")
-    one._train(tuner, train, 3, "", None, 48000)
+    one._train(tuner, train, 3, "", None, one._windows(True, 48000))
     rates = (
         [1.0] * 2 + [0.1] * 2 + [0.05] * 4 + [0.025] * 2
     )  # two steps an epoch; the first trains the classifier alone
@@ -161,7 +161,8 @@ def test_the_scores_of_a_clip_are_the_mean_of_its_windows(tmp_path):
     ]
     pattern = [fixtures.write_shards(tmp_path, [clips], "test", card=False)]
     test = Labelled.read(pattern, "video", "", "")
-    scores = _tune(str(tmp_path))._test(_Steps(), test, Extractor(batch_size=3), 48000)
+    one = _tune(str(tmp_path))
+    scores = one._test(_Steps(), test, Extractor(batch_size=3), one._windows(False, 48000))
     shown = [[fixtures.jpeg(g, 40, 40) for g in grey] for grey in levels.values()]
     means = [np.mean([tf.io.decode_jpeg(j).numpy()[2:38, 2:38, 0].mean() for j in jpegs]) for jpegs in shown]
     np.testing.assert_allclose(scores[:, 0], means, atol=3)
@@ -173,9 +174,8 @@ def test_the_scores_of_a_clip_are_the_mean_of_all_crops_of_its_windows(tmp_path)
     record = dataclasses.replace(record, jpegs=tuple(fixtures.jpeg(level, 40, 64) for level in (10, 200)))
     pattern = [fixtures.write_shards(tmp_path, [[record]], "test", card=False)]
     test = Labelled.read(pattern, "video", "", "")
-    one, three = (
-        _tune("", num_frames=1, test_crops=n)._test(_Steps(), test, Extractor(batch_size=4), 48000) for n in (1, 3)
-    )
+    tunes = [_tune("", num_frames=1, test_crops=n) for n in (1, 3)]
+    one, three = (t._test(_Steps(), test, Extractor(batch_size=4), t._windows(False, 48000)) for t in tunes)
     whole = [tf.io.decode_jpeg(jpeg).numpy().astype(float) for jpeg in record.jpegs]
     means = [[image[2:38, left : left + 36, 0].mean() for left in (0, 14, 28)] for image in whole]
     np.testing.assert_allclose(three, [[np.mean(means)]], rtol=1e-6)
@@ -218,6 +218,31 @@ def test_scores_are_kept_by_the_part_of_the_frame_and_without_one_as_before():
     assert kept_at() == f"cache/tuned-network-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
     areas = [kept_at(crop_area=area, crop_aspect=(0.5, 2.0)) for area in ((0.1, 1.0), (0.2, 1.0))]
     assert len({kept_at(), *areas}) == 3
+
+
+def test_training_and_testing_take_what_an_accelerator_finishes(records, compared, tmp_path, monkeypatch):
+    """The same clips and labels in the same order; scores of the one form are not taken for the other's."""
+    compared.untrained, seen = None, []
+    monkeypatch.setattr(tuner.Tuner, "step", lambda _, *batch, **__: seen.append(batch[:2]) or 0.0)
+    monkeypatch.setattr(tuner.Tuner, "logits", None, raising=False)
+    tested, test = [], FineTune._test
+
+    def tests(self, tuner, *rest):
+        tuner.logits = lambda frames: tested.append(frames) or tf.reduce_mean(tf.cast(frames, tf.float32), [1, 2])[:, 0]
+        return test(self, tuner, *rest)
+
+    monkeypatch.setattr(FineTune, "_test", tests)
+    one = _tune(records, epochs=1, warm_up_epochs=0, scale_jitter=0.2, min_side=38, decay_epochs=())
+    made, kept = {}, tmp_path / "cache"
+    for form in (False, True):
+        one.run(compared, Extractor(str(kept), batch_size=8, on_accelerator=form))
+        made[form], seen, tested = (seen, tested), [], []
+        assert len(list(kept.iterdir())) == 1 + form
+    for ours, theirs in zip(made[True], made[False], strict=True):
+        assert len(ours) == len(theirs) == 2
+        for one, other in zip(tf.nest.flatten(ours), tf.nest.flatten(theirs), strict=True):
+            difference = np.abs(one.numpy().astype(float) - other.numpy())
+            assert difference.max() <= 1 and (difference > 0).mean() < 0.03 and other.numpy().std() > 0.1
 
 
 @pytest.mark.parametrize(
@@ -355,7 +380,8 @@ def test_windows_of_silence_do_not_count_where_others_have_sound(tmp_path):
         def logits(self, sound):
             return tf.reduce_mean(tf.abs(sound), axis=1, keepdims=True) + 1.0
 
-    scores = _listen(tmp_path)._test(Loudness(), Labelled.read(pattern, "audio", "", ""), Extractor(), 1000)
+    one, test = _listen(tmp_path), Labelled.read(pattern, "audio", "", "")
+    scores = one._test(Loudness(), test, Extractor(), one._windows(False, 1000))
     np.testing.assert_allclose(scores[:, 0], [1 + np.abs(clips[0].waveform[-200:]).mean(), 1.0], rtol=1e-5)
 
 
