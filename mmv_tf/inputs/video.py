@@ -241,10 +241,10 @@ class VideoInput:
           boxed: a batch of `boxed_spec`.
           mask: [B] bool, whether there are frames; zeros where not.
         """
-        frames = boxes.resized(boxed[""], boxed["_place"], self.crop_size)
-        is_there = mask[:, None, None, None, None]
+        is_there, given = mask[:, None, None, None, None], (boxed[""], boxed["_place"], self.crop_size)
         if "_draw" not in boxed:
-            return tf.where(is_there, tf.cast(frames + 0.5, tf.uint8), tf.zeros([], tf.uint8))
+            return tf.where(is_there, boxes.finished(*given), tf.zeros([], tf.uint8))
+        frames = boxes.resized(*given)
         draw = boxed["_draw"]
         if self._in_steps:
             clips = (frames, draw, boxed.get("_order", tf.zeros_like(draw, tf.int32)))

@@ -190,6 +190,11 @@ def resized(frames: Sequence[tf.Tensor], places: tf.Tensor, side: int) -> tf.Ten
     return tf.transpose(found, [0, 2, 1, 4, 3])
 
 
+def finished(frames: Sequence[tf.Tensor], places: tf.Tensor, side: int) -> tf.Tensor:
+    """`resized`, rounded: [B, T, side, side, 3] uint8."""
+    return tf.cast(resized(frames, places, side) + 0.5, tf.uint8)
+
+
 def _weights(places, side, size):
     """Places along one axis [B, 4] -> [B, side, size] float32: what each pixel of a box adds to each of the result."""
     begin, extent, first, last = (places[:, number, None, None] for number in range(4))
