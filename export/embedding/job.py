@@ -1,6 +1,7 @@
 """One run of the embedding job around its pipeline: staging, progress, counts, embeddings.json and dead letters."""
 
 import collections
+import contextlib
 import dataclasses
 import json
 import os
@@ -179,8 +180,8 @@ def _report(job, staging, kept, modality, space, name):
 def _finishing(job, settings):
     """(the box in which frames go to an accelerator or None, a line about it if there are frames to embed).
 
-    After `clip_settings`, which parses the configuration. The machine that starts the job is the one that is asked for
-    an accelerator; it is looked at without being taken.
+    After `clip_settings`, which parses the configuration. The machine that starts the job is asked for an accelerator:
+    so all vectors of a job are of one form.
     """
     if not {"video", "image"} & set(job.signatures):
         return None, []
@@ -193,8 +194,11 @@ def _finishing(job, settings):
     who = f"{pipeline.WHO_DOES_WHAT[does]} (InputPipeline.finish_on = '{setting}')"
     if does and job.kind != "records":
         # Videos and pictures come from their decoder in the size that clips are cut from.
-        who = f"{pipeline.WHO_DOES_WHAT[False]}, which decodes frames as large as clips want them"
+        who = f"{pipeline.WHO_DOES_WHAT[False]}, which decodes frames no larger than clips want them"
     elif does:
+        for gpu in tf.config.list_physical_devices("GPU"):
+            with contextlib.suppress(RuntimeError):  # it is in use already
+                tf.config.experimental.set_memory_growth(gpu, True)  # or nothing is left for processes that work
         box = settings.box_for(shards.frame_sizes(shards.find(job.source)))
     return box, [f"input: {who}"]
 

@@ -64,7 +64,8 @@ class InputPipeline:
       shuffle_bytes: ... and it is at most as many as take up so many bytes (None: no bound). No memory is needed.
       finish_on: where frames are resized and augmented and the spectrogram is made, in training: on the 'host', or by
         the 'accelerator', which leaves reading, decoding and cutting to the host; 'auto' is the accelerator where there
-        is one. Both give the same batches but for rounding (`mmv_tf.inputs.augmentation.boxes`).
+        is one. Both give the same batches but for rounding (`mmv_tf.inputs.augmentation.boxes`). It also says who
+        resizes frames in evaluation and in the embedding of records.
       max_bad_records: records that a run may leave out, on each host and over all its sittings, because they cannot be
         read or decoded. Each is logged, and in its place comes an example that lacks everything, so that all others
         stay where they are. One more stops the run; so does the first with 0. Evaluation leaves out none.

@@ -169,7 +169,7 @@ def test_of_videos_nothing_is_left_to_an_accelerator(export, monkeypatch):
     job = embed_run.Job("videos", "v", "m", "o", {("video", "va"): 16}, 8, 1, {})
     box, (line,) = embed_run._finishing(job, None)
     assert box is None
-    assert line == "input: all of it is made by the host, which decodes frames as large as clips want them"
+    assert line == "input: all of it is made by the host, which decodes frames no larger than clips want them"
     assert embed_run._finishing(dataclasses.replace(job, dims={("audio", "va"): 16}), None) == (None, [])
 
 
