@@ -1,6 +1,7 @@
 """A record to the inputs of a module: its clips, side by side, as evaluation cuts them."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -35,6 +36,21 @@ class ClipSettings:
     def seconds(self) -> float:
         return self.num_frames / self.frame_rate
 
+    def box_for(self, sizes) -> tuple[int, int]:
+        """Height and width of a box that every clip of frames of these sizes fits in."""
+        return VideoInput(min_side=self.min_side, crop_size=self.crop_size, jit_compile=False).box_for(sizes, draws=0)
+
+
+class Boxed(NamedTuple):
+    """Frames that an accelerator is to resize: T times [h,w,3] uint8, and their place (`boxes.place`)."""
+
+    frames: tuple[np.ndarray, ...]
+    place: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        return self.place.nbytes + sum(frame.nbytes for frame in self.frames)
+
 
 class Input(NamedTuple):
     """One input of a signature, and what it is of. Times are seconds from the start of the source, or None."""
@@ -43,7 +59,7 @@ class Input(NamedTuple):
     key: str
     start: float | None
     end: float | None
-    value: np.ndarray | bytes  # video [T,H,W,3], image [H,W,3] uint8; audio [S] float32; text bytes
+    value: np.ndarray | bytes | Boxed  # video [T,H,W,3], image [H,W,3] uint8; audio [S] float32; text bytes
 
 
 class _Windows(VideoInput):
@@ -69,9 +85,10 @@ class ClipCutter:
     Args:
       settings: of the module.
       modalities: the signatures to make inputs for. An image is the middle frame of each clip; a text is a caption.
+      box: height and width of a box; with it frames are not resized: video and images are `Boxed`, T = 1 of an image.
     """
 
-    def __init__(self, settings: ClipSettings, modalities):
+    def __init__(self, settings: ClipSettings, modalities, box: tuple[int, int] | None = None):
         self._modalities = tuple(modalities)
         wanted = [m for m in ("video", "audio") if m in modalities or (m == "video" and "image" in modalities)]
         if "audio" in wanted and settings.audio is None:
@@ -86,7 +103,8 @@ class ClipCutter:
         self._maker = ClipMaker(wanted, self._video, settings.audio, max_candidates=1)
         scalar, number = tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)
         self._plan = tf.function(self._plan_of, input_signature=[scalar], autograph=False)
-        self._clip = tf.function(self._maker.evaluation, input_signature=[scalar, number, number], autograph=False)
+        cut = functools.partial(self._maker.evaluation, box=box)
+        self._clip = tf.function(cut, input_signature=[scalar, number, number], autograph=False)
 
     def _plan_of(self, serialized):
         """What a record holds: its times, captions, and the starts of its clips in seconds from its own start."""
@@ -120,13 +138,15 @@ class ClipCutter:
             start = _microseconds(begin + float(offset))
             end = _microseconds(min(start + self._video.seconds, begin + float(plan["seconds"])))
             if "video" in clip and clip["video_mask"]:
-                frames = clip["video"].numpy()
+                frames = _frames(clip)
                 if "video" in self._modalities:
                     yield Input("video", key, start, end, frames)
                 if "image" in self._modalities:
-                    middle = len(frames) // 2
+                    middle = self._video.num_frames // 2
                     shown = _microseconds(begin + self._time_of(middle, float(offset), plan))
-                    yield Input("image", key, shown, shown, frames[middle])
+                    is_boxed = isinstance(frames, Boxed)
+                    value = Boxed((frames.frames[middle],), frames.place) if is_boxed else frames[middle]
+                    yield Input("image", key, shown, shown, value)
             if "audio" in clip and clip["audio_mask"]:
                 yield Input("audio", key, start, end, clip["audio"].numpy())
 
@@ -146,6 +166,13 @@ class ClipCutter:
                 (plan["text_start"][number], plan["text_end"][number]) if have_times else (plan["start"], plan["end"])
             )
             yield Input("text", key, *(_microseconds(float(time)) for time in times), text)
+
+
+def _frames(clip):
+    """The frames of an example of ClipMaker: [T,H,W,3], or Boxed."""
+    if "video_place" not in clip:
+        return clip["video"].numpy()
+    return Boxed(tuple(frame.numpy() for frame in clip["video"]), clip["video_place"].numpy())
 
 
 def _microseconds(seconds: float) -> float:

@@ -67,7 +67,8 @@ def kept(output: str, made_with: dict, marks: dict[str, list | None], in_parts: 
         dead = [json.loads(line) for line in storage.read_text(FileSystems.join(output, DEAD_LETTERS)).splitlines()]
         dead = [Line(*(one[name] for name in Line._fields)) for one in dead]
         files, run, unknown = before["files"], before["made_with"], before.get("texts_without_known_words")
-        different = [name for name in made_with if run.get(name) != made_with[name]]
+        # What only the earlier run names counts, too.
+        different = [name for name in made_with | run if run.get(name) != made_with.get(name)]
     except FileNotFoundError:
         return Kept("", {})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

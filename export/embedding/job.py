@@ -1,6 +1,7 @@
 """One run of the embedding job around its pipeline: staging, progress, counts, embeddings.json and dead letters."""
 
 import collections
+import contextlib
 import dataclasses
 import json
 import os
@@ -57,19 +58,23 @@ def run(job: Job, options) -> int:
         print(f"{job.output}: an earlier run was done, and is in its place now", flush=True)
     _remove(staging)  # of one that was not
     found = _sources(job, settings, remarks)
-    made_with = _made_with(job, checksum)
+    box, who = _finishing(job, settings)
+    made_with = _made_with(job, checksum) | ({"form of the frames": f"boxes of {box[0]} x {box[1]}"} if box else {})
     kept = earlier.kept(job.output, made_with, found.marks, in_parts=job.kind != "records")
     units, to_write = _work(job, found, kept)
-    print(_plan(job, found, kept), flush=True)
+    print(_plan(job, found, kept), *who, sep="\n", flush=True)
     storage.make_folder(staging)
-    handlers = {name: embed_pipeline.ModuleHandler(job.module, name, job.batch_size) for name in job.signatures}
+    handlers = {
+        name: embed_pipeline.ModuleHandler(job.module, name, job.batch_size, settings.crop_size)
+        for name in job.signatures
+    }
     began = time.monotonic()
     if units or to_write:
         with Progress(staging, len(units)):
             with run_options.pipeline(options, job.output) as pipeline:
                 embed_pipeline.build(
                     *(pipeline, units, found.reader, settings, handlers, job.dims, job.output, staging),
-                    *(job.num_shards, checksum, job.module, to_write),
+                    *(job.num_shards, checksum, job.module, to_write, box),
                 )
     seconds = time.monotonic() - began
     read = [_load(FileSystems.join(staging, f"unit-{number}.json")) for number in range(len(units))]
@@ -170,6 +175,32 @@ def _report(job, staging, kept, modality, space, name):
     if FileSystems.exists(path):
         return _load(path)
     return kept.files[name] | {"name": name, "modality": modality, "space": space, "rejections": []}
+
+
+def _finishing(job, settings):
+    """(the box in which frames go to an accelerator or None, a line about it if there are frames to embed).
+
+    After `clip_settings`, which parses the configuration. The machine that starts the job is asked for an accelerator:
+    so all vectors of a job are of one form.
+    """
+    if not {"video", "image"} & set(job.signatures):
+        return None, []
+    import tensorflow as tf
+
+    from mmv_tf.inputs import pipeline, shards
+
+    setting, box = pipeline.finish_on(), None
+    does = pipeline.is_finished_there(setting, any(tf.config.list_physical_devices(kind) for kind in ("GPU", "TPU")))
+    who = f"{pipeline.WHO_DOES_WHAT[does]} (InputPipeline.finish_on = '{setting}')"
+    if does and job.kind != "records":
+        # Videos and pictures come from their decoder in the size that clips are cut from.
+        who = f"{pipeline.WHO_DOES_WHAT[False]}, which decodes frames no larger than clips want them"
+    elif does:
+        for gpu in tf.config.list_physical_devices("GPU"):
+            with contextlib.suppress(RuntimeError):  # it is in use already
+                tf.config.experimental.set_memory_growth(gpu, True)  # or nothing is left for processes that work
+        box = settings.box_for(shards.frame_sizes(shards.find(job.source)))
+    return box, [f"input: {who}"]
 
 
 def clip_settings(job):

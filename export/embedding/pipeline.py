@@ -62,11 +62,12 @@ class ModuleHandler(ModelHandler):
       signature: its name.
       batch_size: inputs at once. Smaller batches are filled up: one shape is one graph, and a vector does not depend on
         how many came along with it.
+      side: pixels that Boxed frames are resized to, on an accelerator if there is one.
     """
 
-    def __init__(self, folder: str, signature: str, batch_size: int):
+    def __init__(self, folder: str, signature: str, batch_size: int, side: int = 0):
         super().__init__(min_batch_size=batch_size, max_batch_size=batch_size)
-        self._folder, self._signature, self._batch_size = folder, signature, batch_size
+        self._folder, self._signature, self._batch_size, self._side = folder, signature, batch_size, side
 
     def load_model(self):
         return load_module(self._folder)
@@ -89,19 +90,44 @@ class ModuleHandler(ModelHandler):
     def _run(self, function, values):
         import tensorflow as tf
 
+        from mmv_tf.export.embedding.clip_cutter import Boxed
+
         values = list(values)
-        rows = np.array(values, object) if isinstance(values[0], bytes) else np.stack(values)
-        inputs = tf.constant(filled(rows, self._batch_size))
+        if isinstance(values[0], Boxed):
+            inputs = self._finished(values)
+        else:
+            rows = np.array(values, object) if isinstance(values[0], bytes) else np.stack(values)
+            inputs = tf.constant(filled(rows, self._batch_size))
         if inputs.dtype == tf.uint8:
             inputs = tf.cast(inputs, tf.float32) * (1 / 255)
         outputs = {key: rows.numpy() for key, rows in function(inputs).items() if rows.shape.rank == 2}
         return [{key: rows[i] for key, rows in outputs.items()} for i in range(len(values))]
+
+    def _finished(self, values):
+        """Boxed inputs as the signature takes them but for their type: [B,T,H,W,3] or [B,H,W,3] uint8."""
+        import tensorflow as tf
+
+        columns = [np.stack(column) for column in zip(*(value.frames for value in values), strict=True)]
+        columns.append(np.stack([value.place for value in values]))
+        *frames, places = (tf.constant(filled(column, self._batch_size)) for column in columns)
+        clips = _finisher(self._side)(frames, places)
+        return clips[:, 0] if self._signature == "image" else clips
 
     def get_num_bytes(self, batch):
         return sum(len(value) if isinstance(value, bytes) else value.nbytes for value in batch)
 
     def get_metrics_namespace(self):
         return f"mmv_tf_{self._signature}"
+
+
+@functools.cache
+def _finisher(side):
+    """What resizes the windows of boxes: one trace for each shape."""
+    import tensorflow as tf
+
+    from mmv_tf.inputs.augmentation import boxes
+
+    return tf.function(lambda frames, places: boxes.finished(frames, places, side), autograph=False)
 
 
 def _name(modality, start):
@@ -111,15 +137,15 @@ def _name(modality, start):
 class ReadInputs(beam.DoFn):
     """Unit -> (modality, Identity, value) of all its inputs; leaves a report of the unit in the staging folder."""
 
-    def __init__(self, reader, settings, modalities, staging):
+    def __init__(self, reader, settings, modalities, staging, box=None):
         self._reader, self._settings, self._modalities = reader, settings, modalities
-        self._staging, self._cutter = staging, None
+        self._staging, self._cutter, self._box = staging, None, box
 
     def setup(self):
         run_options.begin_worker()
         from mmv_tf.export.embedding.clip_cutter import ClipCutter
 
-        self._cutter = ClipCutter(self._settings, self._modalities)
+        self._cutter = ClipCutter(self._settings, self._modalities, self._box)
         self._reader.open()
 
     def teardown(self):
@@ -144,7 +170,7 @@ class ReadInputs(beam.DoFn):
             try:
                 for item in self._cutter.cut(read.serialized):
                     made += 1
-                    if not isinstance(item.value, bytes) and not np.isfinite(item.value).all():
+                    if isinstance(item.value, np.ndarray) and not np.isfinite(item.value).all():
                         name = _name(item.modality, item.start)
                         rejections.append(Rejection(item.key, name, NOT_FINITE, "NaN or Inf in it"))
                         continue
@@ -262,7 +288,9 @@ def _without_modality(element):
     return element[1:]
 
 
-def build(pipeline, units, reader, settings, handlers, dims, output, staging, num_shards, module, folder, to_write):
+def build(
+    pipeline, units, reader, settings, handlers, dims, output, staging, num_shards, module, folder, to_write, box=None
+):
     """Adds the graph to a pipeline.
 
     Args:
@@ -274,12 +302,13 @@ def build(pipeline, units, reader, settings, handlers, dims, output, staging, nu
       dims: {(modality, space): d} of what is written.
       module: its checksum, for the rows.
       folder: of the module.
+      box: see ClipCutter.
     """
     inputs = (
         pipeline
         | "Units" >> beam.Create(list(enumerate(units)))
         | "BreakFusion" >> beam.Reshuffle()
-        | "ReadInputs" >> beam.ParDo(ReadInputs(reader, settings, tuple(handlers), staging))
+        | "ReadInputs" >> beam.ParDo(ReadInputs(reader, settings, tuple(handlers), staging, box))
     )
     staged = []
     for modality, handler in handlers.items():

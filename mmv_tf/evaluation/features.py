@@ -76,11 +76,14 @@ class Extractor:
       cache: folder for what is extracted; '' keeps nothing.
       batch_size: windows that pass a network at once.
       stop: called between batches; raises if the run is to end.
+      on_accelerator: the host only decodes and cuts frames, and the rest of the work on them is done where networks are
+        (`Windows.boxed`). Features are kept apart from those of windows that the host makes.
     """
 
     cache: str = ""
     batch_size: int = 16
     stop: Callable | None = None
+    on_accelerator: bool = False
 
     def __post_init__(self):
         self._functions = {}  # compiled once a network and output
@@ -97,6 +100,10 @@ class Extractor:
         self._contents[name] = contents.identities(shards.find(pattern))
         return self._contents[name]
 
+    def form(self, windows: Windows, pattern) -> Windows:
+        """The windows of the records that `pattern` means, with boxes if an accelerator finishes them."""
+        return windows.boxed(shards.find(pattern)) if self.on_accelerator else windows
+
     def extract(self, wanted: dict[str, tuple[Network, str]], windows: Windows, pattern) -> dict[str, Features]:
         """The features of all records that `pattern` means, in the order of their files.
 
@@ -109,7 +116,7 @@ class Extractor:
         Raises:
           ValueError: no records, one that cannot be read, or NaN or Inf in a feature; names it.
         """
-        found = shards.find(pattern)
+        found, windows = shards.find(pattern), self.form(windows, pattern)
         size = max(1, _WINDOWS_A_PART // windows.views)
         parts = [
             (file, count, begin, min(begin + size, count))
@@ -154,8 +161,11 @@ class Extractor:
 
     def _embed(self, wanted, batch, windows):
         rows = {"key": batch["key"].numpy(), "labels": batch["labels"].numpy(), "present": batch["present"].numpy()}
-        inputs, size = batch["input"], len(rows["key"])
-        inputs = tf.constant(filled(inputs.numpy(), self.batch_size))
+        size = len(rows["key"])
+        whole = tf.nest.map_structure(
+            lambda values: tf.constant(filled(values.numpy(), self.batch_size)), (batch["input"], batch["present"])
+        )
+        inputs = windows.finish(*whole)
         for name, (network, output) in wanted.items():
             values = self._function(network, windows.modality, output, inputs)(inputs).numpy()[:size]
             bad = rows["present"] & ~np.isfinite(values).all(axis=1)

@@ -23,6 +23,7 @@ from mmv_tf.evaluation.networks import Trainable
 from mmv_tf.evaluation.tuner import Tuner
 from mmv_tf.evaluation.windows import Windows, whole_shards
 from mmv_tf.inputs import shards
+from mmv_tf.inputs.augmentation.frames import check_windows
 from mmv_tf.inputs.shards import read_shard
 from mmv_tf.metrics import classification
 
@@ -93,6 +94,8 @@ class _FineTuning(protocol.Protocol):
             train.check_classes(test)
             tests.append(test)
             records = [extractor.contents(pattern) for pattern in pair]
+            sides = {True: train, False: test}
+            windows = [extractor.form(self._windows(random, rate), one.pattern) for random, one in sides.items()]
             targets, columns = test.targets(train.classes), np.arange(len(train.classes))
             if self.several_labels:
                 columns, about = measurable(targets)
@@ -108,7 +111,10 @@ class _FineTuning(protocol.Protocol):
                 outcomes = {"chance": classification.outcomes(guessed, targets)}
                 for name, network in networks.items():
                     title = f"{name}, {protocol.named(test_name)}, seed {seed}"
-                    path = self._path(extractor.cache, [name, network.checksum, seed, records, chosen.keys, test.keys])
+                    made_of = [name, network.checksum, seed, records, chosen.keys, test.keys]
+                    # What an accelerator finishes is kept apart, as features are.
+                    made_of += [one.box for one in windows if one.box]
+                    path = self._path(extractor.cache, made_of)
                     scores = _read(path)
                     if scores is None:
                         of_network = (name, len(train.classes))
@@ -116,8 +122,8 @@ class _FineTuning(protocol.Protocol):
                             tuners[of_network] = self._tuner(network.trainable[modality], len(train.classes))
                         tuner = tuners[of_network]
                         try:
-                            self._train(tuner, chosen, seed, title, extractor.stop, rate)
-                            scores = self._test(tuner, test, extractor, rate)
+                            self._train(tuner, chosen, seed, title, extractor.stop, windows[0])
+                            scores = self._test(tuner, test, extractor, windows[1])
                         finally:
                             tuner.restore()
                         _write(path, scores)
@@ -143,6 +149,8 @@ class _FineTuning(protocol.Protocol):
         """Where the scores of a run are kept; '' for nowhere."""
         without = ("records", "seeds", "folds", "prepare")
         settings = {k: v for k, v in dataclasses.asdict(self).items() if k not in without}
+        # Scores of versions that had no such settings are found.
+        settings = {k: v for k, v in settings.items() if k not in ("crop_area", "crop_aspect") or v is not None}
         described = json.dumps([made_of, type(self).__name__, settings, 4], sort_keys=True)
         digest = hashlib.sha256(described.encode()).hexdigest()
         return os.path.join(cache, f"tuned-{made_of[0]}-{digest[:16]}.npy") if cache else ""
@@ -167,13 +175,13 @@ class _FineTuning(protocol.Protocol):
             return rate * step / rising
         return rate * (0.5 + 0.5 * math.cos(math.pi * (step - rising) / (total - rising))) if self.cosine else rate
 
-    def _train(self, tuner: Tuner, train: Labelled, seed: int, title: str, stop, sample_rate: int) -> None:
+    def _train(self, tuner: Tuner, train: Labelled, seed: int, title: str, stop, windows: Windows) -> None:
         """A run of fine-tuning. FloatingPointError names the step where the loss is NaN or Inf."""
         tf.random.set_seed(seed)  # on which the order of tf.data depends beside its own
         epochs = self.warm_up_epochs + self.epochs
         steps = -(-len(train.keys) // self.batch_size)  # an epoch
         with tqdm.tqdm(total=steps * epochs, unit="step", desc=title, dynamic_ncols=True) as bar:
-            for number, (inputs, labels) in enumerate(self._training_batches(train, seed, epochs, sample_rate)):
+            for number, (inputs, labels) in enumerate(self._training_batches(train, seed, epochs, windows)):
                 if number == 0:
                     tuner.reset(inputs, seed)
                 step = number - self.warm_up_epochs * steps
@@ -184,14 +192,16 @@ class _FineTuning(protocol.Protocol):
                 if stop:
                     stop()
 
-    def _training_batches(self, train: Labelled, seed: int, epochs: int, sample_rate: int):
+    def _training_batches(self, train: Labelled, seed: int, epochs: int, windows: Windows):
         """Batches (inputs, labels) of all epochs, for `Tuner`, each in an order and with windows of its own."""
-        window = dataclasses.replace(self._windows(True, sample_rate), seed=seed).function()
+        windows = dataclasses.replace(windows, seed=seed)
+        window = windows.function()
         found, find = shards.find(train.pattern), train.finder()
         steps = -(-len(train.keys) // self.batch_size)
 
         def example(number, serialized):
-            return window(number, serialized)["input"], find(serialized)[1]
+            cut = window(number, serialized)
+            return cut["input"], cut["present"], find(serialized)[1]
 
         # Shuffled anew in every epoch, by a sequence of seeds that follows from the first.
         kept = slices(found).shuffle(len(found.files), seed=seed).flat_map(read_shard)
@@ -199,17 +209,19 @@ class _FineTuning(protocol.Protocol):
         # The last batch of an epoch is filled with clips of the next order, so that all steps have one shape.
         numbered = kept.repeat().take(steps * self.batch_size).repeat(epochs).enumerate()
         clips = numbered.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return named_errors(clips.batch(self.batch_size, drop_remainder=True).prefetch(2))
+        for inputs, present, labels in named_errors(clips.batch(self.batch_size, drop_remainder=True).prefetch(2)):
+            yield windows.finish(inputs, present), labels
 
-    def _test(self, tuner: Tuner, test: Labelled, extractor: Extractor, sample_rate: int) -> np.ndarray:
+    def _test(self, tuner: Tuner, test: Labelled, extractor: Extractor, windows: Windows) -> np.ndarray:
         """Scores [N, C] of the test clips: the mean of the logits of their windows, all crops of each."""
-        table, windows = {key: i for i, key in enumerate(test.keys)}, self._windows(False, sample_rate)
+        table = {key: i for i, key in enumerate(test.keys)}
         counts, sums = np.zeros((2, len(test.keys)), int), None  # of windows without and with sound
         batches = windows.dataset(whole_shards(shards.find(test.pattern)))
         for batch in named_errors(batches.batch(extractor.batch_size).prefetch(2)):
             size = len(batch["key"])
-            inputs = tf.gather(batch["input"], tf.minimum(tf.range(extractor.batch_size), size - 1))
-            logits = tuner.logits(inputs).numpy()[:size]
+            rows = tf.minimum(tf.range(extractor.batch_size), size - 1)
+            whole = tf.nest.map_structure(lambda one: tf.gather(one, rows), (batch["input"], batch["present"]))  # noqa: B023
+            logits = tuner.logits(windows.finish(*whole)).numpy()[:size]
             sums = np.zeros((*counts.shape, logits.shape[1])) if sums is None else sums
             for key, there, row in zip(batch["key"].numpy(), batch["present"].numpy(), logits, strict=True):
                 if (place := table.get(key.decode(errors="replace"))) is not None:
@@ -230,6 +242,9 @@ class FineTune(_FineTuning):
 
     Args:
       num_frames, frame_rate, min_side, crop_size, flip_probability, scale_jitter, colour_probability: as in Windows.
+      crop_area, crop_aspect: a training window is a part of the frame: this share of it, and this width over height,
+        each the least and the greatest, resized to crop_size (VATT: 0.08 and 1, 0.5 and 2), as in VideoInput; None:
+        a crop of crop_size out of min_side, jittered in scale.
       test_crops: of a test window: 1, the centre, or 3 along the longer side (VATT); their logits are averaged, too.
     """
 
@@ -241,7 +256,26 @@ class FineTune(_FineTuning):
     scale_jitter: ShareBelowOne = 0.2
     colour_probability: Share = 0.8
     test_crops: Literal[1, 3] = 1
+    crop_area: tuple[Share, Share] | None = None
+    crop_aspect: tuple[Positive, Positive] | None = None
     modalities = ("video",)
+
+    def __post_init__(self):
+        if (self.crop_area is None) != (self.crop_aspect is None):
+            given, other = ("crop_area", "crop_aspect") if self.crop_aspect is None else ("crop_aspect", "crop_area")
+            raise ValueError(
+                f"FineTune.{given} = {getattr(self, given)} and FineTune.{other} = None: a random part of the frame "
+                "needs both, such as (0.08, 1.0) of its area and (0.5, 2.0) of width over height"
+            )
+        if self.crop_area is None:
+            return
+        check_windows("FineTune", self.crop_area, self.crop_aspect)
+        if self.scale_jitter:
+            raise ValueError(
+                f"FineTune.scale_jitter = {self.scale_jitter} does nothing to a random part of the frame "
+                f"(FineTune.crop_area = {tuple(self.crop_area)}): set FineTune.scale_jitter to 0"
+            )
+        self.crop_area, self.crop_aspect = tuple(self.crop_area), tuple(self.crop_aspect)
 
 
 @configurable

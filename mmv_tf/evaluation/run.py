@@ -75,7 +75,7 @@ def evaluate(
     compared, impossible = _networks(workdir, module, loaded, folder, settings)
     cache = cache or os.path.join(os.path.dirname(output), FEATURES)
     with Preemption(tf.distribute.get_strategy()) as stop:
-        extractor = Extractor(cache, settings.batch_size, stop)
+        extractor = Extractor(cache, settings.batch_size, stop, _on_accelerator(protocol))
         measured = protocol.run(compared, extractor)
 
     options = dict(samples=settings.bootstrap_samples, confidence=settings.confidence, seed=settings.seed)
@@ -111,7 +111,7 @@ def evaluate(
         "folds": measured.folds,
         "left_out": measured.left_out,
         "control": measured.control,
-        "notes": measured.notes,
+        "notes": measured.notes + ["an accelerator resized the frames"] * extractor.on_accelerator,
         "examples": measured.examples,
         "settings": _settings(settings),
         "changed": changed,
@@ -123,6 +123,21 @@ def evaluate(
         tf.io.gfile.makedirs(folder)
     results.write(output, result)
     return result
+
+
+def _on_accelerator(protocol) -> bool:
+    """Whether frames are finished by an accelerator (`InputPipeline.finish_on`), which it says."""
+    import tensorflow as tf
+
+    from mmv_tf.inputs import pipeline
+    from mmv_tf.training import strategies
+
+    if not {"video", "image"} & set(protocol.modalities):
+        return False
+    setting = pipeline.finish_on()
+    does = pipeline.is_finished_there(setting, strategies.on_accelerator(tf.distribute.get_strategy()))
+    print(f"input: {pipeline.WHO_DOES_WHAT[does]} (InputPipeline.finish_on = '{setting}')", flush=True)
+    return does
 
 
 def _standard(name) -> dict:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from mmv_tf.inputs import labels
 from mmv_tf.inputs.clip import ClipMaker, drawn_order
-from mmv_tf.inputs.shards import read_shard
+from mmv_tf.inputs.shards import Shards, frame_sizes, read_shard
 from mmv_tf.inputs.video import VideoInput
 from mmv_tf.records import schema
 
@@ -16,7 +16,6 @@ from mmv_tf.records import schema
 _NOT_OF_THE_RUN = {
     "max_side": 0,
     "crop_only": False,
-    "crop_area": None,
     "colour_order": "together",
     "grey_probability": 0.0,
     "blur_probability": 0.0,
@@ -36,6 +35,17 @@ def _traced(windows: "Windows"):
     return tf.function(windows._function(), input_signature=signature, autograph=False)
 
 
+@functools.lru_cache(maxsize=32)
+def _finisher(windows: "Windows"):
+    video = windows._video()
+
+    def finish(inputs, present):
+        frames = video.unboxed(inputs, present)
+        return frames[:, 0] if windows.modality == "image" else frames
+
+    return tf.function(finish, autograph=False)
+
+
 @dataclasses.dataclass(frozen=True)
 class Windows:
     """Which windows of a record are looked at, and how. Two that are equal give the same windows of the same records.
@@ -50,10 +60,12 @@ class Windows:
       num_frames, frame_rate: of a window of video; a stride of 2 in records of 25 frames/s is a rate of 12.5.
       min_side, crop_size: pixels, as in VideoInput.
       flip_probability, scale_jitter, colour_probability: of random windows, as in VideoInput; 0 is none of it.
+      crop_area, crop_aspect: of random windows, as in VideoInput; None is crops that are jittered in scale instead.
       crops: of each window of video that is not random: 1, the centre, or 3 along the longer side, each of which is a
         window of its own (`VideoInput.evaluation_crops`).
       seconds, sample_rate: of a window of sound.
       sample_stride: every so manieth sample of it is kept, as they are, without a filter.
+      box: height and width of the boxes in which an accelerator gets frames to `finish`; None: the host finishes them.
       seed: of random windows.
     """
 
@@ -72,6 +84,9 @@ class Windows:
     seed: int = 0
     crops: int = 1
     sample_stride: int = 1
+    crop_area: tuple[float, float] | None = None
+    crop_aspect: tuple[float, float] | None = None
+    box: tuple[int, int] | None = None
 
     def __post_init__(self):
         if self.count < 1:
@@ -89,7 +104,7 @@ class Windows:
     def settings(self) -> dict:
         """All that says which windows these are, for the key of what is made of them and kept."""
         # What keys of earlier versions did not name stands in them where it acts.
-        later = {"crops": 1, "sample_stride": 1}
+        later = {"crops": 1, "sample_stride": 1, "crop_area": None, "crop_aspect": None, "box": None}
         return {name: value for name, value in dataclasses.asdict(self).items() if later.get(name) != value}
 
     @classmethod
@@ -107,7 +122,7 @@ class Windows:
         Returns:
           dataset of dicts: 'input'; 'present' bool, whether the record has it ('input' is zeros or '' if not); 'key'
           and 'labels' string, the labels as `mmv_tf.inputs.labels` joins them; of text it is the captions, `count` at
-          most.
+          most. With a box 'input' is a dict, what `finish` takes.
         """
         files, counts, begins, ends = zip(*ranges, strict=True)
         numbers = [tf.constant(values, tf.int64) for values in (counts, begins, ends)]
@@ -146,13 +161,32 @@ class Windows:
 
         return window
 
-    def make_clips(self) -> ClipMaker:
-        """What cuts the windows of frames or sound."""
+    def boxed(self, found: Shards) -> "Windows":
+        """These windows of the records of some shards, for an accelerator to `finish`. What has no frames is as it is.
+
+        The box fits all windows of the frames of some records, or at random ones nearly all; the host finishes others.
+        """
+        if self.modality not in ("video", "image"):
+            return self
+        box = self._video().box_for(frame_sizes(found), draws=256 if self.random else 0)
+        return dataclasses.replace(self, box=box)
+
+    def finish(self, inputs, present) -> tf.Tensor:
+        """A batch of 'input' as networks take it; the rest of the work on windows with a `box`, wherever it is done.
+
+        Args:
+          inputs, present: of a batch of `dataset`; present bool [B].
+        Returns:
+          the inputs as they are without a box, or such as those but for rounding.
+        """
+        return _finisher(self)(inputs, present) if self.box else inputs
+
+    def _video(self) -> VideoInput:
         if self.modality == "audio":
             frames, rate = round(self.seconds * _SOUND_RATE), _SOUND_RATE
         else:
             frames, rate = self.num_frames, self.frame_rate
-        video = VideoInput(
+        return VideoInput(
             num_frames=frames,
             frame_rate=rate,
             min_side=self.min_side,
@@ -161,11 +195,16 @@ class Windows:
             scale_jitter_probability=float(self.scale_jitter > 0),
             flip_probability=self.flip_probability,
             colour_probability=self.colour_probability,
+            crop_area=self.crop_area,
+            **({"crop_aspect": self.crop_aspect} if self.crop_aspect else {}),
             **_NOT_OF_THE_RUN,
         )
+
+    def make_clips(self) -> ClipMaker:
+        """What cuts the windows of frames or sound."""
         if self.modality == "audio":
-            return ClipMaker(["audio"], video, types.SimpleNamespace(sample_rate=self.sample_rate), 1)
-        return ClipMaker(["video"], video, None, 1)
+            return ClipMaker(["audio"], self._video(), types.SimpleNamespace(sample_rate=self.sample_rate), 1)
+        return ClipMaker(["video"], self._video(), None, 1, boxes={"video": self.box} if self.box else None)
 
     def _clip(self, clips: ClipMaker):
         kind = "audio" if self.modality == "audio" else "video"
@@ -179,13 +218,17 @@ class Windows:
                 seed = tf.random.experimental.stateless_fold_in(seed, number)
                 example = clips.training(serialized, tf.constant(0), seed)
             else:
-                example = clips.evaluation(serialized, tf.cast(number, tf.int32), self.count, self.crops)
+                example = clips.evaluation(serialized, tf.cast(number, tf.int32), self.count, self.crops, self.box)
+            present = example[f"{kind}_mask"]
+            if self.box:
+                parts = {name.removeprefix(kind): part for name, part in example.items() if name.startswith(kind)}
+                return {part: value for part, value in parts.items() if part != "_mask"}, present
             value = example[kind]
             if self.modality == "image":
                 value = value[0]
             elif self.modality == "audio" and self.sample_stride > 1:
                 value = value[:: self.sample_stride]
-            return value, example[f"{kind}_mask"]
+            return value, present
 
         return cut
 

@@ -115,14 +115,19 @@ class ClipMaker:
         return {f"{name}{key.removeprefix(view.of)}": value for key, value in seen.items()}
 
     def evaluation(
-        self, serialized: tf.Tensor, clip: tf.Tensor, num_clips: int, crops: int = 1
+        self, serialized: tf.Tensor, clip: tf.Tensor, num_clips: int, crops: int = 1, box: tuple[int, int] | None = None
     ) -> dict[str, tf.Tensor]:
         """Clip number `clip` of `num_clips` evenly spaced ones, not augmented.
 
-        crops: 1, the centre of the frames, or 3 (`VideoInput.evaluation_crops`): then video is [3, T, H, W, 3].
+        Args:
+          crops: 1, the centre of the frames, or 3 (`VideoInput.evaluation_crops`): then video is [3, T, H, W, 3].
+          box: if not None, frames are what `VideoInput.boxed_evaluation` makes for it, by parts as in training.
         """
         record = schema.parse(serialized, self._parts)
         start = self._video.spaced_starts(*self.stored(record), num_clips)[clip]
+        if box:
+            spec = self._video.boxed_spec(box, is_drawn=False, crops=crops)
+            return self._example(record, start, lambda jpegs: self._video.boxed_evaluation(jpegs, box, crops), spec)
         seen, shape = self._video.evaluation_clip, self._video.shape
         if crops == 3:
             seen, shape = self._video.evaluation_crops, (3, *shape)

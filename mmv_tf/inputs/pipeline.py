@@ -30,10 +30,13 @@ from mmv_tf.inputs.shards import read_shard
 from mmv_tf.inputs.text import Tokenizer
 from mmv_tf.inputs.video import VideoInput
 from mmv_tf.inputs.views.view import View, in_order
-from mmv_tf.records import schema
 
 Modality = Literal["video", "audio", "text"]
 MODALITIES = get_args(Modality)
+WHO_DOES_WHAT = {
+    False: "all of it is made by the host",
+    True: "the host reads, decodes and cuts frames; the accelerator does the rest",
+}
 _BATCHES_AHEAD = 8  # of the step that is running; more than what the stages below and tf.distribute hold ready
 
 
@@ -64,7 +67,8 @@ class InputPipeline:
       shuffle_bytes: ... and it is at most as many as take up so many bytes (None: no bound). No memory is needed.
       finish_on: where frames are resized and augmented and the spectrogram is made, in training: on the 'host', or by
         the 'accelerator', which leaves reading, decoding and cutting to the host; 'auto' is the accelerator where there
-        is one. Both give the same batches but for rounding (`mmv_tf.inputs.augmentation.boxes`).
+        is one. Both give the same batches but for rounding (`mmv_tf.inputs.augmentation.boxes`). It also says who
+        resizes frames in evaluation and in the embedding of records.
       max_bad_records: records that a run may leave out, on each host and over all its sittings, because they cannot be
         read or decoded. Each is logged, and in its place comes an example that lacks everything, so that all others
         stay where they are. One more stops the run; so does the first with 0. Evaluation leaves out none.
@@ -122,7 +126,7 @@ class InputPipeline:
 
     def finishes_on_accelerator(self, is_there: bool) -> bool:
         """Whether a run finishes its batches on an accelerator, which is there or not (`finish_on`)."""
-        return self.finish_on == "accelerator" or (self.finish_on == "auto" and is_there)
+        return is_finished_there(self.finish_on, is_there)
 
     @tf.autograph.experimental.do_not_convert
     def boxed(self) -> "InputPipeline":
@@ -133,23 +137,13 @@ class InputPipeline:
         Raises:
           ValueError: no sources, or no files.
         """
-        made, sizes = copy.copy(self), self._some_sizes()
+        made, records = copy.copy(self), self._training_examples(1).records(go_on=True).take(16)
+        sizes = shards.sizes_of(content for content, *_ in records)
         videos = {"video": self.video} if "video" in self.modalities else {}
         videos |= {name: view.video or self.video for name, view in self.views.items() if view.of == "video"}
         made.boxes = {name: video.box_for(sizes) for name, video in videos.items()}
         made.is_finished, made.clips = False, made._clip_maker()
         return made
-
-    def _some_sizes(self, count=16):
-        """(height, width) of the frames of some records."""
-        records, found = self._training_examples(1).records(go_on=True).take(count), []
-        for content, *_ in records:
-            try:
-                jpegs = schema.parse(content, ("video",))["video"]
-                found += [tuple(tf.io.extract_jpeg_shape(jpeg)[:2].numpy().tolist()) for jpeg in jpegs[:1]]
-            except tf.errors.InvalidArgumentError:  # the run will name it, if it comes by it
-                continue
-        return found
 
     @property
     def num_samples(self) -> int:
@@ -265,7 +259,7 @@ class InputPipeline:
         """A line about what the host does for a training batch, and what an accelerator."""
         setting = f"InputPipeline.finish_on = '{self.finish_on}'"
         if self.is_finished:
-            return f"input: all of it is made by the host ({setting})"
+            return f"input: {WHO_DOES_WHAT[False]} ({setting})"
         made_of = [
             (name, (self.views[name].video if name in self.views else None) or self.video) for name in self.boxes
         ]
@@ -442,10 +436,24 @@ def _check_masks(sound: SoundAugment | None, audio: LogMel | None) -> None:
         )
 
 
+def is_finished_there(setting: str, is_there: bool) -> bool:
+    """Whether an accelerator finishes batches, which is there or not, by `InputPipeline.finish_on`."""
+    return setting == "accelerator" or (setting == "auto" and is_there)
+
+
+def finish_on() -> str:
+    """`InputPipeline.finish_on` of the parsed configuration. Needs no records and no vocabulary."""
+    return _bound("InputPipeline.finish_on") or "auto"
+
+
 def front_end() -> LogMel:
     """The front end of sound of the parsed configuration. Needs no records and no vocabulary."""
+    return _bound("InputPipeline.audio") or LogMel()
+
+
+def _bound(parameter: str):
+    """What a parameter is bound to, None for nothing."""
     try:
-        bound = gin.query_parameter("InputPipeline.audio")
-    except ValueError:  # nothing is bound
-        return LogMel()
-    return copy.deepcopy(bound) or LogMel()  # by which gin makes what a reference stands for
+        return copy.deepcopy(gin.query_parameter(parameter))  # by which gin makes what a reference stands for
+    except ValueError:
+        return None

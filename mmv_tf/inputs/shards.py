@@ -1,15 +1,17 @@
 """TFRecord shards and how many records each holds."""
 
+import contextlib
 import dataclasses
 import fnmatch
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import tensorflow as tf
 
 from mmv_tf.common import paths
 from mmv_tf.inputs.faults import FAULT_MARK
 from mmv_tf.records import card as dataset_card
+from mmv_tf.records import schema
 from mmv_tf.records.tfrecord import FOOTER, HEADER, checksum, content_length, count_records
 
 
@@ -120,6 +122,29 @@ def read_shard(file: tf.Tensor, count: tf.Tensor, begin: tf.Tensor, end: tf.Tens
     # The mark belongs to a range that reaches the end of the shard.
     checked = marked.take(end - begin + tf.cast(end == count, tf.int64)).enumerate().map(check)
     return checked.filter(lambda _, is_record: is_record).map(lambda record, _: record)
+
+
+def frame_sizes(found: Shards, most: int = 16) -> list[tuple[int, int]]:
+    """(height, width) of the frames of some records from all over the shards; fewer where some cannot be read."""
+    files = list(zip(found.files, found.counts, strict=True))[:: -(-len(found.files) // most)]
+    sizes, each = [], -(-most // len(files))
+    for file, count in files:
+        records = read_what_can_be_read(file, count, 0, min(each, count))
+        with contextlib.suppress(tf.errors.OpError):  # which the reading of all of it names
+            sizes += sizes_of(records.as_numpy_iterator())
+    return sizes
+
+
+def sizes_of(records: Iterable) -> list[tuple[int, int]]:
+    """(height, width) of the frames of serialized records; who reads all of them names those that are bad."""
+    sizes = []
+    for content in records:
+        try:
+            jpegs = schema.parse(content, ("video",))["video"]
+            sizes += [tuple(tf.io.extract_jpeg_shape(jpeg)[:2].numpy().tolist()) for jpeg in jpegs[:1]]
+        except tf.errors.InvalidArgumentError:
+            continue
+    return sizes
 
 
 def read_what_can_be_read(file: tf.Tensor, count: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.data.Dataset:

@@ -12,13 +12,10 @@ import tensorflow as tf
 
 from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count, CountOrNone, Positive, Share, ShareBelowOne
-from mmv_tf.inputs.augmentation import boxes
+from mmv_tf.inputs.augmentation import boxes, colour
 from mmv_tf.inputs.augmentation import frames as changes
 
 _REDUCTIONS = (1, 2, 4, 8)  # libjpeg decodes at these fractions of the size, faster and without aliasing
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-_RGB_TO_YIQ = np.array([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]], np.float32)
-_YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ).astype(np.float32)
 
 
 @configurable
@@ -90,9 +87,9 @@ class VideoInput:
         self.scale_jitter, self.scale_jitter_probability = scale_jitter, scale_jitter_probability
         self.flip_probability, self.colour_probability = flip_probability, colour_probability
         self.brightness, self.saturation, self.contrast, self.hue = brightness, saturation, contrast, hue
-        ranges = {"crop_area": crop_area or (0, 1), "crop_aspect": crop_aspect, "blur_sigma": blur_sigma}
-        for name, (least, most) in {**ranges, "value_range": value_range}.items():
-            if least > most or name == "value_range" and least == most or name == "crop_area" and not most:
+        changes.check_windows("VideoInput", crop_area or (1, 1), crop_aspect)
+        for name, (least, most) in {"blur_sigma": blur_sigma, "value_range": value_range}.items():
+            if least > most or name == "value_range" and least == most:
                 raise ValueError(f"VideoInput.{name} = {(least, most)}: the second number must be above the first.")
         for name, values in {"mean": mean, "deviation": deviation}.items():
             if len(values) != 3:
@@ -181,7 +178,7 @@ class VideoInput:
         """Decodes and augments sampled frames: [T] string, seed [2] integer -> [T, H, W, 3] uint8."""
         draw, window, size = self._drawn(jpegs, seed)
         frames = self._changed(self._cut(jpegs, window, size), draw, self._order(seed))
-        return tf.cond(draw[5] < self.flip_probability, lambda: _flip(frames), lambda: frames)
+        return tf.cond(draw[5] < self.flip_probability, lambda: changes.flip(frames), lambda: frames)
 
     def boxed_clip(self, jpegs: tf.Tensor, seed: tf.Tensor, box: tuple[int, int]) -> dict:
         """What the host does of `training_clip` where an accelerator does the rest (`unboxed`): decode and cut.
@@ -193,46 +190,61 @@ class VideoInput:
           what `boxed_spec` says.
         """
         draw, window, size = self._drawn(jpegs, seed)
-        with tf.control_dependencies([_one_size(jpegs, self.num_frames)]):  # a part of a larger one would be decoded
+        with tf.control_dependencies([boxes.one_size(jpegs, self.num_frames)]):
             reduction = self._reduction(window)
         decoded = _decoded_size(size, reduction)
-        begin, extent = _whole_pixels(window, size, decoded)
-        cut = boxes.cut(begin, extent, decoded, box)
-
-        def as_they_are():
-            frames = boxes.padded(self._decode(jpegs, reduction, cut), box)
-            return frames, boxes.place(begin - cut[:2], extent)
-
-        def resized():
-            frames = tf.unstack(tf.cast(self._cut(jpegs, window, size) + 0.5, tf.uint8))
-            whole = tf.fill([2], self.crop_size)
-            return boxes.padded(frames, box), boxes.place(tf.zeros_like(whole), whole)
-
-        frames, place = tf.cond(boxes.fits(extent, decoded, box), as_they_are, resized)
-        found = {"": frames, "_place": place, "_draw": draw}
+        begin, extent = boxes.whole_pixels(window, size, decoded)
+        frames, places = boxes.fill(
+            [(boxes.place(begin, extent), begin, extent)],
+            *(decoded, box, lambda cut: self._decode(jpegs, reduction, cut)),
+            lambda: [tf.unstack(tf.cast(self._cut(jpegs, window, size) + 0.5, tf.uint8))],
+        )
+        found = {"": frames[0], "_place": places[0], "_draw": draw}
         return found | ({"_order": self._order(seed)} if self._has_order else {})
 
-    def boxed_spec(self, box: tuple[int, int]) -> dict:
+    def boxed_evaluation(self, jpegs: tf.Tensor, box: tuple[int, int], crops: int = 1) -> dict:
+        """What the host does of `evaluation_clip`, or with crops = 3 of `evaluation_crops`, as in `boxed_clip`."""
+        size = tf.io.extract_jpeg_shape(jpegs[0])[:2]
+        with tf.control_dependencies([boxes.one_size(jpegs, self.num_frames)]):
+            decoded, places = self._evaluation_places(size, crops)
+        whole = self.evaluation_crops if crops == 3 else lambda jpegs: self.evaluation_clip(jpegs)[None]
+        frames, places = boxes.fill(
+            [(place, *boxes.pixels(place, self.crop_size)) for place in tf.unstack(places, crops)],
+            *(decoded, box, lambda cut: self._decode(jpegs, self._evaluation_reduction(size), cut)),
+            lambda: [tf.unstack(clip) for clip in tf.unstack(whole(jpegs))],
+        )
+        if crops == 1:
+            return {"": frames[0], "_place": places[0]}
+        return {"": tuple(map(tf.stack, zip(*frames, strict=True))), "_place": tf.stack(places)}
+
+    def boxed_spec(self, box: tuple[int, int], is_drawn: bool = True, crops: int = 1) -> dict:
         """Shapes and types of `boxed_clip`, by what is put after the name of the input.
 
-        '' T frames [*box, 3] uint8, '_place' [2, 2] float32 (`boxes.place`), '_draw' [16] float32 in [0, 1), and with
-        colour_order = 'random' '_order' [4] int32.
+        '' T frames [*box, 3] uint8, '_place' [4, 2] float32 (`boxes.place`), '_draw' [16] float32 in [0, 1), and with
+        colour_order = 'random' '_order' [4] int32; of `boxed_evaluation`, where nothing is drawn, the first two, and of
+        several crops all of each.
         """
+        axes = [crops] * (crops > 1)
         spec = {
-            "": (tf.TensorSpec([*box, 3], tf.uint8),) * self.num_frames,
-            "_place": tf.TensorSpec([2, 2]),
-            "_draw": tf.TensorSpec([16]),
+            "": (tf.TensorSpec([*axes, *box, 3], tf.uint8),) * self.num_frames,
+            "_place": tf.TensorSpec([*axes, 4, 2]),
         }
-        return spec | ({"_order": tf.TensorSpec([4], tf.int32)} if self._has_order else {})
+        spec |= {"_draw": tf.TensorSpec([16])} if is_drawn else {}
+        return spec | ({"_order": tf.TensorSpec([4], tf.int32)} if is_drawn and self._has_order else {})
 
     def unboxed(self, boxed: dict, mask: tf.Tensor) -> tf.Tensor:
-        """Clips of a batch as `training_clip` makes them, but for rounding, of what `boxed_clip` left: [B, T, H, W, 3].
+        """Clips of a batch as the host makes them, but for rounding, of what `boxed_clip` left: [B, T, H, W, 3].
+
+        What is not drawn, as by `boxed_evaluation`, is not changed.
 
         Args:
           boxed: a batch of `boxed_spec`.
           mask: [B] bool, whether there are frames; zeros where not.
         """
-        frames = boxes.resized(boxed[""], boxed["_place"], self.crop_size)
+        is_there, given = mask[:, None, None, None, None], (boxed[""], boxed["_place"], self.crop_size)
+        if "_draw" not in boxed:
+            return tf.where(is_there, boxes.finished(*given), tf.zeros([], tf.uint8))
+        frames = boxes.resized(*given)
         draw = boxed["_draw"]
         if self._in_steps:
             clips = (frames, draw, boxed.get("_order", tf.zeros_like(draw, tf.int32)))
@@ -245,18 +257,24 @@ class VideoInput:
             frames = self._change_colours(frames, draw[:, 6:11])
         else:
             frames = tf.cast(frames + 0.5, tf.uint8)
-        is_turned, is_there = (one[:, None, None, None, None] for one in (draw[:, 5] < self.flip_probability, mask))
+        is_turned = (draw[:, 5] < self.flip_probability)[:, None, None, None, None]
         return tf.where(is_there, tf.where(is_turned, tf.reverse(frames, [3]), frames), tf.zeros([], tf.uint8))
 
     def box_for(self, sizes: Sequence[tuple[int, int]], draws: int = 256) -> tuple[int, int]:
-        """Height and width of a box for frames of these sizes: the largest of `draws` windows of each fits."""
+        """Height and width of a box for frames of these sizes: the largest of `draws` windows of each fits.
+
+        Without draws: all crops of evaluation fit.
+        """
         sizes = tf.constant(sorted(set(sizes)) or [(self.crop_size, self.crop_size)])
+        if not draws:
+            rooms = [boxes.room_of(*self._evaluation_places(size, 3), self.crop_size) for size in sizes]
+            return tuple(tf.reduce_max([*rooms, [self.crop_size] * 2], axis=0).numpy().tolist())
 
         def room(number):
             size, seed = sizes[number // draws], tf.stack([number, number])
             window = self._window(size, tf.random.stateless_uniform([16], seed), seed)
             decoded = _decoded_size(size, self._reduction(window))
-            return boxes.room(_whole_pixels(window, size, decoded)[1], decoded)
+            return boxes.room(boxes.whole_pixels(window, size, decoded)[1], decoded)
 
         rooms = tf.data.Dataset.range(draws * len(sizes)).map(room)
         height, width = rooms.reduce(tf.fill([2], self.crop_size), tf.maximum).numpy().tolist()
@@ -313,7 +331,7 @@ class VideoInput:
     def _cut(self, jpegs, window, size):
         """The window of the frames, resized: [T, H, W, 3] float32."""
         frames = tf.stack(self._decode(jpegs, self._reduction(window)))
-        begin, extent = _whole_pixels(window, size, tf.shape(frames)[1:3])
+        begin, extent = boxes.whole_pixels(window, size, tf.shape(frames)[1:3])
         frames = tf.slice(frames, [0, begin[0], begin[1], 0], [-1, extent[0], extent[1], -1])
         # The kernel for float32 is faster than the one for uint8.
         frames = tf.image.resize(tf.cast(frames, tf.float32), [self.crop_size, self.crop_size])
@@ -344,28 +362,9 @@ class VideoInput:
         return tf.concat([draw[3:5] * (size - extent), extent], axis=0)
 
     def _colour(self, frames, draw):
-        """Colour augmentation: [T, H, W, 3] float32 in [0, 255], draws [5] -> [T, H, W, 3] uint8.
-
-        Brightness, contrast, saturation and hue are all linear here, so they are one matrix, and their order does not
-        matter. The reference turns hue and saturation in HSV space, frame by frame, which takes longer than decoding;
-        here they act on the chroma of YIQ. Contrast is about the mean of some pixels of the clip, not of each frame.
-        """
-        symmetric = 2.0 * draw - 1.0
-        on = tf.cast(draw[0] < self.colour_probability, tf.float32)
-        brightness = on * self.brightness * symmetric[1]
-        saturation = 1.0 + on * self.saturation * symmetric[2]
-        contrast = 1.0 + on * self.contrast * symmetric[3]
-        angle = on * self.hue * symmetric[4] * (2 * np.pi)
-        c, s = saturation * tf.cos(angle), saturation * tf.sin(angle)
-        chroma = tf.reshape(tf.stack([1.0, 0.0, 0.0, 0.0, c, -s, 0.0, s, c]), [3, 3])
-        matrix = tf.matmul(_YIQ_TO_RGB, tf.matmul(chroma, _RGB_TO_YIQ))
-        mean = tf.reduce_mean(frames[::4, ::8, ::16], axis=[0, 1, 2])
-        offset = (1.0 - contrast) * tf.linalg.matvec(matrix, mean) + 255.0 * brightness
-        matrix *= contrast
-        # Written out by channel, which XLA turns into one vector loop.
-        red, green, blue = tf.unstack(frames, axis=-1)
-        channels = [matrix[i, 0] * red + matrix[i, 1] * green + matrix[i, 2] * blue + offset[i] for i in range(3)]
-        return tf.cast(tf.clip_by_value(tf.stack(channels, axis=-1), 0.0, 255.0) + 0.5, tf.uint8)
+        """Colour augmentation: [T, H, W, 3] float32 in [0, 255], draws [5] -> [T, H, W, 3] uint8."""
+        ranges = (self.brightness, self.saturation, self.contrast, self.hue)
+        return colour.changed(frames, draw, self.colour_probability, ranges)
 
     def _colours(self, frames, draws):
         """`_colour` of a batch of clips: [B, T, H, W, 3], draws [B, 5]."""
@@ -408,48 +407,31 @@ class VideoInput:
         of the other side (vatt, data/processing.py: multi_crop_image).
         """
         frames = self._resized(jpegs)
-        margin = tf.shape(frames)[1:3] - self.crop_size
-        longer = tf.cond(margin[0] >= margin[1], lambda: tf.constant([1, 0]), lambda: tf.constant([0, 1]))
-        middle = margin // 2  # the crop of `evaluation_clip`
-        begins = [middle * (1 - longer), middle, middle * (1 - longer) + margin * longer]
+        begins = boxes.corners(tf.shape(frames)[1:3], self.crop_size, 3)
         extent = [-1, self.crop_size, self.crop_size, -1]
         crops = tf.stack([tf.slice(frames, tf.pad(begin, [[1, 1]]), extent) for begin in begins])
         return tf.cast(tf.ensure_shape(crops, (3, *self.shape)) + 0.5, tf.uint8)
 
+    def _evaluation_reduction(self, size):
+        return self._reduction_of(tf.reduce_min(size) // self.min_side)
+
+    def _evaluation_places(self, size, crops):
+        """(size of frames as evaluation decodes them [2] int32, places of its crops in them [crops, 4, 2])."""
+        decoded = _decoded_size(size, self._evaluation_reduction(size))
+        whole = tf.maximum(self.min_side, decoded * self.min_side // decoded[::-1])  # as resize_smallest has it
+        corners = boxes.corners(whole, self.crop_size, crops)
+        return decoded, boxes.places(tf.stack(corners), self.crop_size, decoded, whole)
+
     def _resized(self, jpegs):
         """All of the frames, their shorter side min_side pixels: [T, h, w, 3] float32."""
-        smaller = tf.reduce_min(tf.io.extract_jpeg_shape(jpegs[0])[:2]) // self.min_side
-        frames = tf.stack(self._decode(jpegs, self._reduction_of(smaller)))
+        reduction = self._evaluation_reduction(tf.io.extract_jpeg_shape(jpegs[0])[:2])
+        frames = tf.stack(self._decode(jpegs, reduction))
         return preprocess_ops_3d().resize_smallest(tf.cast(frames, tf.float32), self.min_side)
-
-
-def _one_size(jpegs, count):
-    """Checks that all frames have the size of the first one, as far as a decoder cannot see it."""
-    sizes = tf.stack([tf.io.extract_jpeg_shape(jpegs[i])[:2] for i in range(count)])
-    return tf.debugging.Assert(tf.reduce_all(sizes == sizes[0]), ["frames of several sizes: ", sizes])
 
 
 def _decoded_size(size, reduction):
     """[height, width] of a stored frame -> at a number of _REDUCTIONS; int32."""
     return -(-size // tf.constant(_REDUCTIONS)[reduction])  # as libjpeg rounds
-
-
-def _whole_pixels(window, size, decoded):
-    """The pixels of a window [top, left, height, width], which is in stored pixels of frames of a `size` [2] int32.
-
-    Returns:
-      begin [2], extent [2] int32, in pixels of frames as they are `decoded` [2] int32, and inside.
-    """
-    scale = tf.cast(decoded, tf.float32) / tf.cast(size, tf.float32)
-    extent = tf.clip_by_value(tf.cast(tf.round(window[2:] * scale), tf.int32), 1, decoded)
-    begin = tf.clip_by_value(tf.cast(tf.round(window[:2] * scale), tf.int32), 0, decoded - extent)
-    return begin, extent
-
-
-def _flip(frames):
-    """Left to right, [T, H, W, 3]. TensorFlow has a fast kernel for one image, and rows of all frames make one."""
-    rows = tf.reshape(frames, [-1, frames.shape[2], 3])
-    return tf.reshape(tf.reverse(rows, [1]), frames.shape)
 
 
 def _to_float(frames):

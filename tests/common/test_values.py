@@ -61,6 +61,7 @@ RIGHT = {
     "a number above 0 or a list, each item a number above 0": "1 2 .5 1.0 [1, 2] []",
     "a list of 2: (a number) and (a number)": "[1, 2]",
     "a list of 2: (a number above 0) and (a number above 0)": "[1, 2]",
+    "a list of 2: (a number above 0) and (a number above 0) or None": "[1, 2] None",
     "a dict, each value a whole number of at least 1": "{'a': 1}",
     "a dict, each value a number above 0": "{'a': 1}",
     "a dict, each value a number or True or False or None": "{'a': 1} None",

@@ -13,6 +13,7 @@ from mmv_tf.evaluation.labelled import Labelled
 from mmv_tf.evaluation.networks import Network
 from mmv_tf.evaluation.windows import Windows
 
+LATER = ("crops", "sample_stride", "crop_area", "crop_aspect", "box")
 VIDEO = dict(num_frames=4, frame_rate=10.0, min_side=40, crop_size=40)
 
 
@@ -87,7 +88,7 @@ def test_features_of_crops_are_kept_by_their_number(pattern, tmp_path, monkeypat
     assert Windows("video", 2).settings() == {
         name: value
         for name, value in dataclasses.asdict(Windows("video", 2)).items()
-        if name not in ("crops", "sample_stride")  # features of versions without them are found
+        if name not in LATER  # features of versions without them are found
     }
 
 
@@ -190,6 +191,44 @@ def test_networks_share_one_pass_and_only_missing_ones_run(pattern, tmp_path):
     found = Extractor(cache, batch_size=5).extract(wanted, windows, pattern)
     assert (old.seen, new.seen) == (0, 5)
     np.testing.assert_array_equal(found["it"].values, found["other"].values)
+
+
+class _Levels:
+    """A network that gives every pixel as it is."""
+
+    def __init__(self, modality):
+        functions = {modality: lambda frames: {"levels": tf.reshape(255 * frames, [frames.shape[0], -1])}}
+        self.network = Network("network", "1", functions, {modality: ("levels",)})
+
+
+FORMS = {
+    "crops": Windows("video", 2, crops=3, **{**VIDEO, "crop_size": 30, "min_side": 36}),
+    "parts": Windows("video", 2, True, crop_area=(0.2, 1.0), crop_aspect=(0.5, 2.0), flip_probability=0.5, **VIDEO),
+    "image": Windows("image", 2, min_side=36, crop_size=36),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_an_accelerator_finishes_what_the_host_does_and_features_are_kept_apart(name, pattern, tmp_path):
+    windows = FORMS[name]
+    wanted, found = {"it": (_Levels(windows.modality).network, "levels")}, {}
+    cache = str(tmp_path / "cache")
+    for form in (False, True, True):
+        extractor = Extractor(cache, batch_size=4, on_accelerator=form)
+        found[form] = extractor.extract(wanted, windows, pattern)["it"]
+        assert (extractor.form(windows, pattern).box is not None) == form
+    ours, theirs = found[True], found[False]
+    assert ours.keys == theirs.keys and ours.present.tolist() == theirs.present.tolist()
+    values = [one.values[theirs.present] for one in (ours, theirs)]
+    assert values[1].std() > 20 and not ours.values[~theirs.present].any()
+    difference = np.abs(values[0] - values[1])
+    assert difference.max() < 1.01 and (difference > 0.01).mean() < 0.03
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_what_has_no_frames_has_one_form(pattern):
+    for windows in (Windows("text", 1), Windows("audio", 1, seconds=0.3, sample_rate=fixtures.SAMPLE_RATE)):
+        assert Extractor(on_accelerator=True).form(windows, pattern) is windows
 
 
 def test_labels_are_read_without_decoding(pattern):

@@ -1,6 +1,8 @@
 """Fine-tuning of video and sound: what is learned, what is left behind, what a stopped run has to do again."""
 
 import dataclasses
+import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from mmv_tf.evaluation.features import Extractor
 from mmv_tf.evaluation.fine_tune import FineTune, FineTuneAudio
 from mmv_tf.evaluation.labelled import Labelled
 from mmv_tf.evaluation.networks import Network, Trainable
+from mmv_tf.inputs.video import VideoInput
+from mmv_tf.records import schema
 
 
 def _network(name, seed):
@@ -138,7 +142,7 @@ class _Steps:
 def test_rates_fall_after_the_epochs_that_are_named(records):
     tuner, one = _Steps(), _tune(records, epochs=4, warm_up_epochs=1, learning_rate=0.1, decay=0.5, decay_epochs=(1, 3))
     train = Labelled.read([f"{records}/train-*"], "video", "", "")
-    one._train(tuner, train, 3, "", None, 48000)
+    one._train(tuner, train, 3, "", None, one._windows(True, 48000))
     rates = (
         [1.0] * 2 + [0.1] * 2 + [0.05] * 4 + [0.025] * 2
     )  # two steps an epoch; the first trains the classifier alone
@@ -157,7 +161,8 @@ def test_the_scores_of_a_clip_are_the_mean_of_its_windows(tmp_path):
     ]
     pattern = [fixtures.write_shards(tmp_path, [clips], "test", card=False)]
     test = Labelled.read(pattern, "video", "", "")
-    scores = _tune(str(tmp_path))._test(_Steps(), test, Extractor(batch_size=3), 48000)
+    one = _tune(str(tmp_path))
+    scores = one._test(_Steps(), test, Extractor(batch_size=3), one._windows(False, 48000))
     shown = [[fixtures.jpeg(g, 40, 40) for g in grey] for grey in levels.values()]
     means = [np.mean([tf.io.decode_jpeg(j).numpy()[2:38, 2:38, 0].mean() for j in jpegs]) for jpegs in shown]
     np.testing.assert_allclose(scores[:, 0], means, atol=3)
@@ -169,13 +174,92 @@ def test_the_scores_of_a_clip_are_the_mean_of_all_crops_of_its_windows(tmp_path)
     record = dataclasses.replace(record, jpegs=tuple(fixtures.jpeg(level, 40, 64) for level in (10, 200)))
     pattern = [fixtures.write_shards(tmp_path, [[record]], "test", card=False)]
     test = Labelled.read(pattern, "video", "", "")
-    one, three = (
-        _tune("", num_frames=1, test_crops=n)._test(_Steps(), test, Extractor(batch_size=4), 48000) for n in (1, 3)
-    )
+    tunes = [_tune("", num_frames=1, test_crops=n) for n in (1, 3)]
+    one, three = (t._test(_Steps(), test, Extractor(batch_size=4), t._windows(False, 48000)) for t in tunes)
     whole = [tf.io.decode_jpeg(jpeg).numpy().astype(float) for jpeg in record.jpegs]
     means = [[image[2:38, left : left + 36, 0].mean() for left in (0, 14, 28)] for image in whole]
     np.testing.assert_allclose(three, [[np.mean(means)]], rtol=1e-6)
     np.testing.assert_allclose(one, [[np.mean(means, axis=0)[1]]], rtol=1e-6)
+
+
+def test_training_windows_are_random_parts_of_the_frame_as_in_pretraining():
+    """The box of each by pretraining's own functions, resized by TensorFlow; and nothing of it where it is not set."""
+    record = fixtures.record("a", num_frames=2, height=50, width=64, sound=False)
+    serialized = tf.constant(schema.encode(record))
+    plain = dict(num_frames=1, colour_probability=0.0, flip_probability=0.0, scale_jitter=0.0)
+    tune = _tune("", crop_area=[0.1, 0.3], crop_aspect=(0.5, 2.0), **plain)
+    pretrained = VideoInput(crop_area=(0.1, 0.3), crop_aspect=(0.5, 2.0), min_side=40, crop_size=36)
+    whole = [tf.io.decode_jpeg(jpeg).numpy().astype(np.float32) for jpeg in record.jpegs]
+    shares, matched = [], 0
+    windows = tune._windows(True, 0)
+    for number in range(6):
+        found = windows.function()(tf.constant(number, tf.int64), serialized)["input"].numpy()
+        seed = tf.stack([tf.constant(0, tf.int64), tf.strings.to_hash_bucket_fast("a", 2**62)])
+        seed = tf.random.experimental.stateless_fold_in(seed, tf.constant(number, tf.int64))
+        _, clip_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+        box = pretrained._window(tf.constant([50, 64]), tf.zeros([16]), clip_seed).numpy()
+        top, left, height, width = box.astype(int)
+        resized = [tf.image.resize(f[top : top + height, left : left + width], [36, 36]).numpy() for f in whole]
+        matched += any(np.array_equal((one + 0.5).astype(np.uint8), found[0]) for one in resized)
+        shares.append(height * width / 50 / 64)
+    assert matched == 6 and len(set(shares)) > 3 and 0.09 < min(shares) <= max(shares) <= 0.31
+    assert windows.settings()["crop_area"] == (0.1, 0.3)
+    assert not {"crop_area", "crop_aspect"} & _tune("")._windows(True, 0).settings().keys()
+
+
+def test_scores_are_kept_by_the_part_of_the_frame_and_without_one_as_before():
+    def kept_at(**options):
+        return _tune("", scale_jitter=0.0, **options)._path("cache", ["network"])
+
+    described = {name: value for name, value in dataclasses.asdict(_tune("", scale_jitter=0.0)).items()}
+    for name in ("records", "seeds", "folds", "prepare", "crop_area", "crop_aspect"):
+        described.pop(name)
+    text = json.dumps([["network"], "FineTune", described, 4], sort_keys=True)
+    assert kept_at() == f"cache/tuned-network-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
+    areas = [kept_at(crop_area=area, crop_aspect=(0.5, 2.0)) for area in ((0.1, 1.0), (0.2, 1.0))]
+    assert len({kept_at(), *areas}) == 3
+
+
+def test_training_and_testing_take_what_an_accelerator_finishes(records, compared, tmp_path, monkeypatch):
+    """The same clips and labels in the same order; scores of the one form are not taken for the other's."""
+    compared.untrained, seen = None, []
+    monkeypatch.setattr(tuner.Tuner, "step", lambda _, *batch, **__: seen.append(batch[:2]) or 0.0)
+    monkeypatch.setattr(tuner.Tuner, "logits", None, raising=False)
+    tested, test = [], FineTune._test
+
+    def tests(self, tuner, *rest):
+        tuner.logits = lambda frames: tested.append(frames) or tf.reduce_mean(tf.cast(frames, tf.float32), [1, 2])[:, 0]
+        return test(self, tuner, *rest)
+
+    monkeypatch.setattr(FineTune, "_test", tests)
+    one = _tune(records, epochs=1, warm_up_epochs=0, scale_jitter=0.2, min_side=38, decay_epochs=())
+    made, kept = {}, tmp_path / "cache"
+    for form in (False, True):
+        one.run(compared, Extractor(str(kept), batch_size=8, on_accelerator=form))
+        made[form], seen, tested = (seen, tested), [], []
+        assert len(list(kept.iterdir())) == 1 + form
+    for ours, theirs in zip(made[True], made[False], strict=True):
+        assert len(ours) == len(theirs) == 2
+        for one, other in zip(tf.nest.flatten(ours), tf.nest.flatten(theirs), strict=True):
+            difference = np.abs(one.numpy().astype(float) - other.numpy())
+            assert difference.max() <= 1 and (difference > 0).mean() < 0.03 and other.numpy().std() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"crop_area": (0.1, 1.0)}, "FineTune.crop_area = (0.1, 1.0) and FineTune.crop_aspect = None: a random part"),
+        ({"crop_aspect": (0.5, 2.0)}, "FineTune.crop_aspect = (0.5, 2.0) and FineTune.crop_area = None"),
+        ({"crop_area": (0.5, 0.1), "crop_aspect": (1, 1)}, "FineTune.crop_area = (0.5, 0.1): the second number must"),
+        ({"crop_area": (0.0, 0.1), "crop_aspect": (1, 1)}, "FineTune.crop_area = (0.0, 0.1): the first number must"),
+        ({"crop_area": (0.1, 1.0), "crop_aspect": (2, 1)}, "FineTune.crop_aspect = (2, 1): the second number must"),
+        ({"crop_area": (0.1, 1), "crop_aspect": (1, 1)}, "FineTune.scale_jitter = 0.2 does nothing to a random part"),
+    ],
+)
+def test_a_part_of_the_frame_that_cannot_be_drawn_is_refused(settings, message):
+    with pytest.raises(ValueError) as caught:
+        _tune("", **settings)
+    assert str(caught.value).startswith(message)
 
 
 def test_a_cosine_from_a_rise_of_some_steps_beside_the_epochs_that_are_named():
@@ -296,7 +380,8 @@ def test_windows_of_silence_do_not_count_where_others_have_sound(tmp_path):
         def logits(self, sound):
             return tf.reduce_mean(tf.abs(sound), axis=1, keepdims=True) + 1.0
 
-    scores = _listen(tmp_path)._test(Loudness(), Labelled.read(pattern, "audio", "", ""), Extractor(), 1000)
+    one, test = _listen(tmp_path), Labelled.read(pattern, "audio", "", "")
+    scores = one._test(Loudness(), test, Extractor(), one._windows(False, 1000))
     np.testing.assert_allclose(scores[:, 0], [1 + np.abs(clips[0].waveform[-200:]).mean(), 1.0], rtol=1e-5)
 
 

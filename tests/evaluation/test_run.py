@@ -11,9 +11,13 @@ import tensorflow as tf
 
 from helpers import tiny, tiny_export
 from mmv_tf import evaluate as command
+from mmv_tf.common import config
 from mmv_tf.evaluation import features, networks, report_page, results
 from mmv_tf.evaluation import run as evaluate
+from mmv_tf.evaluation.linear import LinearAudio, LinearVideo
 from mmv_tf.evaluation.windows import Windows
+from mmv_tf.inputs import pipeline
+from mmv_tf.training import strategies
 from mmv_tf.training import workdir as workdirs
 
 RATE = tiny.SAMPLE_RATE
@@ -106,6 +110,35 @@ def test_video_over_two_folds_with_all_baselines(run):
     assert result["interval"] == {"low": 100, "high": 100, "of": "95% t over 2 folds"}
     assert "LinearVideo.num_frames = 4" in result["gin"] and result["settings"]["classifier"]["C"] == 0.001
     assert "untrained" in results.table(result)
+
+
+def test_an_accelerator_finishes_frames_where_the_setting_says_so(run, capsys, tmp_path):
+    params = [*VIDEO, "LinearVideo.folds = (('train', 'test'),)", "LinearVideo.random_windows = False"]
+    params += ["LinearVideo.train_windows = 1", "LinearVideo.test_windows = 1"]
+    found = {}
+    for where in ("host", "accelerator"):
+        chosen = f"InputPipeline.finish_on = '{where}'"
+        output, cache = str(tmp_path / f"{where}.json"), str(tmp_path / "cache")
+        found[where] = _evaluate(run, [*params, chosen], output=output, cache=cache)
+        who = "all of it is made by the host"
+        if where == "accelerator":
+            who = "the host reads, decodes and cuts frames; the accelerator does the rest"
+        assert f"input: {who} ({chosen})\n" in capsys.readouterr().out
+    note = "an accelerator resized the frames"
+    assert note in found["accelerator"]["notes"] and note not in found["host"]["notes"]
+    assert [one["value"] for one in found.values()] == [100, 100]
+    folders = sorted(path.name for path in (tmp_path / "cache").iterdir())
+    assert len([name for name in folders if name.startswith("video-network-")]) == 2  # both splits hold the same
+
+
+def test_automatically_it_is_the_accelerator_where_there_is_one(monkeypatch, capsys):
+    config.parse([])
+    assert pipeline.finish_on() == "auto"
+    for is_there in (True, False):
+        monkeypatch.setattr(strategies, "on_accelerator", lambda strategy, is_there=is_there: is_there)
+        assert evaluate._on_accelerator(LinearVideo()) == is_there
+    assert not evaluate._on_accelerator(LinearAudio())
+    assert len(capsys.readouterr().out.splitlines()) == 2  # of sound there is nothing to say
 
 
 def test_the_difference_is_that_of_the_network_from_the_untrained_one(run, sound, monkeypatch):

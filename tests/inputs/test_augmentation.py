@@ -107,6 +107,7 @@ def test_crops_of_random_size_stored_pixels_and_random_sides():
     ("settings", "message"),
     [
         ({"crop_area": (0.5, 0.2)}, "VideoInput.crop_area = (0.5, 0.2): the second number must be above the first"),
+        ({"crop_area": (0.0, 0.5)}, "VideoInput.crop_area = (0.0, 0.5): the first number must be above 0"),
         ({"value_range": (1.0, 1.0)}, "VideoInput.value_range = (1.0, 1.0): the second"),
         ({"mean": (0.5,)}, "VideoInput.mean = (0.5,): there are three channels"),
         (

@@ -85,6 +85,38 @@ def test_both_forms_give_the_same_clips(settings):
     check_frames(*both_forms(video(**settings)))
 
 
+@pytest.mark.parametrize(
+    ("settings", "small"),
+    [
+        ({}, None),
+        ({"min_side": 20, "crop_size": 20}, None),  # decoded at a half; the crop has all of the shorter side
+        ({"min_side": 48, "crop_size": 40}, None),  # larger than some
+        ({}, (36, 38)),  # whatever is larger is resized by the host, and by it alone
+    ],
+    ids=["crop", "smaller", "larger", "does not fit"],
+)
+def test_both_forms_give_the_same_crops_of_evaluation(settings, small):
+    """Frames are resized as a whole before they are cropped: crops begin between pixels, and see beyond their edge."""
+    of = video(**settings)
+    box, found, whole = small or of.box_for(SIZES, draws=0), [], []
+    for height, width in SIZES:
+        jpegs = tf.constant(record("", 3, height, width).jpegs)
+        one, three = of.boxed_evaluation(jpegs, box), of.boxed_evaluation(jpegs, box, 3)
+        for crops, made in ((1, one), (3, three)):
+            spec = of.boxed_spec(box, is_drawn=False, crops=crops)
+            tf.nest.map_structure(lambda made, spec: spec.shape.assert_is_compatible_with(made.shape), made, spec)
+        found.append(of.unboxed(three, tf.constant([True, True, False])).numpy())
+        alone = of.unboxed(tf.nest.map_structure(lambda part: part[None], one), tf.constant([True]))
+        np.testing.assert_array_equal(alone[0], found[-1][1])
+        whole.append(of.evaluation_crops(jpegs).numpy())
+        if small and min(height, width) > 40:
+            np.testing.assert_array_equal(found[-1][:2], whole[-1][:2])
+    found, whole = np.stack(found), np.stack(whole)
+    assert not found[:, 2].any()
+    check_frames(found[:, :2], whole[:, :2], share=0.01)
+    assert np.abs(whole[:, 0].astype(float) - whole[:, 1]).max() > 30  # crops that a wrong place would show in
+
+
 def test_windows_that_do_not_fit_are_resized_by_the_host():
     """Their pixels are rounded once more, before colour makes more of it."""
     small = (32, 34)

@@ -1,7 +1,7 @@
 """Augmentation of frames as SimCLR and CVRL have it; every function changes all frames of a clip alike.
 
-Frames are [T, H, W, 3] float32 in [0, 1]. (google-research/simclr, tf2/data_util.py; tensorflow/models,
-official/projects/video_ssl/ops/video_ssl_preprocess_ops.py; arXiv 2002.05709 and 2008.03800.)
+Where nothing else is said, frames are [T, H, W, 3] float32 in [0, 1]. (google-research/simclr, tf2/data_util.py;
+tensorflow/models, official/projects/video_ssl/ops/video_ssl_preprocess_ops.py; arXiv 2002.05709 and 2008.03800.)
 """
 
 import tensorflow as tf
@@ -27,6 +27,19 @@ def resized_window(size: tf.Tensor, seed: tf.Tensor, area, aspect) -> tf.Tensor:
         use_image_if_no_bounding_boxes=True,
     )
     return tf.cast(tf.concat([begin[:2], extent[:2]], axis=0), tf.float32)
+
+
+def check_windows(owner: str, area, aspect) -> None:
+    """That `resized_window` can draw by the settings crop_area and crop_aspect of a class `owner`.
+
+    Raises:
+      ValueError: names the setting.
+    """
+    for name, (least, most) in {"crop_area": area, "crop_aspect": aspect}.items():
+        if least > most:
+            raise ValueError(f"{owner}.{name} = {(least, most)}: the second number must be above the first.")
+    if not area[0]:
+        raise ValueError(f"{owner}.crop_area = {tuple(area)}: the first number must be above 0.")
 
 
 def jitter(frames: tf.Tensor, draw: tf.Tensor, order: tf.Tensor, ranges) -> tf.Tensor:
@@ -75,3 +88,9 @@ def blur(frames: tf.Tensor, sigma: tf.Tensor, size: int) -> tf.Tensor:
 def solarise(frames: tf.Tensor) -> tf.Tensor:
     """What is bright becomes dark, from one half on."""
     return tf.where(frames < 0.5, frames, 1.0 - frames)
+
+
+def flip(frames: tf.Tensor) -> tf.Tensor:
+    """Left to right, [T, H, W, 3]. TensorFlow has a fast kernel for one image, and rows of all frames make one."""
+    rows = tf.reshape(frames, [-1, frames.shape[2], 3])
+    return tf.reshape(tf.reverse(rows, [1]), frames.shape)

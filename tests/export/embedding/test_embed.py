@@ -1,6 +1,7 @@
 """The embedding job: its rows are those of the module, whatever the way in, and what cannot be embedded is said."""
 
 import collections
+import dataclasses
 import hashlib
 import json
 import pickle
@@ -15,6 +16,7 @@ import pytest
 import tensorflow as tf
 from apache_beam.internal import pickler
 
+from helpers import record_fixtures as fixtures
 from helpers import tiny_export
 from helpers.videos import write_video
 from mmv_tf.beam import preprocess
@@ -24,7 +26,9 @@ from mmv_tf.beam.specs import Settings
 from mmv_tf.export import embed, module_files
 from mmv_tf.export.embedding import clip_cutter
 from mmv_tf.export.embedding import inputs as embed_inputs
+from mmv_tf.export.embedding import job as embed_run
 from mmv_tf.export.embedding import pipeline as embed_pipeline
+from mmv_tf.inputs import pipeline as input_pipeline
 from mmv_tf.records import schema
 from mmv_tf.records.schema import Caption, Record
 
@@ -125,6 +129,48 @@ def test_records_give_what_the_module_gives(export, module, tmp_path):
     assert summary["files"].keys() == _digests(tmp_path).keys() and len(summary["files"]) == 14
     assert {name: entry["sha256"] for name, entry in summary["files"].items()} == _digests(tmp_path)
     assert _dead(tmp_path) == [] and not (tmp_path / ".staging").exists()
+
+
+def test_an_accelerator_resizes_the_frames_of_records_where_the_setting_says_so(export, tmp_path, monkeypatch, capsys):
+    """Of frames of 40 x 48 pixels, whose shorter side clips want at 36; what the one form wrote is not the other's."""
+    settings = clip_cutter.ClipSettings(4, 10.0, 36, 32, None)
+    sizes, serialized = [(40, 48)], schema.encode(fixtures.record("k", num_frames=8, sound=False))
+    box = settings.box_for(sizes)
+    cutters = [clip_cutter.ClipCutter(settings, ("video", "image"), one) for one in (box, None)]
+    ours, theirs = ({"video": [], "image": []} for _ in cutters)
+    for cutter, found in zip(cutters, (ours, theirs), strict=True):
+        for item in cutter.cut(serialized):
+            found[item.modality].append(item)
+    for modality, wanted in theirs.items():
+        assert [item[:4] for item in ours[modality]] == [item[:4] for item in wanted] and len(wanted) == 2
+        handler = embed_pipeline.ModuleHandler("m", modality, 3, settings.crop_size)
+        values = [item.value for item in ours[modality]]
+        whole = np.stack([item.value for item in wanted]).astype(float)
+        difference = np.abs(handler._finished(values).numpy()[:2] - whole)
+        assert whole.std() > 20 and difference.max() <= 1 and (difference > 0).mean() < 0.01
+        assert handler.get_num_bytes(values) > 2 * (4 if modality == "video" else 1) * box[0] * box[1] * 3
+    written, flags = [], ["--records", export.records / "train-00000-*", "--signatures=video,image", "--spaces=va"]
+    parts = {"auto": "all of it is made by the host", "accelerator": "the host reads, decodes and cuts"}
+    for setting, who in parts.items():
+        monkeypatch.setattr(input_pipeline, "finish_on", lambda setting=setting: setting)
+        assert _run(export, tmp_path, *flags, "--num_shards=1") == 0
+        said = capsys.readouterr().out
+        assert f"\ninput: {who}" in said and f"(InputPipeline.finish_on = '{setting}')" in said
+        assert ("of another form of the frames" in said) == (setting == "accelerator")
+        written.append({modality: _rows(tmp_path, modality, "va") for modality in ("video", "image")})
+    for modality, rows in written[0].items():
+        vectors = [np.array([row.pop("vector") for row in one[modality]]) for one in written]
+        assert rows == written[1][modality] and len(rows) > 2
+        np.testing.assert_allclose(*vectors, rtol=0, atol=2e-2 * np.abs(vectors[0]).max())
+
+
+def test_of_videos_nothing_is_left_to_an_accelerator(export, monkeypatch):
+    monkeypatch.setattr(input_pipeline, "finish_on", lambda: "accelerator")
+    job = embed_run.Job("videos", "v", "m", "o", {("video", "va"): 16}, 8, 1, {})
+    box, (line,) = embed_run._finishing(job, None)
+    assert box is None
+    assert line == "input: all of it is made by the host, which decodes frames no larger than clips want them"
+    assert embed_run._finishing(dataclasses.replace(job, dims={("audio", "va"): 16}), None) == (None, [])
 
 
 def test_a_rerun_gives_the_same_bytes_and_takes_old_files_away(export, tmp_path):
