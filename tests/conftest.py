@@ -4,10 +4,10 @@ import atexit
 import ctypes
 import gc
 import os
+import resource
 import shutil
 import sys
 import tempfile
-import time
 
 gc.disable()  # until all is imported: a tenth of the time of that, and nothing of it goes
 
@@ -60,16 +60,25 @@ def pytest_collection_finish():
     gc.set_threshold(50_000, 10, 10)  # graphs are many small objects, and hardly any of them goes before its graph
 
 
-_BETWEEN = 15.0  # seconds of work between two looks for what is free: each takes a second, however little there is
-_looked = 0.0
+_GROWTH = 300e6  # bytes until what is free is looked for: that takes a second, however little there is
+_before = 0.0
 
 
-@pytest.fixture(autouse=True, scope="module")
+def _resident() -> float:
+    """Bytes of memory that this process has; where the system does not say it, the most that it has had."""
+    if sys.platform == "linux":
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+@pytest.fixture(autouse=True)
 def memory_is_given_back():
     """Networks and graphs are cycles of references; what they free, the C library keeps unless it is asked."""
-    global _looked
+    global _before
+    _before = _before or _resident()
     yield
-    if time.process_time() - _looked < _BETWEEN:
+    if _resident() < _before + _GROWTH:
         return
     from tensorflow.python.eager import context
 
@@ -77,4 +86,4 @@ def memory_is_given_back():
     gc.collect()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
-    _looked = time.process_time()
+    _before = _resident()
