@@ -54,10 +54,35 @@ def draws_of_a_file():
     keras.utils.set_random_seed(0)
 
 
+def _shares(item) -> str:
+    """What a file shares with others: what is made once for all of them should be made in one process alone."""
+    if "tiny_export" in vars(item.module) or "searching" in item.path.parts:
+        return "tiny_export"
+    return "processes" if "processes" in vars(item.module) else item.nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Side by side (pytest-xdist), a file runs in one process, and so do all files that share something dear."""
+    for item in items if hasattr(config, "workerinput") else ():
+        item.add_marker(pytest.mark.xdist_group(_shares(item)))
+
+
 def pytest_collection_finish():
     gc.freeze()  # what the imports have made stays: looking through it takes a third of a second each time
     gc.enable()
     gc.set_threshold(50_000, 10, 10)  # graphs are many small objects, and hardly any of them goes before its graph
+
+
+@pytest.fixture(autouse=True, scope="session")
+def freed_memory_is_not_kept():
+    """What a command sets of the C library holds for its process: here blocks above 32 MB, which is what glibc has by
+    itself, go back to the system as ever when commands have been called."""
+    from mmv_tf.common import batches
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "_LARGEST", 32 << 20)
+        yield
 
 
 _GROWTH = 300e6  # bytes until what is free is looked for: that takes a second, however little there is

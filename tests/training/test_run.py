@@ -15,7 +15,6 @@ from mmv_tf.model.mmv import MMV
 from mmv_tf.training import workdir as workdirs
 from mmv_tf.training.run import train
 
-
 BLOCKS = ((1, 1), False)  # of the sound network of these runs: half of those of depth 10, to trace in less time
 
 
