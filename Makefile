@@ -22,8 +22,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -m mmv_tf -p mmv_tf.api -m mmv_tf.searching -m mmv_tf.searching.index
 
-# All tests side by side, a file in one process; those of one room in one process, where a debugger reaches them.
-SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile
+# All tests side by side, a file in one process (tests/conftest.py says which files share one); those of one room in one
+# process, where a debugger reaches them.
+SPREAD := --numprocesses auto --maxprocesses 4 --dist loadgroup
 
 test: lint
 	$(BIN)/python -m pytest $(if $(ROOM),tests/$(ROOM),$(SPREAD))

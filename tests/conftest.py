@@ -4,10 +4,10 @@ import atexit
 import ctypes
 import gc
 import os
+import resource
 import shutil
 import sys
 import tempfile
-import time
 
 gc.disable()  # until all is imported: a tenth of the time of that, and nothing of it goes
 
@@ -54,22 +54,56 @@ def draws_of_a_file():
     keras.utils.set_random_seed(0)
 
 
+def _shares(item) -> str:
+    """What a file shares with others: what is made once for all of them should be made in one process alone."""
+    if "tiny_export" in vars(item.module) or "searching" in item.path.parts:
+        return "tiny_export"
+    return "processes" if "processes" in vars(item.module) else item.nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Side by side (pytest-xdist), a file runs in one process, and so do all files that share something dear."""
+    for item in items if hasattr(config, "workerinput") else ():
+        item.add_marker(pytest.mark.xdist_group(_shares(item)))
+
+
 def pytest_collection_finish():
     gc.freeze()  # what the imports have made stays: looking through it takes a third of a second each time
     gc.enable()
     gc.set_threshold(50_000, 10, 10)  # graphs are many small objects, and hardly any of them goes before its graph
 
 
-_BETWEEN = 15.0  # seconds of work between two looks for what is free: each takes a second, however little there is
-_looked = 0.0
+@pytest.fixture(autouse=True, scope="session")
+def freed_memory_is_not_kept():
+    """What a command sets of the C library holds for its process: here blocks above 32 MB, which is what glibc has by
+    itself, go back to the system as ever when commands have been called."""
+    from mmv_tf.common import batches
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "_LARGEST", 32 << 20)
+        yield
 
 
-@pytest.fixture(autouse=True, scope="module")
+_GROWTH = 300e6  # bytes until what is free is looked for: that takes a second, however little there is
+_before = 0.0
+
+
+def _resident() -> float:
+    """Bytes of memory that this process has; where the system does not say it, the most that it has had."""
+    if sys.platform == "linux":
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+@pytest.fixture(autouse=True)
 def memory_is_given_back():
     """Networks and graphs are cycles of references; what they free, the C library keeps unless it is asked."""
-    global _looked
+    global _before
+    _before = _before or _resident()
     yield
-    if time.process_time() - _looked < _BETWEEN:
+    if _resident() < _before + _GROWTH:
         return
     from tensorflow.python.eager import context
 
@@ -77,4 +111,4 @@ def memory_is_given_back():
     gc.collect()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
-    _looked = time.process_time()
+    _before = _resident()

@@ -145,7 +145,7 @@ def _print_peaks():
 def test_memory_at_the_peak_falls(tmp_path):
     # In a process whose allocator counts; that of the other tests does not (conftest).
     allocator = {"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "0"}
-    process = processes.Process(tmp_path / "log.txt", _print_peaks, environment=allocator)
+    process = processes.Process(tmp_path / "log.txt", _print_peaks, environment=allocator, grappler=True)
     assert process.wait() == 0, process.output()
     rematerialised, plain = map(int, process.output().split()[-2:])
     assert 0 < rematerialised < 0.75 * plain

@@ -1,11 +1,9 @@
 """Signals: asked to stop, a run stops after the loop of steps that it is in; asked twice from the keyboard, at once."""
 
+import hashlib
 import os
 import signal
-import subprocess
-import sys
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -46,32 +44,24 @@ def test_outside_the_main_thread_handlers_stay_as_they_are():
     assert seen == [before]
 
 
-# One call of C that gives Python no chance to run a handler, as a loop of steps inside TensorFlow does.
-_BUSY = """
-import hashlib
-from mmv_tf.training.preemption import Preemption
-with Preemption(strategy=None):
-    print("ready", flush=True)
-    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
-"""
+def _busy():
+    """One call of C that gives Python no chance to run a handler, as a loop of steps inside TensorFlow does."""
+    with Preemption(strategy=None):
+        print("ready", flush=True)
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 
 
-def test_a_second_interrupt_ends_the_process_in_the_middle_of_a_loop():
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", _BUSY], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGINT)
-    for line in process.stderr:
-        if line.startswith("SIGINT: stopping after this loop of steps"):
-            break
-    process.send_signal(signal.SIGINT)
+def test_a_second_interrupt_ends_the_process_in_the_middle_of_a_loop(tmp_path):
+    process = processes.Process(tmp_path / "log.txt", _busy)
     try:
-        assert process.wait(timeout=1800) == 128 + signal.SIGINT
+        process.wait_for("ready\n")
+        process.send_signal(signal.SIGINT)
+        process.wait_for("SIGINT: stopping after this loop of steps")
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 128 + signal.SIGINT
     finally:
         process.kill()
-    assert "stopped at once" in process.stderr.read()
+    assert "stopped at once" in process.output()
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(tmp_path):
@@ -79,10 +69,8 @@ def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(tmp_path):
     bindings = [*tiny_vt.bindings(tmp_path / "data"), "train.checkpoint_every = 1000000"]
     stopped, undisturbed = tmp_path / "stopped", tmp_path / "undisturbed"
     command = tiny_vt.command(stopped, [*bindings, "STEPS = 1000000"])
-    process = processes.command(tmp_path / "log.txt", command)
-    while not runs.losses(stopped):
-        assert process.poll() is None, process.output()[-2000:]
-        time.sleep(0.05)
+    process = processes.command(tmp_path / "log.txt", command, grappler=True)
+    process.wait_for("first step after")  # the fewer it has taken by then, the fewer the undisturbed run has to take
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 128 + signal.SIGTERM
     last = process.output().splitlines()[-1]
@@ -91,7 +79,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(tmp_path):
     assert reached == max(runs.losses(stopped)) > 0
     for workdir in (stopped, undisturbed):
         command = tiny_vt.command(workdir, [*bindings, f"STEPS = {reached + 3}"])
-        process = processes.command(tmp_path / "log.txt", command)
+        process = processes.command(tmp_path / "log.txt", command, grappler=True)
         assert process.wait() == 0, process.output()
     losses, expected = runs.losses(stopped), runs.losses(undisturbed)
     assert losses.keys() == expected.keys()
