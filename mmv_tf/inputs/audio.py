@@ -1,5 +1,6 @@
 """Waveform to log-mel spectrogram; the same for training, export and search."""
 
+import functools
 import warnings
 from typing import Literal
 
@@ -73,7 +74,7 @@ class LogMel:
     def _filters(self):
         """The mel filters [window / 2 + 1, M], as `tfio.audio.melscale` takes them for its one product of all clips."""
         edges = (self.sample_rate, self.min_frequency, self.max_frequency)
-        return tf.signal.linear_to_mel_weight_matrix(self.num_bins, self.window // 2 + 1, *edges)
+        return _mel_filters(self.num_bins, self.window // 2 + 1, *edges)
 
     def zeros(self, batch_size: int, num_samples: int) -> np.ndarray:
         """An input of the right shape, to build a network with."""
@@ -88,6 +89,13 @@ class LogMel:
             f"{self.max_frequency:g} Hz, {logarithm}, natural logarithm"
             f"{', scaled to [0, 1] clip by clip' if self.normalize else ''}"
         )
+
+
+@functools.cache
+def _mel_filters(*settings) -> np.ndarray:
+    """Made once: as operations of each graph that needs it, it is a good part of tracing a pipeline."""
+    with tf.init_scope(), tf.device("CPU"):
+        return tf.signal.linear_to_mel_weight_matrix(*settings).numpy()
 
 
 def tensorflow_io():
