@@ -44,17 +44,63 @@ def collect(
       ValueError: a run is not measured; names its file.
     """
     made = TABLES[table]
-    # {row or baseline: {seed: {column: value}}}
+    of_runs = {name: "fac" if table in "ce" else run for name, run in made.rows.items()}
+    of_runs |= dict.fromkeys(made.baselines, "fac" if table == "e" else "untrained")
+    here = {name: measured.get(run.rpartition("/")[2], []) for name, run in of_runs.items()}
+    found, costs, remarks = _of_folders(table, data, here)
+    recipe_of = {name: recipes[run] for name, run in of_runs.items()} if recipes else {}
+    checksums = read(data / "statistics.json")["checksums"]
+    if earlier is not None and (version(earlier), earlier["data"]) == (scenes.VERSION, checksums):
+        for name, of_seeds in _values_by_seed(earlier).items():
+            if name not in recipe_of or earlier.get("recipes", {}).get(name) != recipe_of[name]:
+                continue
+            remarks.setdefault(name, [note for note in earlier["notes"] if note.startswith(_no_common_space(name))])
+            found[name] = of_seeds | found[name]
+            if name in earlier["costs"]:
+                costs.setdefault(name, earlier["costs"][name])
+    seeds = {name: sorted(of_seeds) for name, of_seeds in found.items()}
+    values = {
+        name: {
+            column: [of_seeds[seed][column] for seed in seeds[name] if column in of_seeds[seed]]
+            for column in made.columns
+            if any(column in of for of in of_seeds.values())
+        }
+        for name, of_seeds in found.items()
+    }
+    rows = {name: values[name] for name in made.rows if found[name]}
+    missing = [name for name in made.rows if name not in rows]
+    not_run = [f"Not run yet: {', '.join(missing)}"] if missing else []
+    told = [note for name in rows for note in remarks.get(name, [])]
+    all_seeds = sorted(set().union(*seeds.values()))
+    present = (*rows, *made.baselines)
+    return {
+        "schema": SCHEMA,
+        "table": table,
+        "title": made.title,
+        "command": f"python -m benchmarks.miniature.run {table} --seeds {' '.join(map(str, all_seeds))}",
+        "seeds": all_seeds,
+        "seeds_of": {name: seeds[name] for name in present},
+        "recipes": {name: recipe_of[name] for name in present if name in recipe_of},
+        "costs": {name: costs[name] for name in rows if name in costs},
+        "version": scenes.VERSION,
+        "data": checksums,
+        "rows": rows,
+        "baselines": {name: values[name] for name in made.baselines},
+        "orderings": [one for claim in made.claims for one in orderings(claim, rows, seeds)],
+        "notes": list(dict.fromkeys([*not_run, *made.notes, *told])),
+    }
+
+
+def _of_folders(table: str, data: pathlib.Path, seeds: dict[str, list[int]]) -> tuple[dict, dict, dict]:
+    """What the runs of some seeds left: {row or baseline: {seed: {column: value}}}, {row: its cost}, {row: its notes}."""
+    made = TABLES[table]
     found: dict[str, dict[int, dict[str, float]]] = {name: {} for name in (*made.rows, *made.baselines)}
     costs: dict[str, dict[str, float]] = {}
-    remarks: list[str] = list(made.notes)
+    remarks: dict[str, list[str]] = {}
 
     def add(name, seed, values):
         found[name].setdefault(seed, {}).update({column: values[column] for column in made.columns if column in values})
 
-    of_runs = {name: "fac" if table in "ce" else run for name, run in made.rows.items()}
-    of_runs |= dict.fromkeys(made.baselines, "fac" if table == "e" else "untrained")
-    seeds = {name: measured.get(run.rpartition("/")[2], []) for name, run in of_runs.items()}
     if table == "c":
         for seed in seeds["naive"]:
             images = read(folder("fac", seed, data) / "images.json")
@@ -78,7 +124,7 @@ def collect(
                 workdir = folder(run, seed, data)
                 run_measures = read(workdir / "miniature.json")
                 add(name, seed, run_measures["measures"])
-                remarks += [_no_common_space(name) + f"{pair}: chance" for pair in run_measures["incomparable"]]
+                remarks[name] = [_no_common_space(name) + f"{pair}: chance" for pair in run_measures["incomparable"]]
                 costs.setdefault(name, cost(read(workdir / "summary.json")))
         for seed in seeds["untrained"]:
             of_all = read(folder("untrained", seed, data) / "miniature.json")
@@ -88,48 +134,7 @@ def collect(
                 ("chance", of_all["chance"]),
             ):
                 add(name, seed, values)
-    recipe_of = {name: recipes[run] for name, run in of_runs.items()} if recipes else {}
-    checksums = read(data / "statistics.json")["checksums"]
-    if earlier is not None and (version(earlier), earlier["data"]) == (scenes.VERSION, checksums):
-        for name, of_seeds in _values_by_seed(earlier).items():
-            if name not in recipe_of or earlier.get("recipes", {}).get(name) != recipe_of[name]:
-                continue
-            if of_seeds.keys() - found[name].keys():
-                remarks += [note for note in earlier["notes"] if note.startswith(_no_common_space(name))]
-            found[name] = of_seeds | found[name]
-            if name in earlier["costs"]:
-                costs.setdefault(name, earlier["costs"][name])
-    found = {name: dict(sorted(of_seeds.items())) for name, of_seeds in found.items()}
-    values = {
-        name: {
-            column: [of[column] for of in of_seeds.values() if column in of]
-            for column in made.columns
-            if any(column in of for of in of_seeds.values())
-        }
-        for name, of_seeds in found.items()
-    }
-    rows = {name: values[name] for name in made.rows if found[name]}
-    if missing := [name for name in made.rows if name not in rows]:
-        remarks.insert(0, f"Not run yet: {', '.join(missing)}")
-    seeds = {name: list(of_seeds) for name, of_seeds in found.items()}
-    all_seeds = sorted(set().union(*seeds.values()))
-    present = (*rows, *made.baselines)
-    return {
-        "schema": SCHEMA,
-        "table": table,
-        "title": made.title,
-        "command": f"python -m benchmarks.miniature.run {table} --seeds {' '.join(map(str, all_seeds))}",
-        "seeds": all_seeds,
-        "seeds_of": {name: seeds[name] for name in present},
-        "recipes": {name: recipe_of[name] for name in present if name in recipe_of},
-        "costs": costs,
-        "version": scenes.VERSION,
-        "data": checksums,
-        "rows": rows,
-        "baselines": {name: values[name] for name in made.baselines},
-        "orderings": [one for claim in made.claims for one in orderings(claim, rows, seeds)],
-        "notes": list(dict.fromkeys(remarks)),
-    }
+    return found, costs, remarks
 
 
 def _no_common_space(name: str) -> str:
