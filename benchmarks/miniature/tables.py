@@ -92,7 +92,7 @@ def collect(
 
 
 def _of_folders(table: str, data: pathlib.Path, seeds: dict[str, list[int]]) -> tuple[dict, dict, dict]:
-    """What the runs of some seeds left: {row or baseline: {seed: {column: value}}}, {row: its cost}, {row: its notes}."""
+    """What runs of some seeds left: {row or baseline: {seed: {column: value}}}, {row: its cost}, {row: its notes}."""
     made = TABLES[table]
     found: dict[str, dict[int, dict[str, float]]] = {name: {} for name in (*made.rows, *made.baselines)}
     costs: dict[str, dict[str, float]] = {}

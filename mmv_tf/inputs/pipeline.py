@@ -21,7 +21,7 @@ from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count, CountOrNone, Positive, Written
 from mmv_tf.inputs import contents, notes, shards
 from mmv_tf.inputs.audio import LogMel
-from mmv_tf.inputs.augmentation.sound import SoundAugment
+from mmv_tf.inputs.augmentation.sound import SoundAugment, check_masks
 from mmv_tf.inputs.clip import ClipMaker
 from mmv_tf.inputs.examples import TrainingExamples
 from mmv_tf.inputs.faults import BadRecords, explain_data_error  # noqa: F401  (for users of the pipeline)
@@ -59,8 +59,7 @@ class InputPipeline:
       max_candidates: K, how many narrations a clip has: those nearest in time.
       readers: records that are read side by side, on each host.
       order: 'epochs': each record of a source once before any comes again; 'independent': each clip of a batch is of a
-        record drawn by itself, evenly from all of the source. Memories of few records need it: in epochs a sample's own
-        vector is the oldest of all, which a network can tell by drifting alone (docs/systems.md, Memories).
+        record drawn by itself, evenly from all of the source, as memories of few records need (docs/systems.md).
       shuffle_window: 0: each epoch is a permutation of all records of a source. Else about so many records are permuted
         among themselves, runs of neighbours from all over the source: for file systems that read ahead, since what
         is read at one time then lies in few places. Clips then come together again more often ...
@@ -113,9 +112,9 @@ class InputPipeline:
         self.numbers_records = False  # whether a training batch has an 'index'; who needs it sets it
         self._known_shards: dict = {}
         self.sound, self.views = sound, in_order(views or {}, self.modalities, self.audio)
-        _check_masks(sound, self.audio)
+        check_masks(sound, self.audio)
         for view in (view for view in self.views.values() if view.of == "audio"):
-            _check_masks(view.sound or sound, view.audio or self.audio)
+            check_masks(view.sound or sound, view.audio or self.audio)
         self.finish_on = finish_on
         self.boxes: dict[str, tuple[int, int]] = {}
         self.clips = self._clip_maker()
@@ -426,14 +425,6 @@ class InputPipeline:
             spectrogram = augment.mask(spectrogram, draw)
         # The log-mel of silence can be other than zero; what is missing is zeros.
         return spectrogram * tf.reshape(tf.cast(mask, tf.float32), [-1, *[1] * (front_end.axes - 1)])
-
-
-def _check_masks(sound: SoundAugment | None, audio: LogMel | None) -> None:
-    if sound and audio and sound.masks and audio.axes == 2:
-        raise ValueError(
-            f"SoundAugment.frequency_masks and time_masks hide parts of a spectrogram, and InputPipeline.audio = "
-            f"@{type(audio).__name__}() makes none: set them to 0."
-        )
 
 
 def is_finished_there(setting: str, is_there: bool) -> bool:

@@ -68,3 +68,12 @@ class SoundAugment:
             shape[axis] = tf.shape(spectrogram)[axis]
             spectrogram = tf.where(tf.reshape(hidden, shape), self.value, spectrogram)
         return spectrogram
+
+
+def check_masks(sound: SoundAugment | None, audio) -> None:
+    """Raises ValueError where a front end (or None) makes no spectrogram that masks could hide parts of."""
+    if sound and audio and sound.masks and audio.axes == 2:
+        raise ValueError(
+            f"SoundAugment.frequency_masks and time_masks hide parts of a spectrogram, and InputPipeline.audio = "
+            f"@{type(audio).__name__}() makes none: set them to 0."
+        )
