@@ -11,6 +11,10 @@ def folder(name: str, seed: int, data: pathlib.Path) -> pathlib.Path:
     return data / "runs" / f"{name}-{seed}"
 
 
+# {run: the run of the same seed whose weights and memories it begins with}; both together take a run's steps.
+AFTER = {"objectives/avid_cma": "objectives/avid_half"}
+
+
 class Claim(NamedTuple):
     """What has `better` above `worse` (rows of a table), with its figures; here judged by `measures`."""
 
@@ -157,6 +161,7 @@ TABLES = {
             "CVRL": "objectives/cvrl",
             "VATT": "objectives/vatt",
             "AA+AV CC": "objectives/aa_av_cc",
+            "AA+AV CC, clusters": "objectives/aa_av_cc_clusters",
             "AVTS": "objectives/avts",
             "ELo": "objectives/elo",
             "BraVe": "objectives/brave",
@@ -187,8 +192,8 @@ TABLES = {
             "All have one video network (but TSM, VATT and SimCLR), one for sound and words, one optimiser, the same "
             "clips, and as many through the video network; the published figures are of networks, data and evaluations "
             "that differ",
-            "AVTS has its first stage, AVID-CMA one run with the agreement from its half on, ELo equal weights, SimCLR "
-            "single frames and a network of its own; BraVe's sound is 1.9 times as long as its video, not eight times",
+            "AVTS has its first stage, AVID-CMA half of the steps after half of AVID's, ELo equal weights, SimCLR single "
+            "frames and a network of its own; BraVe's sound is 1.9 times as long as its video, not eight times",
         ),
     ),
     "g": Table(

@@ -10,6 +10,7 @@ first seed come before the second seed. `--report` only writes what is measured 
 
 import argparse
 import concurrent.futures
+import dataclasses
 import hashlib
 import os
 import pathlib
@@ -18,7 +19,7 @@ import threading
 from collections.abc import Mapping
 
 from benchmarks.miniature import curves, make, page, tables
-from benchmarks.miniature.experiments import DATA, ORDER, SHOTS, TABLES, folder
+from benchmarks.miniature.experiments import AFTER, DATA, ORDER, SHOTS, TABLES, folder
 from demo.stages import Runner, Stage, StageError, one_line_errors, python, with_includes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -61,6 +62,15 @@ def train_stage(name: str, seed: int, data: pathlib.Path, settings: Mapping | No
     command = python("mmv_tf.train", *gin(source, data), f"--gin_param=train.seed = {seed}", f"--workdir={run}", *more)
     return Stage("train", run.name, command, outputs=[run], inputs=gin_inputs(source), goes_on=name != UNTRAINED,
                  facts=[(data / "statistics.json").read_text("utf-8")])  # fmt: skip
+
+
+def train_stages(name: str, seed: int, data: pathlib.Path) -> list[Stage]:
+    """The training of a run, after that of the run that it begins with."""
+    if name not in AFTER:
+        return [train_stage(name, seed, data)]
+    first = train_stage(AFTER[name], seed, data)
+    settings = {"train.init_from": f"'{folder(AFTER[name], seed, data)}'"}
+    return [dataclasses.replace(first, name="train-first"), train_stage(name, seed, data, settings)]
 
 
 def measure_stage(run: pathlib.Path, data: pathlib.Path) -> Stage:
@@ -123,14 +133,14 @@ def branches(table: str, seeds, data: pathlib.Path) -> list[tuple[pathlib.Path, 
     found = []
     for seed in seeds:
         for name in runs_of(table):
-            run, train = folder(name, seed, data), train_stage(name, seed, data)
+            run, train = folder(name, seed, data), train_stages(name, seed, data)
             if table == "c":
-                found.append((run, [train, *image_stages(run, data)]))
+                found.append((run, [*train, *image_stages(run, data)]))
             elif table == "e":
                 if name != UNTRAINED:
-                    found.append((run, [train, *few_label_stages(run, seed, data)]))
+                    found.append((run, [*train, *few_label_stages(run, seed, data)]))
             else:
-                found.append((run, [train, measure_stage(run, data)]))
+                found.append((run, [*train, measure_stage(run, data)]))
     return found
 
 
@@ -196,13 +206,18 @@ def measured(branches: list[tuple[pathlib.Path, list[Stage]]]) -> dict[str, list
     return found
 
 
+def made_of(name: str) -> list[pathlib.Path]:
+    """The gin files of a run, and of the one that it begins with."""
+    return [*gin_inputs(name), *(gin_inputs(AFTER[name]) if name in AFTER else [])]
+
+
 def recipes(table: str) -> dict[str, str]:
     """{name of a run of a table: digest of its gin files and of the code that measures it}."""
     found = {}
     for name in runs_of(table):
         more = {"c": [*gin_inputs("deflate"), HERE / "images.py"], "e": gin_inputs("few_labels")}.get(table, [])
         digest = hashlib.sha256()
-        for file in (*gin_inputs("fac" if name == UNTRAINED else name), *more, *MEASURING):
+        for file in (*made_of("fac" if name == UNTRAINED else name), *more, *MEASURING):
             digest.update(hashlib.sha256(file.read_bytes()).digest())
         found[name] = digest.hexdigest()
     return found

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 
+import gin
 import pytest
 
 from benchmarks.miniature import curves, experiments, page, run, scenes, tables
@@ -76,6 +77,25 @@ def test_runs_share_what_they_have_in_common(tmp_path):
     trained = {(folder, tuple(stages[0].command)) for folder, stages in wanted}
     assert len(trained) == len({folder for folder, _ in trained})
     assert [stage.name for stage in run.branches("c", [0], tmp_path)[1][1]] == ["train", "deflate", "images"]
+
+
+def test_a_run_begins_with_what_another_of_its_seed_ended_with(tmp_path, monkeypatch):
+    (tmp_path / "statistics.json").write_text("{}")
+    found = run.of_runs(run.branches("f", [3], tmp_path), {"objectives/avid", "objectives/avid_cma"}, tmp_path)
+    (_, alone), (folder, stages) = found
+    assert [stage.name for stage in alone] == ["train", "measure"]
+    assert [stage.name for stage in stages] == ["train-first", "train", "measure"]
+    first = tmp_path / "runs" / "objectives" / "avid_half-3"
+    assert f"--workdir={first}" in stages[0].command and stages[0].outputs == [first]
+    assert f"--gin_param=train.init_from = '{first}'" in stages[1].command and stages[1].outputs == [folder]
+    # Both together see as many clips as the others, and the row is made of the gin files of both.
+    monkeypatch.chdir(run.ROOT)
+    of_steps = []
+    for name in ("objectives/avid_half", "objectives/avid_cma"):
+        config.parse([run.gin_file(name)], [])
+        of_steps.append(gin.query_parameter("%STEPS"))
+    assert of_steps == [800, 800]
+    assert run.gin_inputs("objectives/avid_half")[0] in run.made_of("objectives/avid_cma")
 
 
 def test_every_experiment_is_a_gin_file():
