@@ -192,8 +192,8 @@ TABLES = {
             "All have one video network (but TSM, VATT and SimCLR), one for sound and words, one optimiser, the same "
             "clips, and as many through the video network; the published figures are of networks, data and evaluations "
             "that differ",
-            "AVTS has its first stage, AVID-CMA half of the steps after half of AVID's, ELo equal weights, SimCLR single "
-            "frames and a network of its own; BraVe's sound is 1.9 times as long as its video, not eight times",
+            "AVTS has its first stage, AVID-CMA half of the steps after half of AVID's, ELo equal weights, SimCLR "
+            "single frames and a network of its own; BraVe's sound is 1.9 times as long as its video, not eight times",
         ),
     ),
     "g": Table(
