@@ -39,6 +39,16 @@ def test_samples_come_as_they_are(pattern):
     assert Waveform().zeros(2, 7).shape == (2, 7) == (2, Waveform().num_frames(7))
 
 
+def test_a_level_makes_quiet_sound_as_loud_as_any_and_leaves_silence():
+    sound = np.sin(np.arange(800, dtype=np.float32)).reshape(1, -1) * np.array([[0.9], [0.001], [0.0]], np.float32)
+    loud, quiet, silent = Waveform(level=0.5)(sound).numpy()
+    np.testing.assert_allclose(np.sqrt(np.mean(np.square([loud, quiet]), axis=1)), 0.5, rtol=1e-5)
+    np.testing.assert_allclose(loud, quiet, atol=1e-6)
+    np.testing.assert_array_equal(silent, 0.0)
+    np.testing.assert_array_equal(Waveform()(sound), sound)
+    assert "mean square of 0.5" in Waveform(level=0.5).in_words() and "square" not in Waveform().in_words()
+
+
 def test_noise_in_training_is_a_share_of_the_greatest_sample_and_comes_again(pattern):
     noisy, plain = pipeline(pattern, SoundAugment(noise=0.05)), pipeline(pattern)
     with_noise, without = first(noisy), first(plain)
