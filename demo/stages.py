@@ -13,6 +13,7 @@ import pathlib
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -49,9 +50,36 @@ class StageError(RuntimeError):
     """A stage's command failed; the message is one line."""
 
 
+_children: set[subprocess.Popen] = set()  # commands that run now
+
+
+def _status(command: list[str]) -> int:
+    """Runs a command; its exit status. It is killed where this is interrupted."""
+    with subprocess.Popen(command) as child:
+        _children.add(child)
+        try:
+            return child.wait()
+        except BaseException:
+            child.kill()
+            raise
+        finally:
+            _children.discard(child)
+
+
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Ends the process with status 2 and one line where a stage fails or a setting is wrong, with one on Ctrl-C."""
+    """Ends the process with status 2 and one line where a stage fails or a setting is wrong, with one on Ctrl-C.
+
+    A plain kill ends it as Ctrl-C does; only, no terminal tells the running stages, so this does. It is for a
+    command: the handler of the signal stays.
+    """
+
+    def terminate(*_):
+        for child in tuple(_children):
+            child.terminate()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     except (StageError, ValueError) as error:
@@ -141,7 +169,7 @@ class Runner:
         self._write(file, digest, spent, done=False)
         start = time.time()
         try:
-            status = subprocess.run(stage.command, check=False).returncode
+            status = _status(stage.command)
         finally:
             seconds = spent + time.time() - start
             self._write(file, digest, seconds, done=False)

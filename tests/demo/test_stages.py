@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import pathlib
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -107,3 +110,30 @@ def test_a_check_runs_nothing_and_wants_the_same_settings(job):
     (job.folder / "a").unlink()
     with pytest.raises(StageError, match="not done"):
         Runner(state, 1).check(stage)
+
+
+_TWO_AT_ONCE = """
+import concurrent.futures, pathlib, sys
+from demo.stages import Runner, Stage, one_line_errors
+folder = pathlib.Path(sys.argv[1])
+def run(name):
+    code = f"import os, time; print(os.getpid(), flush=True); time.sleep(30)"
+    Runner(folder / name, 1).run(Stage("long", name, [sys.executable, "-c", code]))
+with one_line_errors(), concurrent.futures.ThreadPoolExecutor(2) as pool:
+    list(pool.map(run, "ab"))
+"""
+
+
+def test_a_plain_kill_ends_the_stages_that_run_in_other_threads(tmp_path):
+    command = [sys.executable, "-c", _TWO_AT_ONCE, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as parent:
+        children = []
+        for line in parent.stdout:
+            children += [int(line)] if line.strip().isdigit() else []
+            if len(children) == 2:
+                break
+        parent.send_signal(signal.SIGTERM)
+        _, said = parent.communicate()
+    assert parent.returncode == 1 and "interrupted; the same command goes on from here" in said
+    assert not any(pathlib.Path(f"/proc/{child}").exists() for child in children)
+    assert json.loads((tmp_path / "a" / "long.json").read_text())["done"] is False
