@@ -186,6 +186,7 @@ def _compare(calm, killed):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--steps", type=int, help="of the run; default: 4 a kill. A busy machine needs 9")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--system", choices=SYSTEMS, default="fac")
     args = parser.parse_args(argv)
@@ -194,7 +195,7 @@ def main(argv=None):
     from mmv_tf.training import observer, preemption, trainer  # noqa: F401  (imported once, for all sittings)
 
     rng = random.Random(args.seed)
-    steps = 4 * args.kills  # a kill costs one to three steps, up to eight where the machine is busy
+    steps = args.steps or 4 * args.kills  # a kill costs one to three steps, up to eight where the machine is busy
     folder = pathlib.Path(tempfile.mkdtemp())
     gin_files, bindings = SYSTEMS[args.system](folder)
     bindings.append(f"STEPS = {steps}")
