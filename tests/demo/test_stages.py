@@ -81,6 +81,26 @@ def test_a_command_that_writes_nothing_is_an_error(tmp_path):
         Runner(tmp_path, 1).run(nothing)
 
 
+def test_what_a_stage_removes_is_not_the_state_of_those_before_it(tmp_path):
+    """Of a run of the miniature benchmark the folder is what is removed, and where the state lies."""
+    run, first = tmp_path / "run", tmp_path / "first"
+
+    def stages(setting):
+        made = [(first, "first", []), (run / "made", "second", [setting])]
+        for out, name, facts in made:
+            command = [sys.executable, "-c", _PROGRAM, str(tmp_path / "log"), str(out)]
+            yield Stage(name, "does a thing", command, outputs=[first if name == "first" else run], facts=facts)
+
+    ran = []
+    for setting in "112":
+        runner = Runner(run / ".stages", 2)
+        ran.append([runner.run(stage) for stage in stages(setting)])
+    assert ran == [[True, True], [False, False], [False, True]]
+    checked = Runner(run / ".stages", 2)
+    for stage in stages("2"):
+        checked.check(stage)
+
+
 def test_includes_of_gin_files_are_followed(tmp_path):
     (tmp_path / "gin").mkdir()
     (tmp_path / "gin/a.gin").write_text("include 'gin/b.gin'\n# include 'gin/d.gin'\nx = 1\ninclude \"gin/c.gin\"\n")
@@ -117,7 +137,7 @@ import concurrent.futures, pathlib, sys
 from demo.stages import Runner, Stage, one_line_errors
 folder = pathlib.Path(sys.argv[1])
 def run(name):
-    code = f"import os, time; print(os.getpid(), flush=True); time.sleep(30)"
+    code = "import os, time; os.write(1, b'%d\\\\n' % os.getpid()); time.sleep(30)"  # in one piece
     Runner(folder / name, 1).run(Stage("long", name, [sys.executable, "-c", code]))
 with one_line_errors(), concurrent.futures.ThreadPoolExecutor(2) as pool:
     list(pool.map(run, "ab"))
@@ -134,6 +154,6 @@ def test_a_plain_kill_ends_the_stages_that_run_in_other_threads(tmp_path):
                 break
         parent.send_signal(signal.SIGTERM)
         _, said = parent.communicate()
-    assert parent.returncode == 1 and "interrupted; the same command goes on from here" in said
+    assert (parent.returncode, "interrupted; the same command goes on from here" in said) == (1, True), said
     assert not any(pathlib.Path(f"/proc/{child}").exists() for child in children)
     assert json.loads((tmp_path / "a" / "long.json").read_text())["done"] is False
