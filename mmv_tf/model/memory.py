@@ -24,7 +24,7 @@ class Memory:
       momentum: share of the old vector in the new one, before it is made a unit vector again.
       negatives: K, records that are drawn for each sample and step, evenly and with repetitions; the same ones for all
         memories of a graph (of the smaller K the first).
-      positives: a table ('agreement') whose records are a sample's positives: none of them is drawn, and
+      positives: a table ('agreement') whose records are a sample's positives, -1 being none: none of them is drawn, and
         `memory_nce.positives` compares with them. '': a sample's own record is not drawn. As in AVID-CMA, a
         sample's own record can be drawn where a table says what its positives are.
       dtype: of the stored vectors; 'bfloat16' takes half of the memory.

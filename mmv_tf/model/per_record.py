@@ -140,7 +140,10 @@ class PerRecord:
             drawn = numbers[memory.positives][:, : memory.negatives] if most else tf.zeros([size, 0], tf.int32)
             found[f"{place}/negatives"] = _read(variable, drawn)
             if memory.positives:
+                # Nothing (-1) has to read some row, too: `memory_nce` leaves it out.
                 found[f"{place}/positives"] = _read(variable, tf.maximum(found[f"table/{memory.positives}"], 0))
+                theirs = _read(self.tables[memory.positives], everyone)
+                found[f"{place}/everyone_positive"] = tf.reduce_any(theirs >= 0, axis=1)
         return found
 
     def remember(self, changes: Mapping[str, tf.Tensor]) -> None:
@@ -177,6 +180,7 @@ class Recalled:
         side, place = sides[pair.sides[1]], f"memory/{pair.seconds[0]}/{pair.space}"
         everyone, size = self._found[f"{place}/everyone"], tf.shape(first.local)[0]
         own = everyone if replicas.context() is None else everyone[first.offset :][:size]
+        positives = self._graph.memories[pair.seconds[0], pair.space].positives
         return Remembered(
             own=tf.ensure_shape(own, [first.local.shape[0], everyone.shape[1]]),
             negatives=self._found[f"{place}/negatives"],
@@ -184,6 +188,8 @@ class Recalled:
             mask=side.mask[:, 0],
             everyone_mask=side.everyone_mask[:, 0],
             normaliser=self._normaliser,
+            positives_there=self._found[f"table/{positives}"] >= 0 if positives else None,
+            everyone_positive=self._found.get(f"{place}/everyone_positive"),
         )
 
     def _normaliser(self, scores: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
@@ -222,17 +228,20 @@ def drawn_from(bits: tf.Tensor, count: int, avoided: tf.Tensor) -> tf.Tensor:
 
     Args:
       bits: [b, K] uint32, every value as likely.
-      avoided: [b, P] int32, ascending and different in each row: a draw from the count - P others is moved by one for
-        each of them that it has reached.
+      avoided: [b, P] int32, different in each row but for -1, which is nothing: a draw from the count - P others (fewer
+        are avoided where a row has -1) is moved by one for each of them that it has reached.
     """
-    others = tf.constant(count - avoided.shape[1], tf.uint64)
-    drawn = tf.bitwise.right_shift(tf.cast(bits, tf.uint64) * others, tf.constant(32, tf.uint64))
+    others = count - tf.reduce_sum(tf.cast(avoided >= 0, tf.int32), axis=1, keepdims=True)
+    drawn = tf.bitwise.right_shift(tf.cast(bits, tf.uint64) * tf.cast(others, tf.uint64), tf.constant(32, tf.uint64))
     return shifted(tf.cast(drawn, tf.int32), avoided)
 
 
 def shifted(drawn: tf.Tensor, avoided: tf.Tensor) -> tf.Tensor:
-    """Draws [b, K] from range(N - P) as numbers of range(N) that are none of `avoided` [b, P], which ascend."""
-    before = avoided - tf.range(avoided.shape[1])[None]  # how many others lie before each of them
+    """Draws [b, K] from range(N - P) as numbers of range(N) that are none of `avoided` [b, P], of which -1 is none."""
+    last = tf.int32.max  # where no draw comes
+    ascending = tf.sort(tf.where(avoided >= 0, avoided, last), axis=1)
+    # How many others lie before each of them.
+    before = tf.where(ascending < last, ascending - tf.range(avoided.shape[1])[None], last)
     return drawn + tf.searchsorted(before, drawn, side="right")
 
 

@@ -25,6 +25,8 @@ class Remembered(NamedTuple):
       everyone_mask: [B] bool, of all replicas.
       normaliser: function of exp(scores) [b, k] and valid [b]: Z, the mean over the samples of all replicas the very
         first time that any loss of a run asks, and the same for ever.
+      positives_there: [b, P] bool: the table names a record there, and not nothing (-1).
+      everyone_positive: [B] bool, of all replicas: the table names at least one. None, as `positives_there`: all.
     """
 
     own: object
@@ -33,6 +35,8 @@ class Remembered(NamedTuple):
     mask: object
     everyone_mask: object
     normaliser: Callable
+    positives_there: object = None
+    everyone_positive: object = None
 
 
 class Labels(NamedTuple):
@@ -72,7 +76,8 @@ def memory_nce(
 
     Args:
       positives: compare with the records that `Memory.positives` names, averaged in the term of log P+ (CMA), in place
-        of the sample's own.
+        of the sample's own. Where the table has -1 it names nothing: the mean is over the others, and a sample without
+        any does not count.
       negatives: K, so many of those that `Memory.negatives` drew, the first ones; 0: all.
     Raises:
       ValueError: several candidates; positives without a table of them; more negatives than were drawn.
@@ -90,12 +95,23 @@ def memory_nce(
     s, others = (ops.matmul(vectors, query)[:, :, 0] / temperature for vectors in (right, wrong))
     z = second.normaliser(ops.exp(ops.stop_gradient(others)), first.mask[:, 0] & second.mask)
     noise = ops.log((negatives or drawn) * z)
+    there = ops.ones_like(s, "bool")
+    if positives and second.positives_there is not None:
+        there = second.positives_there
+        mask = second.mask & ops.any(there, axis=1)
+        second = second._replace(mask=mask, everyone_mask=second.everyone_mask & second.everyone_positive)
     # softplus(noise - s) is -log P+, and softplus(s_k - noise) is -log P-_k.
-    loss = ops.mean(ops.softplus(noise - s), axis=1) + ops.sum(ops.softplus(others - noise), axis=1)
-    found = ops.max(s, axis=1) > ops.max(others, axis=1)
+    loss = _mean_of(ops.softplus(noise - s), there) + ops.sum(ops.softplus(others - noise), axis=1)
+    found = ops.max(ops.where(there, s, -1e9), axis=1) > ops.max(others, axis=1)
     # The ranking goes one way.
     ranked = found, ops.zeros_like(found)
-    return Compared(loss, *_of_both(first, second), *ranked, ops.mean(s, axis=1), ops.mean(others, axis=1))
+    return Compared(loss, *_of_both(first, second), *ranked, _mean_of(s, there), ops.mean(others, axis=1))
+
+
+def _mean_of(values, there):
+    """[b, P] to [b]: the mean of those that are there; 0 of none."""
+    count = ops.sum(ops.cast(there, "float32"), axis=1)
+    return ops.sum(ops.where(there, values, 0.0), axis=1) / ops.maximum(count, 1.0)
 
 
 @configurable

@@ -122,6 +122,52 @@ def test_cma_equals_the_reference(monkeypatch):
     np.testing.assert_allclose(rows, expected["cma/video_memory_rows"], atol=1e-6)
 
 
+def test_what_is_nothing_in_the_table_of_positives_is_no_positive(monkeypatch):
+    memories, (index, draws) = avid_arrays.grouped_memories(), (np.array([3, 60, 7, 7, 21, 41]), np.arange(120) % 50)
+    draws = (9 + draws.reshape(BATCH, NEGATIVES)).astype(np.int32)  # none of them is record 0
+
+    def step(first_row):
+        for rows in memories.values():
+            rows[0] = first_row
+        kept = _kept("cma", memories)
+        table = arrays()["cma/positives_consensus"].copy()
+        table[[3, 21], :] = -1
+        table[60] = [-1, 1, -1, 8, 9]
+        table[7, 2:] = -1
+        kept.set_table("agreement", table)
+        kept.z.assign(11.0)
+        found = _step(kept, avid_arrays.embeddings(0), index, monkeypatch, draws)
+        return table, found[0][2:], {name: gradient.numpy() for name, gradient in found[2].items()}
+
+    table, shares, gradients = step(np.eye(DIM)[0])
+    assert not (table[index] == 0).any()
+    for share, name in zip(shares, MODALITIES, strict=True):
+        losses = []
+        for place in (1, 2, 3, 5):  # the others have no positives
+            row, query = table[index[place]], avid_arrays.embeddings(0)[name][place]
+            right = memories[name][[n for n in row if n >= 0]]
+            others = draws[place, :8]
+            for one in sorted(n for n in row if n >= 0):
+                others = others + (others >= one)
+            s, wrong = (rows @ (query / np.linalg.norm(query)) / 0.07 for rows in (right, memories[name][others]))
+            losses.append(np.mean(np.log1p(8 * 11 / np.exp(s))) + np.sum(np.log1p(np.exp(wrong) / (8 * 11))))
+        np.testing.assert_allclose(share, np.mean(losses), rtol=1e-5)
+    _, shares_again, gradients_again = step(-np.eye(DIM)[0])  # what record 0 has is nothing to anyone
+    np.testing.assert_array_equal(shares_again, shares)
+    for name, gradient in gradients.items():
+        np.testing.assert_array_equal(gradients_again[name], gradient)
+
+
+def test_what_is_nothing_is_not_avoided_and_moves_no_draw():
+    bits = tf.random.stateless_uniform([3, 20_000], [0, 0], None, None, tf.uint32)
+    rows = tf.constant([[-1, 5, -1, 9], [9, -1, -1, 5], [5, 9, -1, -1]])
+    wanted = per_record.drawn_from(bits, 10, tf.constant([[5, 9]] * 3)).numpy()
+    np.testing.assert_array_equal(per_record.drawn_from(bits, 10, rows), wanted)
+    assert set(wanted.ravel()) == {0, 1, 2, 3, 4, 6, 7, 8}
+    counts = np.bincount(per_record.drawn_from(bits[:1], 10, tf.constant([[-1, -1, -1]]))[0], minlength=10)
+    np.testing.assert_allclose(counts, 2_000, rtol=0.07)
+
+
 def test_draws_are_even_avoid_what_they_must_and_belong_to_seed_step_and_sample():
     kept = _kept("avid/step0", avid_arrays.memories())
     bits = tf.random.stateless_uniform([6, 40_000], [0, 0], None, None, tf.uint32)
@@ -200,7 +246,10 @@ def _model(strategy, micro_batches=1):
         model = toy.mmv(graph, micro_batches=micro_batches)
         model.keep_records(40, IDENTITY, {"agreement": 3, "classes": 1})
     model.per_record.begin(5)
-    model.per_record.set_table("agreement", np.minimum(np.arange(40), 37)[:, None] + np.arange(3))
+    agreement = np.minimum(np.arange(40), 37)[:, None] + np.arange(3)
+    agreement[[4, 5, 16]] = -1  # these have no positives ...
+    agreement[9, 1] = agreement[25, 0] = agreement[26, 2] = -1  # ... and these one less
+    model.per_record.set_table("agreement", agreement)
     classes = np.arange(40, dtype=np.int32)[:, None] % 5 - 1  # of every fifth nothing is known
     model.per_record.set_table("classes", classes)
     return model
