@@ -44,6 +44,7 @@ class PerRecord:
       tables: {name: variable int32 [N, width]}, -1 where nothing is known.
       z: scalar, what `memory_nce` divides by; 0 until the first step.
       refreshed: scalar int64, the step of the last refresh of the tables; -1 before the first.
+      begun: keys of the memories whose vectors the last `begin` drew: random ones, until a step has been taken.
 
     Raises:
       ValueError: too few records.
@@ -51,6 +52,7 @@ class PerRecord:
 
     def __init__(self, graph: Graph, count: int, identity: str, widths: Mapping[str, int] | None = None):
         self.graph, self.count, self.identity = graph, count, identity
+        self.begun: tuple[tuple[str, str], ...] = ()
         widths = dict(widths or {})
         if missing := [name for name in graph.tables if name not in widths]:
             raise ValueError(f"the graph names the table {missing[0]!r}, and train.refresh writes {_listed(widths)}.")
@@ -94,9 +96,9 @@ class PerRecord:
 
         Row i is a function of the seed, the memory's name and i.
         """
-        for (name, space), variable in self.memories.items():
-            if names is not None and f"memory/{name}/{space}" not in names:
-                continue
+        self.begun = tuple(key for key in self.memories if names is None or "/".join(("memory", *key)) in names)
+        for name, space in self.begun:
+            variable = self.memories[name, space]
             key = (zlib.crc32(f"{name}/{space}".encode()) >> 1 << 32) + seed
             for first in range(0, self.count, _BLOCK):
                 drawn = tf.random.stateless_normal([_BLOCK, variable.shape[1]], tf.constant([key, first], tf.int64))

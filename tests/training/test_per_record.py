@@ -116,6 +116,42 @@ def test_a_table_is_refreshed_at_the_start_and_every_so_often_and_is_the_same_af
         np.testing.assert_array_equal(tables[step], calm[step])
 
 
+class Reading(Numbered):
+    """The same, of memories."""
+
+    def compute(self, whole: WholeSet):
+        for key in whole.model.per_record.memories:
+            whole.memory(*key)
+        return super().compute(whole)
+
+
+def test_a_refresh_that_reads_memories_of_random_vectors_says_so_and_no_other_does(tmp_path, capsys):
+    def said(to=None, run=None, what=Reading):
+        run = run or Run(tmp_path / "run", what())
+        run.refreshing() if to is None else run.go(to)
+        return [line for line in capsys.readouterr().out.splitlines() if "random vectors" in line]
+
+    both = "refresh 0: the memory of video in va and the memory of audio in va began anew, with random vectors: "
+    (line,) = said(to=9)  # not by the refreshes of steps 4 and 8
+    assert line.startswith(both) and "train.init_from = a workdir that has them" in line
+    assert said() == []  # goes on from there
+    killed = Run(tmp_path / "killed", Reading())
+    killed.checkpoints.save()
+    assert said(run=Run(tmp_path / "killed", Reading(), seed=1)) == []  # restored, and refreshed at step 0
+    assert said(run=Run(tmp_path / "unread", Numbered())) == []
+    for parts, lines in (((), 0), (("video",), 1)):
+        taking = Run(tmp_path / f"taking{lines}", Reading())
+        workdirs.initialise(taking.model, str(tmp_path / "run"), parts)
+        assert [one.startswith(both) for one in said(run=taking)] == [True] * lines
+    # A checkpoint that lacks one of them, as of a run whose graph has got another memory since.
+    lacking = Run(tmp_path / "lacking", Reading())
+    kept = lacking.model.per_record
+    held = {name: variable for name, variable in kept.named_variables().items() if name != "memory/audio/va"}
+    state.restore(kept, tf.train.Checkpoint(per_record=held).save(str(tmp_path / "held" / "ckpt")), 0)
+    (line,) = said(run=lacking)
+    assert line.startswith("refresh 0: the memory of audio in va began anew")
+
+
 def test_a_reset_head_begins_anew_with_the_state_of_the_optimiser_and_nothing_else_does(tmp_path):
     head, models = "video -> classes", []
     for seed in (1, 2):

@@ -54,6 +54,7 @@ class Refreshing:
     def __init__(self, refresh: Refresh, model, pipeline, strategy, step, batch_size: int, seed: int, until=None):
         self._refresh, self._model, self._pipeline, self._strategy = refresh, model, pipeline, strategy
         self._step, self._batch_size, self._seed, self._until = step, batch_size, seed, until
+        self._first = int(step.numpy())  # of this sitting
         for head in refresh.what.resets:
             if head not in model.heads:
                 known = ", ".join(map(repr, model.heads))
@@ -69,7 +70,8 @@ class Refreshing:
     def _run(self, step):
         number, what, kept = step // self._refresh.every, self._refresh.what, self._model.per_record
         say, is_chief = strategies.say(self._strategy), strategies.is_chief(self._strategy)
-        whole = WholeSet(self._model, self._pipeline, self._batch_size, number, self._seed, say, is_chief)
+        begun = kept.begun if step == self._first else ()  # later they hold what steps have written
+        whole = WholeSet(self._model, self._pipeline, self._batch_size, number, self._seed, say, is_chief, begun)
         started, checksum = time.perf_counter(), 0
         tables = {name: np.asarray(values) for name, values in what.compute(whole).items()}
         for name, values in tables.items():

@@ -20,16 +20,30 @@ class WholeSet:
       seed: of this refresh, below 2^32: a function of the run's seed and the number.
       say: prints a line, in one process of the run.
       is_chief: whether this process is that one.
+
+    Args:
+      begun: keys of the memories that hold random vectors yet: a line says so when the first of them is read.
     """
 
-    def __init__(self, model, pipeline, batch_size: int, number: int, seed: int, say=print, is_chief: bool = True):
+    def __init__(
+        self, model, pipeline, batch_size: int, number: int, seed: int, say=print, is_chief: bool = True, begun=()
+    ):
         self.model, self.pipeline, self.number, self.say, self.is_chief = model, pipeline, number, say, is_chief
         self.count = model.per_record.count
         self.seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-        self._batch_size, self._embedders = batch_size, {}
+        self._batch_size, self._embedders, self._begun = batch_size, {}, tuple(begun)
 
     def memory(self, name: str, space: str) -> tf.Variable:
         """The memory of a modality (or view) in a space, [N, d]; unit vectors."""
+        if (name, space) in self._begun:
+            names = " and ".join(f"the memory of {name} in {space}" for name, space in self._begun)
+            self.say(
+                f"refresh {self.number}: {names} began anew, with random vectors: what is computed from them is "
+                "random, and a run with such positives has diverged. Begin a new workdir with train.init_from = a "
+                "workdir that has them, of the same records, such as that of gin/systems/avid.gin, and "
+                "without train.init_parts"
+            )
+            self._begun = ()
         return local(self.model.per_record.memories[name, space])[0]
 
     def embeddings(self, batch_size: int = 16) -> Iterator[tuple[int, Clips]]:
