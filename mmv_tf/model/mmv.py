@@ -174,12 +174,12 @@ class MMV(keras.Model):
             self.scorers[pair.scorer_name](*vectors)
         self.built = True
 
-    def keep_records(self, count: int, identity: str, widths: Mapping[str, int] | None = None) -> None:
+    def keep_records(self, count: int, identity: str, widths: Mapping[str, int] | None = None, sources=()) -> None:
         """Makes memories and tables of the training records, see `PerRecord` (use inside `strategy.scope()`).
 
         Who trains needs it where `graph.keeps_records`; inference does not.
         """
-        self.per_record = PerRecord(self.graph, count, identity, widths)
+        self.per_record = PerRecord(self.graph, count, identity, widths, sources)
 
     def named_variables(self) -> dict[str, keras.Variable]:
         """{stable name: variable}, such as 'video/Mixed_3b/.../kernel' or 'va -> vat/projection/bias'.

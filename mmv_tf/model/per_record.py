@@ -8,8 +8,9 @@ nothing of it.
 
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from mmv_tf.backbones.draws import Draws
@@ -38,10 +39,13 @@ class PerRecord:
       count: N, records that are trained on.
       identity: of those records: 32 hexadecimal digits.
       widths: {table: numbers that it holds for each record}.
+      sources: of each source of the data in their order (its records, its share of the clips); (): one of all records.
 
     Attributes:
       memories: {(modality or view, space): variable [N, d]}; zeros until `begin` or a checkpoint.
       tables: {name: variable int32 [N, width]}, -1 where nothing is known.
+      class_weights: {table of a pair that tells classes: variable [classes]}, see `class_weights`; as of its table, not
+        in checkpoints.
       z: scalar, what `memory_nce` divides by; 0 until the first step.
       refreshed: scalar int64, the step of the last refresh of the tables; -1 before the first.
       begun: keys of the memories whose vectors the last `begin` drew: random ones, until a step has been taken.
@@ -50,8 +54,15 @@ class PerRecord:
       ValueError: too few records.
     """
 
-    def __init__(self, graph: Graph, count: int, identity: str, widths: Mapping[str, int] | None = None):
-        self.graph, self.count, self.identity = graph, count, identity
+    def __init__(
+        self,
+        graph: Graph,
+        count: int,
+        identity: str,
+        widths: Mapping[str, int] | None = None,
+        sources: Sequence[tuple[int, float]] = (),
+    ):
+        self.graph, self.count, self.identity, self._sources = graph, count, identity, sources or [(count, 1.0)]
         self.begun: tuple[tuple[str, str], ...] = ()
         widths = dict(widths or {})
         if missing := [name for name in graph.tables if name not in widths]:
@@ -72,6 +83,13 @@ class PerRecord:
         }
         self.tables = {
             name: _variable(lambda width=width: tf.fill([count, width], -1)) for name, width in widths.items()
+        }
+        self._telling = [pair for pair in graph.pairs if pair.measured == "told" and widths.get(pair.table) == 1]
+        classes: dict[str, int] = {}
+        for pair in self._telling:
+            classes[pair.table] = max(classes.get(pair.table, 0), graph.spaces[pair.space])
+        self.class_weights = {
+            name: _variable(lambda number=number: tf.zeros([number])) for name, number in classes.items()
         }
         self.z = _variable(lambda: tf.zeros([]))
         self.refreshed = _variable(lambda: tf.constant(-1, tf.int64))
@@ -108,9 +126,28 @@ class PerRecord:
                     _write(one.handle, rows, drawn[: len(rows)], one.dtype)
 
     def set_table(self, name: str, values) -> None:
-        """Writes a whole table [N, width] on all replicas; outside of a replica's context."""
+        """Writes a whole table [N, width] on all replicas; outside of a replica's context.
+
+        Raises:
+          ValueError: it holds a class that a pair has no logit for.
+        """
+        for pair in self._telling:
+            if pair.table == name and np.max(values) >= self.graph.spaces[pair.space]:
+                raise ValueError(
+                    f"the table {name} holds the class {np.max(values)}, and pair {pair} tells classes in a space of "
+                    f"{self.graph.spaces[pair.space]} dimensions, from 0 on: set Graph.spaces to at least one more."
+                )
         for one in local(self.tables[name]):
             one.assign(values)
+        self.weigh([name])
+
+    def weigh(self, names=None) -> None:
+        """Computes `class_weights` of tables (None: of all) from what they hold: after they were restored."""
+        for name in self.class_weights if names is None else set(names) & set(self.class_weights):
+            labels = local(self.tables[name])[0].numpy()[:, 0]
+            chances = np.concatenate([np.full(records, share / max(1, records)) for records, share in self._sources])
+            for one in local(self.class_weights[name]):
+                one.assign(class_weights(labels, one.shape[0], chances))
 
     def recall(self, batch: Mapping[str, tf.Tensor], seed: int, step) -> dict[str, tf.Tensor]:
         """What a step on `batch`, a replica's part, needs to know.
@@ -129,6 +166,8 @@ class PerRecord:
         found: dict[str, tf.Tensor] = {"index": everyone, "z": z}
         for name, table in self.tables.items():
             found[f"table/{name}"] = _read(table, index)
+        for name, weights in self.class_weights.items():
+            found[f"weight/{name}"] = _read(weights, tf.maximum(found[f"table/{name}"][:, 0], 0))
         most = max((memory.negatives for memory in graph.memories.values()), default=0)
         numbers = {}
         if most:
@@ -178,7 +217,8 @@ class Recalled:
         if pair.table:
             row = self._found[f"table/{pair.table}"]
             there = tf.reduce_all(row >= 0, axis=1)
-            return Labels(row, there, tf.cast(gathered(tf.cast(there, tf.int32)), tf.bool))
+            everyone = tf.cast(gathered(tf.cast(there, tf.int32)), tf.bool)
+            return Labels(row, there, everyone, self._found.get(f"weight/{pair.table}"))
         side, place = sides[pair.sides[1]], f"memory/{pair.seconds[0]}/{pair.space}"
         everyone, size = self._found[f"{place}/everyone"], tf.shape(first.local)[0]
         own = everyone if replicas.context() is None else everyone[first.offset :][:size]
@@ -245,6 +285,22 @@ def shifted(drawn: tf.Tensor, avoided: tf.Tensor) -> tf.Tensor:
     # How many others lie before each of them.
     before = tf.where(ascending < last, ascending - tf.range(avoided.shape[1])[None], last)
     return drawn + tf.searchsorted(before, drawn, side="right")
+
+
+def class_weights(labels: np.ndarray, classes: int, chances: np.ndarray) -> np.ndarray:
+    """By what a sample of each class counts, so that all classes which have records count alike: float32 [classes].
+
+    The mean over samples that are drawn by `chances` is then what it would be if first a class were drawn, evenly, and
+    then one of its records, by their chances. It is N / (C n) for each of n of N records, of C classes that have any.
+
+    Args:
+      labels: [N] int32, the class of each record; -1: none.
+      chances: [N], how likely each is drawn, up to a factor.
+    """
+    known = labels >= 0
+    mass = np.bincount(labels[known], chances[known], minlength=classes)
+    each = mass.sum() / max(1, np.count_nonzero(mass))
+    return np.divide(each, mass, out=np.zeros(classes), where=mass > 0).astype(np.float32)
 
 
 def fingerprint(count: int, identity: str) -> list[int]:

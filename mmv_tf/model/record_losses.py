@@ -46,11 +46,14 @@ class Labels(NamedTuple):
       local: [b, width] int32.
       mask: [b] bool: the table has something for the record.
       everyone_mask: [B] bool, of all replicas.
+      weight: [b], by what a sample counts where classes are to count alike; None of a table that no pair tells classes
+        of.
     """
 
     local: object
     mask: object
     everyone_mask: object
+    weight: object = None
 
 
 def _of_both(first: Embeddings, second: Remembered | Labels):
@@ -115,10 +118,15 @@ def _mean_of(values, there):
 
 
 @configurable
-def cross_entropy(first: Embeddings, second: Labels) -> Told:
+def cross_entropy(first: Embeddings, second: Labels, balanced: bool = False) -> Told:
     """Softmax cross entropy of `first`, a logit a class, with the class that a table says (XDC, arXiv 1911.12667).
 
     Chance level ln C for C classes, the dimension of the pair's space.
+
+    Args:
+      balanced: all classes that have records count alike, and not all records: a sample counts by N / (C n), where n of
+        the N records of the table are of its class. The expected gradient is that of drawing clips evenly over classes
+        (DeepCluster, XDC); what few records share is seen as seldom as before, and then counts the more.
 
     Raises:
       ValueError: several candidates, or a table of more than one number a record.
@@ -131,5 +139,7 @@ def cross_entropy(first: Embeddings, second: Labels) -> Told:
     own = ops.one_hot(ops.maximum(second.local[:, 0], 0), classes, dtype="bool")
     positive = ops.sum(ops.where(own, logits, 0.0), axis=1)
     loss = ops.logsumexp(logits, axis=1) - positive
+    if balanced:
+        loss = loss * second.weight
     right = positive > ops.max(ops.where(own, -1e9, logits), axis=1)
     return Told.of(loss, *_of_both(first, second), right)

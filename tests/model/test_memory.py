@@ -1,5 +1,8 @@
 """Memories of each record and the losses against them: AVID's and AVID-CMA's numbers, replicas, resuming, errors."""
 
+import functools
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -231,11 +234,14 @@ def test_a_memory_begins_with_random_unit_vectors_that_hang_on_seed_name_and_row
     assert kept.bytes == 2 * 20_000 * DIM * (4 if dtype == "float32" else 2)
 
 
+BALANCED = functools.partial(record_losses.cross_entropy, balanced=True)
+
+
 def _model(strategy, micro_batches=1):
     pairs = [
         ("video", "memory:audio", "va", {"loss": _loss}),
         ("audio", "memory:video", "va", {"loss": _within, "weight": 0.5}),
-        ("video", "table:classes", "classes", {"loss": record_losses.cross_entropy}),
+        ("video", "table:classes", "classes", {"loss": BALANCED}),
     ]
     memories = {
         ("video", "va"): Memory(negatives=NEGATIVES, positives="agreement"),
@@ -250,7 +256,7 @@ def _model(strategy, micro_batches=1):
     agreement[[4, 5, 16]] = -1  # these have no positives ...
     agreement[9, 1] = agreement[25, 0] = agreement[26, 2] = -1  # ... and these one less
     model.per_record.set_table("agreement", agreement)
-    classes = np.arange(40, dtype=np.int32)[:, None] % 5 - 1  # of every fifth nothing is known
+    classes = np.minimum(np.arange(40, dtype=np.int32)[:, None] % 7, 4) - 1  # of every seventh nothing is known
     model.per_record.set_table("classes", classes)
     return model
 
@@ -331,6 +337,63 @@ def test_cross_entropy_equals_keras_and_leaves_out_what_has_no_class():
     np.testing.assert_allclose(found.share(), tf.reduce_mean(expected), rtol=1e-6)
     np.testing.assert_array_equal(found.valid, [True, True, False, True, True, False])
     np.testing.assert_array_equal(found.found.numpy()[kept], logits.numpy()[kept].argmax(1) == classes[kept, 0])
+
+
+# Of class 0 there are four records, of 1 two, of 3 one; of 2 and 4 none. The last record has no class.
+CLASSES = np.array([0, 0, 1, 0, 3, 1, 0, -1], np.int32)
+
+
+def _told(sources=()):
+    """Classes in a table, and a function of numbers of records: the gradients of their shares by a common kernel."""
+    pairs = [("video", "table:classes", "classes", {"loss": BALANCED})]
+    kept = PerRecord(Graph({"classes": 5}, [("video", "classes")], pairs), 8, IDENTITY, {"classes": 1}, sources)
+    kept.set_table("classes", CLASSES[:, None])
+    features, kernel = avid_arrays.normal([8, 3], 5), tf.constant(avid_arrays.normal([3, 5], 6))
+
+    def gradient(records, balanced=True):
+        recalled = Recalled(kept.graph, kept.recall({"index": tf.constant(records, tf.int32)}, 0, 0))
+        with tf.GradientTape() as tape:
+            tape.watch(kernel)
+            side = Embeddings.single(features[list(records)] @ kernel)
+            second = recalled.second(kept.graph.pairs[0], {("video", "classes"): side})
+            share = record_losses.cross_entropy(side, second, balanced=balanced).share()
+        return tape.gradient(share, kernel).numpy()
+
+    return kept, gradient
+
+
+@pytest.mark.parametrize("order", ["independent", "epochs"])
+def test_balanced_classes_have_the_expected_gradient_of_even_draws_over_the_classes_that_have_records(order):
+    _, gradient = _told()
+    batches = itertools.product(range(7), repeat=2) if order == "independent" else itertools.permutations(range(7), 2)
+    found = np.mean([gradient(batch) for batch in batches], axis=0)
+    even = {n: 1 / 3 / np.sum(CLASSES == CLASSES[n]) for n in range(7)}  # a class, then a record of it
+    wanted = sum(even[a] * even[b] * gradient((a, b), False) for a, b in itertools.product(range(7), repeat=2))
+    np.testing.assert_allclose(sum(even.values()), 1)
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    plain = np.mean([gradient((n,), False) for n in range(7)], axis=0)
+    assert abs(plain - wanted).max() > 0.03  # evenly over records is something else
+    # A record without a class makes a batch smaller, and changes the weight of no other.
+    np.testing.assert_allclose(gradient((4, 7)), gradient((4,)), rtol=1e-6)
+    assert not gradient((7,)).any()
+
+
+def test_sources_that_are_drawn_by_shares_are_balanced_by_what_is_drawn():
+    shares = [(3, 3.0), (5, 1.0)]  # the first three records are five times as likely as each of the others
+    kept, gradient = _told(shares)
+    chances = np.repeat([1 / 4, 1 / 20], [3, 5])
+    found = sum(chances[n] * gradient((n,)) for n in range(7)) / chances[:7].sum()
+    wanted = 0
+    for one in (0, 1, 3):
+        own = np.flatnonzero(CLASSES == one)
+        wanted += sum(chances[n] * gradient((n,), False) for n in own) / chances[own].sum() / 3
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    mass = np.array([3 / 6 + 1 / 10, 1 / 4 + 1 / 20, 1 / 20])
+    np.testing.assert_allclose(
+        kept.class_weights["classes"].numpy(), [*(0.95 / 3 / mass[:2]), 0, 0.95 / 3 / mass[2], 0]
+    )
+    with pytest.raises(ValueError, match="classes holds the class 5, and pair .* tells classes in a space of 5 dim"):
+        kept.set_table("classes", CLASSES[:, None] + 2)
 
 
 @pytest.mark.parametrize(

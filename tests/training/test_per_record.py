@@ -187,6 +187,10 @@ def test_what_is_kept_comes_back_and_other_records_are_an_error_that_names_both(
     again = Run(tmp_path, Numbered(), seed=5).model.per_record
     for name, variable in kept.named_variables().items():
         np.testing.assert_array_equal(again.named_variables()[name], variable.numpy(), err_msg=name)
+    weights = again.class_weights["classes"].numpy()
+    np.testing.assert_array_equal(weights, kept.class_weights["classes"].numpy())
+    counts = np.bincount(again.tables["classes"].numpy()[:, 0], minlength=3)
+    np.testing.assert_allclose(weights, 12 / 3 / counts, rtol=1e-6)
     other = "f" * 32
     for count, identity in ((COUNT, other), (COUNT + 1, IDENTITY)):
         with pytest.raises(ValueError, match=rf"of 12 records \({IDENTITY}\), and the training records are {count} "):
@@ -297,6 +301,12 @@ def test_a_refresh_sees_embeddings_of_all_records_in_the_order_of_their_numbers(
     assert [key for _, clips in parts for key in clips.keys] == [f"clip{n}" for n in range(6)]
     assert parts[1][1].embeddings["video", "v"].shape == (2, 3)
     assert whole.seed == WholeSet(model, pipeline, 2, 3, 1).seed != WholeSet(model, pipeline, 2, 4, 1).seed
+    shares = [Source(pipeline.sources[0].pattern, weight, name) for name, weight in (("a", 3.0), ("b", 1.0))]
+    mixed = toy.mmv(graph)
+    state.prepare(mixed, InputPipeline(shares, modalities=("video",)), 4, STRATEGY, {"classes": 1})
+    mixed.per_record.set_table("classes", np.repeat([0, 2], 6).astype(np.int32)[:, None])
+    np.testing.assert_allclose(mixed.per_record.class_weights["classes"].numpy(), [2 / 3, 0, 2], rtol=1e-6)
+    capsys.readouterr()
     plain = toy.mmv(Graph({"v": 3}, [("video", "v"), ("audio", "v")], [("video", "audio", "v")]))
     pipeline.order = "epochs"
     state.prepare(_unkept(), pipeline, 2, STRATEGY)

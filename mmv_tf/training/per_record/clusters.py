@@ -95,7 +95,8 @@ class Clusters(Computation):
                 sizes = np.bincount(labels, minlength=self.k)
                 whole.say(
                     f"{table}: {len(rows):,} records in {np.sum(sizes > 0)} of {self.k} clusters of up to "
-                    f"{sizes.max():,}, {len(inertia)} rounds, mean squared distance {inertia[-1] / len(rows):.4f}"
+                    f"{sizes.max():,}, the smallest {sizes[sizes > 0].min():,}, {len(inertia)} rounds, mean squared "
+                    f"distance {inertia[-1] / len(rows):.4f}"
                 )
                 found[table] = np.full([whole.count, 1], -1, np.int32)
                 found[table][rows, 0] = labels

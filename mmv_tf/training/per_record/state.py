@@ -27,8 +27,9 @@ def prepare(model, pipeline, batch_size: int, strategy, widths=None) -> None:
     pipeline.numbers_records = True
     contents = pipeline.training_contents(batch_size)
     count = sum(sum(one.records) for one in contents)
+    sources = [(sum(one.records), source.weight) for one, source in zip(contents, pipeline.sources, strict=True)]
     with strategy.scope():
-        model.keep_records(count, identity.of([one.identities for one in contents]), widths)
+        model.keep_records(count, identity.of([one.identities for one in contents]), widths, sources)
     kept = model.per_record
     parts = [f"memory of {name} in {space}" for name, space in kept.memories]
     parts += [f"table {name}" for name in kept.tables]
@@ -61,6 +62,7 @@ def restore(kept, path: str, seed: int) -> list[str]:
     kept.begin(seed, [name for name in ours if name not in taken])
     if taken:
         checkpoint_files.restore(tf.train.Checkpoint(**{_PLACE[:-1]: taken}), path)
+        kept.weigh()
     anew = [name for name in ours if name not in taken and name.startswith(("memory/", "table/"))]
     return [f"{path} does not hold {', '.join(anew)}, which begin anew"] if anew else []
 
