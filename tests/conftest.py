@@ -54,6 +54,22 @@ def draws_of_a_file():
     keras.utils.set_random_seed(0)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def nothing_is_left_of_a_file(request):
+    """What a file has made once, and what was traced once for a process, goes with the file: a traced function holds a
+    graph of thousands of objects, and whatever that was made of."""
+    yield
+    windows = sys.modules.get("mmv_tf.evaluation.windows")
+    for owner in filter(None, (request.module, windows)):
+        for value in vars(owner).values():
+            if hasattr(value, "cache_clear") and value.__module__ == owner.__name__:
+                value.cache_clear()
+
+    import tensorflow as tf
+
+    tf.compat.v1.reset_default_graph()  # where tf.data leaves the function of each Dataset.reduce
+
+
 def _shares(item) -> str:
     """What a file shares with others: what is made once for all of them should be made in one process alone."""
     if "tiny_export" in vars(item.module) or "searching" in item.path.parts:
