@@ -133,7 +133,6 @@ class Runner:
     def __init__(self, state: pathlib.Path, total: int):
         self._state, self._total, self._number = state, total, 0
         self._digest = hashlib.sha256()  # of everything so far: a stage depends on all before it
-        self._ended: list[tuple[pathlib.Path, str, float]] = []  # state file, digest and seconds of each stage so far
         self.seconds: dict[str, float] = {}
 
     def _next(self, stage: Stage) -> tuple[str, pathlib.Path, dict]:
@@ -157,7 +156,7 @@ class Runner:
         digest, file, state = self._next(stage)
         title = f"[{self._number}/{self._total}] {stage.name}: {stage.purpose}"
         if state.get("digest") == digest and _complete(stage, state):
-            self._end(stage, file, digest, state["seconds"])
+            self.seconds[stage.name] = state["seconds"]
             print(f"{title}\n  done before, in {state['seconds']:.0f} s", flush=True)
             return False
         print(f"{title}\n  $ {shown(stage.command)}", flush=True)
@@ -167,8 +166,6 @@ class Runner:
         else:
             for path in stage.outputs:
                 _remove(path)
-            for earlier in self._ended:  # their state can lie in what was removed
-                self._write(*earlier, done=True)
         self._write(file, digest, spent, done=False)
         start = time.time()
         try:
@@ -183,13 +180,9 @@ class Runner:
         if missing := _missing(stage):
             raise StageError(f"{stage.name} ended well but did not write {', '.join(missing)}")
         self._write(file, digest, seconds, done=True)
-        self._end(stage, file, digest, seconds)
+        self.seconds[stage.name] = seconds
         print(f"  {seconds:.0f} s", flush=True)
         return True
-
-    def _end(self, stage: Stage, file: pathlib.Path, digest: str, seconds: float) -> None:
-        self.seconds[stage.name] = seconds
-        self._ended.append((file, digest, seconds))
 
     def _write(self, file: pathlib.Path, digest: str, seconds: float, done: bool) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -41,6 +41,8 @@ MEASURES_OF_TIME = {"clips_per_second", "input_wait", "steps_per_second"}
 
 
 EVERY_STEP = ["train.steps_per_loop = 1", "train.checkpoint_every = 1", "train.keep_every = 10"]
+# Bits are compared: without it TensorFlow promises the numbers, and not their last digits.
+DETERMINISTIC = "train.deterministic = True"
 
 
 def _fac(folder):
@@ -49,7 +51,7 @@ def _fac(folder):
 
     pattern = tiny.make_records(folder / "data")
     bindings = tiny.bindings(pattern, tiny.write_vocabulary(folder / "vocabulary.txt"))
-    return ["gin/fac.gin"], [*bindings, "S3D.final_endpoint = 'Conv2d_2c_3x3'", *EVERY_STEP]
+    return ["gin/fac.gin"], [*bindings, "S3D.final_endpoint = 'Conv2d_2c_3x3'", *EVERY_STEP, DETERMINISTIC]
 
 
 def _avid_cma(folder):
@@ -76,7 +78,7 @@ def _avid_cma(folder):
         "VideoInput.crop_size = 16",
         "VideoInput.jit_compile = False",
     ]
-    return ["gin/systems/avid_cma.gin", "gin/models/tiny.gin"], [*small, *EVERY_STEP]
+    return ["gin/systems/avid_cma.gin", "gin/models/tiny.gin"], [*small, *EVERY_STEP, DETERMINISTIC]
 
 
 SYSTEMS = {"fac": _fac, "avid_cma": _avid_cma}

@@ -10,7 +10,6 @@ first seed come before the second seed. `--report` only writes what is measured 
 
 import argparse
 import concurrent.futures
-import dataclasses
 import hashlib
 import os
 import pathlib
@@ -39,6 +38,11 @@ def gin_inputs(name: str) -> list[pathlib.Path]:
     return with_includes(ROOT / gin_file(name), ROOT)
 
 
+def made_of(name: str) -> list[pathlib.Path]:
+    """The gin files of a run, and of the one that it begins with."""
+    return [*gin_inputs(name), *(gin_inputs(AFTER[name]) if name in AFTER else [])]
+
+
 def gin(name: str, data: pathlib.Path) -> list[str]:
     """Arguments for a training command: the gin file, and where the data is if not where the file says."""
     given = [f"--gin_file={gin_file(name)}"]
@@ -58,19 +62,21 @@ def train_stage(name: str, seed: int, data: pathlib.Path, settings: Mapping | No
     run = run or folder(name, seed, data)
     source = "fac" if name == UNTRAINED else name
     more = ["--mode=init"] if name == UNTRAINED else []
+    if name in AFTER:
+        more.append(f"--gin_param=train.init_from = '{folder(AFTER[name], seed, data)}'")
     more += [f"--gin_param={setting} = {value}" for setting, value in (settings or {}).items()]
     command = python("mmv_tf.train", *gin(source, data), f"--gin_param=train.seed = {seed}", f"--workdir={run}", *more)
-    return Stage("train", run.name, command, outputs=[run], inputs=gin_inputs(source), goes_on=name != UNTRAINED,
+    return Stage("train", run.name, command, outputs=[run], inputs=made_of(source), goes_on=name != UNTRAINED,
                  facts=[(data / "statistics.json").read_text("utf-8")])  # fmt: skip
 
 
-def train_stages(name: str, seed: int, data: pathlib.Path) -> list[Stage]:
-    """The training of a run, after that of the run that it begins with."""
-    if name not in AFTER:
-        return [train_stage(name, seed, data)]
-    first = train_stage(AFTER[name], seed, data)
-    settings = {"train.init_from": f"'{folder(AFTER[name], seed, data)}'"}
-    return [dataclasses.replace(first, name="train-first"), train_stage(name, seed, data, settings)]
+def begin_stages(seeds, data: pathlib.Path) -> dict[pathlib.Path, tuple[pathlib.Path, Stage]]:
+    """{folder of a run that begins with what another ended with: folder and training of that one}."""
+    return {
+        folder(name, seed, data): (folder(first, seed, data), train_stage(first, seed, data))
+        for name, first in AFTER.items()
+        for seed in seeds
+    }
 
 
 def measure_stage(run: pathlib.Path, data: pathlib.Path) -> Stage:
@@ -133,18 +139,18 @@ def branches(table: str, seeds, data: pathlib.Path) -> list[tuple[pathlib.Path, 
     found = []
     for seed in seeds:
         for name in runs_of(table):
-            run, train = folder(name, seed, data), train_stages(name, seed, data)
+            run, train = folder(name, seed, data), train_stage(name, seed, data)
             if table == "c":
-                found.append((run, [*train, *image_stages(run, data)]))
+                found.append((run, [train, *image_stages(run, data)]))
             elif table == "e":
                 if name != UNTRAINED:
-                    found.append((run, [*train, *few_label_stages(run, seed, data)]))
+                    found.append((run, [train, *few_label_stages(run, seed, data)]))
             else:
-                found.append((run, [*train, measure_stage(run, data)]))
+                found.append((run, [train, measure_stage(run, data)]))
     return found
 
 
-def run_all(wanted: dict[str, list], jobs: int, done) -> None:
+def run_all(wanted: dict[str, list], jobs: int, done, first=None) -> None:
     """Runs all branches, those of one run one after the other, `jobs` runs at the same time.
 
     Rows go before seeds: all runs of the first seed come first, whatever table they are for.
@@ -152,16 +158,23 @@ def run_all(wanted: dict[str, list], jobs: int, done) -> None:
     Args:
       wanted: {table: its branches}.
       done: called with the name of each table that a run is for, when the run is complete.
+      first: of `begin_stages`: such a run waits for the one that it begins with.
     """
     by_run: dict[pathlib.Path, dict[tuple, list[Stage]]] = {}
     tables_of: dict[pathlib.Path, list[str]] = {}
     for table, run, stages in ((table, *branch) for table, branches in wanted.items() for branch in branches):
         by_run.setdefault(run, {})[tuple(stage.name for stage in stages)] = stages
         tables_of.setdefault(run, []).append(table)
+    waits = {run: (other, stage) for run, (other, stage) in (first or {}).items() if run in by_run}
+    for other, stage in waits.values():
+        by_run.setdefault(other, {}).setdefault((stage.name,), [stage])
+        tables_of.setdefault(other, [])
     seeds = list(dict.fromkeys(seed_of(run) for run in by_run))
-    stop = threading.Event()
+    stop, futures = threading.Event(), {}
 
     def one(run):
+        if run in waits:
+            futures[waits[run][0]].result()
         try:
             for stages in by_run[run].values():
                 runner = Runner(run / ".stages", len(stages))
@@ -176,8 +189,10 @@ def run_all(wanted: dict[str, list], jobs: int, done) -> None:
 
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         try:
-            ordered = sorted(by_run, key=lambda run: seeds.index(seed_of(run)))
-            for future in concurrent.futures.as_completed([pool.submit(one, run) for run in ordered]):
+            # Who waits comes last of its seed: then what it waits for has begun.
+            for run in sorted(by_run, key=lambda run: (seeds.index(seed_of(run)), run in waits)):
+                futures[run] = pool.submit(one, run)
+            for future in concurrent.futures.as_completed(futures.values()):
                 for table in tables_of[future.result()]:
                     done(table)
         except BaseException:
@@ -204,11 +219,6 @@ def measured(branches: list[tuple[pathlib.Path, list[Stage]]]) -> dict[str, list
         if is_complete(run, stages):
             found.setdefault(run.name.rpartition("-")[0], []).append(seed_of(run))
     return found
-
-
-def made_of(name: str) -> list[pathlib.Path]:
-    """The gin files of a run, and of the one that it begins with."""
-    return [*gin_inputs(name), *(gin_inputs(AFTER[name]) if name in AFTER else [])]
 
 
 def recipes(table: str) -> dict[str, str]:
@@ -265,7 +275,7 @@ def main(arguments: argparse.Namespace) -> None:
         jobs = arguments.jobs
         threads = str(max(1, (os.cpu_count() or 1) // jobs))  # each with its share of the cores
         os.environ |= {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads, "OMP_NUM_THREADS": threads}
-        run_all(wanted, jobs, write)
+        run_all(wanted, jobs, write, begin_stages(arguments.seeds, data))
     page.write(data / "index.html")
     print(f"the tables, and what is in them: {data / 'index.html'}")
 

@@ -4,7 +4,6 @@ import argparse
 import json
 import sys
 
-import gin
 import pytest
 
 from benchmarks.miniature import curves, experiments, page, run, scenes, tables
@@ -79,23 +78,37 @@ def test_runs_share_what_they_have_in_common(tmp_path):
     assert [stage.name for stage in run.branches("c", [0], tmp_path)[1][1]] == ["train", "deflate", "images"]
 
 
-def test_a_run_begins_with_what_another_of_its_seed_ended_with(tmp_path, monkeypatch):
+def test_a_run_begins_with_what_another_of_its_seed_ended_with(tmp_path):
     (tmp_path / "statistics.json").write_text("{}")
-    found = run.of_runs(run.branches("f", [3], tmp_path), {"objectives/avid", "objectives/avid_cma"}, tmp_path)
-    (_, alone), (folder, stages) = found
-    assert [stage.name for stage in alone] == ["train", "measure"]
-    assert [stage.name for stage in stages] == ["train-first", "train", "measure"]
-    first = tmp_path / "runs" / "objectives" / "avid_half-3"
-    assert f"--workdir={first}" in stages[0].command and stages[0].outputs == [first]
-    assert f"--gin_param=train.init_from = '{first}'" in stages[1].command and stages[1].outputs == [folder]
-    # Both together see as many clips as the others, and the row is made of the gin files of both.
-    monkeypatch.chdir(run.ROOT)
-    of_steps = []
-    for name in ("objectives/avid_half", "objectives/avid_cma"):
-        config.parse([run.gin_file(name)], [])
-        of_steps.append(gin.query_parameter("%STEPS"))
-    assert of_steps == [800, 800]
-    assert run.gin_inputs("objectives/avid_half")[0] in run.made_of("objectives/avid_cma")
+    [(folder, stages)] = run.of_runs(run.branches("f", [3], tmp_path), {"objectives/avid_cma"}, tmp_path)
+    (other, first) = run.begin_stages([3], tmp_path)[folder]
+    assert other == tmp_path / "runs" / "objectives" / "avid-3" and f"--workdir={other}" in first.command
+    assert f"--gin_param=train.init_from = '{other}'" in stages[0].command
+    # Its row is made of the gin files of both.
+    assert run.gin_inputs("objectives/avid")[0] in stages[0].inputs
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_run_waits_for_the_one_that_it_begins_with(tmp_path, jobs):
+    def stage(name, needs=""):
+        code = (
+            f"import pathlib; [open(one) for one in {needs!r}.split()]; pathlib.Path({str(tmp_path / name)!r}).touch()"
+        )
+        return Stage("train", name, [sys.executable, "-c", code])
+
+    wanted = {"x": [(tmp_path / "after-0", [stage("b", str(tmp_path / "a"))]), (tmp_path / "else-0", [stage("c")])]}
+    first = {
+        tmp_path / "after-0": (tmp_path / "before-0", stage("a")),
+        tmp_path / "no-0": (tmp_path / "d-0", stage("d")),
+    }
+    ended = []
+    run.run_all(wanted, jobs, ended.append, first)
+    assert ended == ["x", "x"] and (tmp_path / "b").exists() and not (tmp_path / "d").exists()
+    # Nothing of it is run where the one that it begins with fails.
+    wanted = {"x": [(tmp_path / "next-0", [stage("e")])]}
+    with pytest.raises(StageError):
+        run.run_all(wanted, jobs, ended.append, {tmp_path / "next-0": (tmp_path / "bad-0", stage("f", "nowhere"))})
+    assert not (tmp_path / "e").exists() and len(ended) == 2
 
 
 def test_every_experiment_is_a_gin_file():

@@ -81,26 +81,6 @@ def test_a_command_that_writes_nothing_is_an_error(tmp_path):
         Runner(tmp_path, 1).run(nothing)
 
 
-def test_what_a_stage_removes_is_not_the_state_of_those_before_it(tmp_path):
-    """Of a run of the miniature benchmark the folder is what is removed, and where the state lies."""
-    run, first = tmp_path / "run", tmp_path / "first"
-
-    def stages(setting):
-        made = [(first, "first", []), (run / "made", "second", [setting])]
-        for out, name, facts in made:
-            command = [sys.executable, "-c", _PROGRAM, str(tmp_path / "log"), str(out)]
-            yield Stage(name, "does a thing", command, outputs=[first if name == "first" else run], facts=facts)
-
-    ran = []
-    for setting in "112":
-        runner = Runner(run / ".stages", 2)
-        ran.append([runner.run(stage) for stage in stages(setting)])
-    assert ran == [[True, True], [False, False], [False, True]]
-    checked = Runner(run / ".stages", 2)
-    for stage in stages("2"):
-        checked.check(stage)
-
-
 def test_includes_of_gin_files_are_followed(tmp_path):
     (tmp_path / "gin").mkdir()
     (tmp_path / "gin/a.gin").write_text("include 'gin/b.gin'\n# include 'gin/d.gin'\nx = 1\ninclude \"gin/c.gin\"\n")
