@@ -106,8 +106,8 @@ class VideoInput:
         )
         self.blur_sigma, self.solarise_probability = blur_sigma, solarise_probability
         self.value_range, self.mean, self.deviation = tuple(value_range), tuple(mean), tuple(deviation)
-        self._change_colour = tf.function(self._colour, jit_compile=jit_compile, autograph=False)
-        self._change_colours = tf.function(self._colours, jit_compile=jit_compile, autograph=False)
+        ranges = (brightness, saturation, contrast, hue)
+        self._change_colour, self._change_colours = colour.changes(colour_probability, ranges, jit_compile)
         to_float = (lambda frames: self.normalised(_to_float(frames))) if self.normalises else _to_float
         self.to_float = tf.function(to_float, jit_compile=jit_compile, autograph=False)
 
@@ -330,9 +330,11 @@ class VideoInput:
 
     def _cut(self, jpegs, window, size):
         """The window of the frames, resized: [T, H, W, 3] float32."""
-        frames = tf.stack(self._decode(jpegs, self._reduction(window)))
-        begin, extent = boxes.whole_pixels(window, size, tf.shape(frames)[1:3])
-        frames = tf.slice(frames, [0, begin[0], begin[1], 0], [-1, extent[0], extent[1], -1])
+        with tf.control_dependencies([boxes.one_size(jpegs, self.num_frames)]):
+            reduction = self._reduction(window)
+        decoded = _decoded_size(size, reduction)
+        begin, extent = boxes.whole_pixels(window, size, decoded)
+        frames = boxes.windows(begin, extent, decoded, lambda part: self._decode(jpegs, reduction, part))
         # The kernel for float32 is faster than the one for uint8.
         frames = tf.image.resize(tf.cast(frames, tf.float32), [self.crop_size, self.crop_size])
         return tf.ensure_shape(frames, self.shape)
@@ -360,15 +362,6 @@ class VideoInput:
             scale *= side / tf.reduce_min(size * scale)
         extent = tf.minimum(self.crop_size / scale, size)
         return tf.concat([draw[3:5] * (size - extent), extent], axis=0)
-
-    def _colour(self, frames, draw):
-        """Colour augmentation: [T, H, W, 3] float32 in [0, 255], draws [5] -> [T, H, W, 3] uint8."""
-        ranges = (self.brightness, self.saturation, self.contrast, self.hue)
-        return colour.changed(frames, draw, self.colour_probability, ranges)
-
-    def _colours(self, frames, draws):
-        """`_colour` of a batch of clips: [B, T, H, W, 3], draws [B, 5]."""
-        return tf.vectorized_map(lambda clip: self._colour(*clip), (frames, draws), fallback_to_while_loop=False)
 
     def _change_in_steps(self, frames, draw, order):
         """Colour, grey, blur and solarisation: [T, H, W, 3] float32 in [0, 255], draws [9] -> [T, H, W, 3] uint8."""

@@ -249,3 +249,28 @@ def test_a_run_says_who_makes_its_input(pattern):
     ]
     assert not strategies.on_accelerator(tf.distribute.get_strategy())
     assert strategies.on_accelerator(tf.distribute.OneDeviceStrategy("/gpu:0"))
+
+
+def test_windows_are_those_of_the_whole_frame_and_decoding_begins_with_a_block():
+    """libjpeg gives other colours in the first and last column of what it decodes, and is slow off its blocks."""
+    jpegs, size = [jpeg(number, 40, 90) for number in range(2)], tf.constant([40, 90])
+    whole, begun = [tf.io.decode_jpeg(one).numpy() for one in jpegs], []
+
+    def decode(part):
+        begun.append(int(part[1]))
+        return [tf.image.decode_and_crop_jpeg(one, part) for one in jpegs]
+
+    for top, left, height, width in [(0, 0, 40, 90), (3, 16, 20, 30), (3, 17, 37, 30), (9, 33, 7, 57), (1, 63, 9, 26)]:
+        found = boxes.windows(tf.constant([top, left]), tf.constant([height, width]), size, decode)
+        np.testing.assert_array_equal(found, [one[top : top + height, left : left + width] for one in whole])
+    assert begun == [0, 0, 16, 32, 48]
+
+
+@pytest.mark.parametrize(
+    ("left", "width", "expected"),
+    [(17, 30, 16), (16, 30, 0), (40, 39, 32), (40, 40, 36), (50, 40, 42)],
+    ids=["block", "its edge", "just holds it", "one more column", "at the end"],
+)
+def test_a_box_begins_with_a_block_where_the_window_allows_it(left, width, expected):
+    part = boxes.cut(tf.constant([2, left]), tf.constant([20, width]), tf.constant([40, 90]), (30, 48))
+    assert part.numpy().tolist() == [0, expected, 30, 48]

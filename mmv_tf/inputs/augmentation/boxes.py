@@ -11,6 +11,10 @@ import tensorflow as tf
 
 # With a crop to columns libjpeg gives other colours in its first and last one: they may not belong to the window.
 _MARGIN = (0, 2)
+# Where libjpeg can begin a row: it decodes blocks of so many columns (fewer in some files). A part of a frame that
+# begins elsewhere goes row by row through a buffer of its own, which can take a quarter longer than decoding all of the
+# frame: where that buffer happens to lie on a multiple of 32 bytes, it is written past the cache and read back.
+_BLOCK = 16
 
 
 def whole_pixels(window: tf.Tensor, size: tf.Tensor, decoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -44,8 +48,27 @@ def fits(extent: tf.Tensor, size: tf.Tensor, box: tuple[int, int]) -> tf.Tensor:
     return tf.reduce_all(room(extent, size) <= tf.constant(box))
 
 
+def _aligned(begin, margin):
+    """The last column, at most `begin` less a margin but for the frame's first, at which decoding can begin."""
+    return tf.maximum(begin - margin, 0) // _BLOCK * _BLOCK
+
+
+def windows(begin: tf.Tensor, extent: tf.Tensor, size: tf.Tensor, decode: Callable) -> tf.Tensor:
+    """A window of the frames of a clip, [T, h, w, 3] uint8, of which not much more is decoded.
+
+    Args:
+      begin, extent: [2] int32, of the window.
+      size: [2] int32, of the frames.
+      decode: as in `fill`.
+    """
+    left, right = _aligned(begin[1], 1), tf.minimum(begin[1] + extent[1] + 1, size[1])
+    frames = decode(tf.stack([begin[0], left, extent[0], right - left]))
+    # One by one, as long as they are in the cache.
+    return tf.stack([tf.slice(frame, [0, begin[1] - left, 0], [-1, extent[1], 3]) for frame in frames])
+
+
 def cut(begin: tf.Tensor, extent: tf.Tensor, size: tf.Tensor, box: tuple[int, int]) -> tf.Tensor:
-    """The part of a frame that goes into the box, with the window in its middle if it can be.
+    """The part of a frame that goes into the box, from a column on at which decoding can begin if the window allows it.
 
     Args:
       begin, extent: [2] int32, of the window.
@@ -55,7 +78,9 @@ def cut(begin: tf.Tensor, extent: tf.Tensor, size: tf.Tensor, box: tuple[int, in
     """
     part = tf.minimum(tf.constant(box), size)
     first = tf.clip_by_value(begin + (extent - part) // 2, 0, size - part)
-    return tf.concat([first, part], axis=0)
+    left = tf.minimum(_aligned(begin[1], 1), _aligned(size[1] - part[1], 0))
+    holds = left + part[1] >= tf.minimum(begin[1] + extent[1] + 1, size[1])
+    return tf.concat([first[:1], tf.where(holds, left, first[1])[None], part], axis=0)
 
 
 def padded(frames: Sequence[tf.Tensor], box: tuple[int, int]) -> tuple[tf.Tensor, ...]:
