@@ -19,8 +19,8 @@ With `--system avid_cma` it is AVID-CMA in the place of FAC: memories of each re
 them every third step, also where a kill comes while it is. Measured beside other work: 50 kills (1 before a step of its
 own, 22 between two checkpoint writes, 27 inside one): 5,060 scalars of 220 steps and 366 tensors the same, bitwise,
 memories and table among them. So they were in three campaigns of 18, 18 and 8 kills before `train.deterministic` was
-set here; in a fourth, of 50, 19 numbers of Adam's momentum of the first convolution and its norm had rounded differently
-by step 50, and scalars from step 54 on (docs/pretraining.md, Stops and faults).
+set here; in a fourth, of 50, 19 numbers of Adam's momentum of the first convolution and its norm had rounded
+differently by step 50, and scalars from step 54 on (docs/pretraining.md, Stops and faults).
 
 Each sitting is a process of its own, forked before TensorFlow has started anything: that spares the import.
 """
