@@ -21,8 +21,7 @@ class Waveform(LogMel):
       sample_rate: Hz.
       level: root mean square that each clip is brought to, whatever its loudness; silence stays what it is. 0: none, as
         VATT has it. Patches of quiet sound are small beside the positions that are added to them, and a network that
-        begins so takes long to hear anything: on the miniature benchmark 1 halved the steps to the same loss
-        (docs/benchmarks.md).
+        begins so takes long to hear anything (docs/benchmarks.md has figures with 1).
     """
 
     axes = 2
