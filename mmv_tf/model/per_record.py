@@ -29,6 +29,11 @@ def gathered(tensor: tf.Tensor) -> tf.Tensor:
     return tensor if replica is None else replica.all_gather(tensor, axis=0)
 
 
+def _of_everyone(mask: tf.Tensor) -> tf.Tensor:
+    """`gathered` of a mask: bool [b] on each replica -> [B]."""
+    return tf.cast(gathered(tf.cast(mask, tf.int32)), tf.bool)
+
+
 class PerRecord:
     """The variables of a run over `count` records.
 
@@ -183,8 +188,6 @@ class PerRecord:
             if memory.positives:
                 # Nothing (-1) has to read some row, too: `memory_nce` leaves it out.
                 found[f"{place}/positives"] = _read(variable, tf.maximum(found[f"table/{memory.positives}"], 0))
-                theirs = _read(self.tables[memory.positives], everyone)
-                found[f"{place}/everyone_positive"] = tf.reduce_any(theirs >= 0, axis=1)
         return found
 
     def remember(self, changes: Mapping[str, tf.Tensor]) -> None:
@@ -217,12 +220,12 @@ class Recalled:
         if pair.table:
             row = self._found[f"table/{pair.table}"]
             there = tf.reduce_all(row >= 0, axis=1)
-            everyone = tf.cast(gathered(tf.cast(there, tf.int32)), tf.bool)
-            return Labels(row, there, everyone, self._found.get(f"weight/{pair.table}"))
+            return Labels(row, there, _of_everyone(there), self._found.get(f"weight/{pair.table}"))
         side, place = sides[pair.sides[1]], f"memory/{pair.seconds[0]}/{pair.space}"
         everyone, size = self._found[f"{place}/everyone"], tf.shape(first.local)[0]
         own = everyone if replicas.context() is None else everyone[first.offset :][:size]
         positives = self._graph.memories[pair.seconds[0], pair.space].positives
+        there = self._found[f"table/{positives}"] >= 0 if positives else None
         return Remembered(
             own=tf.ensure_shape(own, [first.local.shape[0], everyone.shape[1]]),
             negatives=self._found[f"{place}/negatives"],
@@ -230,8 +233,8 @@ class Recalled:
             mask=side.mask[:, 0],
             everyone_mask=side.everyone_mask[:, 0],
             normaliser=self._normaliser,
-            positives_there=self._found[f"table/{positives}"] >= 0 if positives else None,
-            everyone_positive=self._found.get(f"{place}/everyone_positive"),
+            positives_there=there,
+            everyone_positive=_of_everyone(tf.reduce_any(there, axis=1)) if positives else None,
         )
 
     def _normaliser(self, scores: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
