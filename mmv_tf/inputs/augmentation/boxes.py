@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 # With a crop to columns libjpeg gives other colours in its first and last one: they may not belong to the window.
-_MARGIN = (0, 2)
+_EDGE = 1
 # Where libjpeg can begin a row: it decodes blocks of so many columns (fewer in some files). A part of a frame that
 # begins elsewhere goes row by row through a buffer of its own, which can take a quarter longer than decoding all of the
 # frame: where that buffer happens to lie on a multiple of 32 bytes, it is written past the cache and read back.
@@ -40,7 +40,7 @@ def one_size(jpegs: tf.Tensor, count: int) -> tf.Operation:
 
 def room(extent: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """How large a box must be, [2] int32, for a window of `extent` in frames of `size`, [2] int32 each."""
-    return tf.minimum(extent + tf.constant(_MARGIN), size)
+    return tf.minimum(extent + tf.constant([0, 2 * _EDGE]), size)
 
 
 def fits(extent: tf.Tensor, size: tf.Tensor, box: tuple[int, int]) -> tf.Tensor:
@@ -48,9 +48,14 @@ def fits(extent: tf.Tensor, size: tf.Tensor, box: tuple[int, int]) -> tf.Tensor:
     return tf.reduce_all(room(extent, size) <= tf.constant(box))
 
 
-def _aligned(begin, margin):
-    """The last column, at most `begin` less a margin but for the frame's first, at which decoding can begin."""
-    return tf.maximum(begin - margin, 0) // _BLOCK * _BLOCK
+def _aligned(column):
+    """The last column, at most this one, at which decoding can begin."""
+    return tf.maximum(column, 0) // _BLOCK * _BLOCK
+
+
+def _columns(begin, extent, size):
+    """Where decoding may begin at the latest, on a block, and end at the earliest for the columns of a window."""
+    return _aligned(begin[1] - _EDGE), tf.minimum(begin[1] + extent[1] + _EDGE, size[1])
 
 
 def windows(begin: tf.Tensor, extent: tf.Tensor, size: tf.Tensor, decode: Callable) -> tf.Tensor:
@@ -61,7 +66,7 @@ def windows(begin: tf.Tensor, extent: tf.Tensor, size: tf.Tensor, decode: Callab
       size: [2] int32, of the frames.
       decode: as in `fill`.
     """
-    left, right = _aligned(begin[1], 1), tf.minimum(begin[1] + extent[1] + 1, size[1])
+    left, right = _columns(begin, extent, size)
     frames = decode(tf.stack([begin[0], left, extent[0], right - left]))
     # One by one, as long as they are in the cache.
     return tf.stack([tf.slice(frame, [0, begin[1] - left, 0], [-1, extent[1], 3]) for frame in frames])
@@ -78,9 +83,9 @@ def cut(begin: tf.Tensor, extent: tf.Tensor, size: tf.Tensor, box: tuple[int, in
     """
     part = tf.minimum(tf.constant(box), size)
     first = tf.clip_by_value(begin + (extent - part) // 2, 0, size - part)
-    left = tf.minimum(_aligned(begin[1], 1), _aligned(size[1] - part[1], 0))
-    holds = left + part[1] >= tf.minimum(begin[1] + extent[1] + 1, size[1])
-    return tf.concat([first[:1], tf.where(holds, left, first[1])[None], part], axis=0)
+    left, right = _columns(begin, extent, size)
+    left = tf.minimum(left, _aligned(size[1] - part[1]))
+    return tf.concat([first[:1], tf.where(left + part[1] >= right, left, first[1])[None], part], axis=0)
 
 
 def padded(frames: Sequence[tf.Tensor], box: tuple[int, int]) -> tuple[tf.Tensor, ...]:
