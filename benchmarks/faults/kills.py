@@ -42,9 +42,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 MEASURES_OF_TIME = {"clips_per_second", "input_wait", "steps_per_second"}
 
 
-EVERY_STEP = ["train.steps_per_loop = 1", "train.checkpoint_every = 1", "train.keep_every = 10"]
-# Bits are compared: without it TensorFlow promises the numbers, and not their last digits.
-DETERMINISTIC = "train.deterministic = True"
+# A checkpoint after each step; and the same bits, for they are compared: otherwise TensorFlow promises the numbers, and
+# not their last digits.
+OF_RUN = [
+    "train.steps_per_loop = 1",
+    "train.checkpoint_every = 1",
+    "train.keep_every = 10",
+    "train.deterministic = True",
+]
 
 
 def _fac(folder):
@@ -53,7 +58,7 @@ def _fac(folder):
 
     pattern = tiny.make_records(folder / "data")
     bindings = tiny.bindings(pattern, tiny.write_vocabulary(folder / "vocabulary.txt"))
-    return ["gin/fac.gin"], [*bindings, "S3D.final_endpoint = 'Conv2d_2c_3x3'", *EVERY_STEP, DETERMINISTIC]
+    return ["gin/fac.gin"], [*bindings, "S3D.final_endpoint = 'Conv2d_2c_3x3'", *OF_RUN]
 
 
 def _avid_cma(folder):
@@ -80,7 +85,7 @@ def _avid_cma(folder):
         "VideoInput.crop_size = 16",
         "VideoInput.jit_compile = False",
     ]
-    return ["gin/systems/avid_cma.gin", "gin/models/tiny.gin"], [*small, *EVERY_STEP, DETERMINISTIC]
+    return ["gin/systems/avid_cma.gin", "gin/models/tiny.gin"], [*small, *OF_RUN]
 
 
 SYSTEMS = {"fac": _fac, "avid_cma": _avid_cma}
