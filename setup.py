@@ -84,8 +84,10 @@ EXTRAS = {
     "milvus": ["pymilvus>=2.6,<4"],
     # Pictures of iPhones: read where it is installed.
     "heic": ["pillow-heif>=1.1"],
+    # pytest-xdist 3.8 groups no tests under pytest 9.2: both processes would make the fixtures of every file.
     "dev": [
-        *("httpx>=0.28", "playwright>=1.50", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.12", "mypy>=2", "build>=1.2"),
+        *("pytest>=8,<9.2", "pytest-xdist>=3.6", "httpx>=0.28", "playwright>=1.50"),
+        *("ruff>=0.12", "mypy>=2", "build>=1.2"),
         *("markdown-it-py>=3", "faiss-cpu>=1.9,<2", "pymilvus>=2.6,<4", "milvus-lite>=3,<4"),
     ],
 }

@@ -92,6 +92,17 @@ def pytest_collection_modifyitems(config, items):
         item.add_marker(pytest.mark.xdist_group(_shares(item)))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node, ids):
+    """Groups that nobody heeds show in nothing but time and memory: every process makes the fixtures of every file."""
+    scattered = [name for name in ids if "@" not in name.rpartition("]")[2]]
+    if node.config.option.dist == "loadgroup" and scattered:
+        raise pytest.UsageError(
+            f"{len(scattered)} tests are in no group, such as {scattered[0]}: this pytest and pytest-xdist do not fit "
+            "each other; install those of requirements.lock."
+        )
+
+
 def pytest_collection_finish():
     gc.freeze()  # what the imports have made stays: looking through it takes a third of a second each time
     gc.enable()
