@@ -86,10 +86,10 @@ def temporal_shift(x, frames, count: int):
     the groups only change places: what remains of the shift where all frames are alike.
 
     On a CPU it costs 1.4 to 2.2 copies of `x` forward, and as many backward: splitting and joining are a pass over
-    memory each. In the whole network of 50 layers that is 6 % of a forward pass and 3 % of a training step (a copy in its
-    place: 3 % and 2.5 %; two clips of 16 x 200 x 200, two cores). A depthwise convolution over time takes 1.2 to 1.5
-    copies, but needs the kernel that follows to be rearranged, and in the network the gain was not beyond the noise. All
-    else that was tried is slower with its gradient (docs/benchmarks.md, benchmarks/temporal_shift.py).
+    memory each. In the whole network of 50 layers that is 6 % of a forward pass and 3 % of a training step (a copy in
+    its place: 3 % and 2.5 %; two clips of 16 x 200 x 200, two cores). A depthwise convolution over time takes 1.2 to
+    1.5 copies, but needs the kernel that follows to be rearranged, and in the network its gain was not beyond the
+    noise. All else that was tried is slower with its gradient (docs/benchmarks.md, benchmarks/temporal_shift.py).
 
     Args:
       x: [B*T,H,W,C], clip by clip.
