@@ -168,6 +168,9 @@ class Windows:
         size, side = self._settings.crop_size, self._settings.min_side
         if frames.shape[1:3] == (size, size):
             return frames
+        if min(frames.shape[1:3]) == side:  # need not become floats
+            top, left = ((length - size) // 2 for length in frames.shape[1:3])
+            return frames[:, top : top + size, left : left + size]
         ops, whole = preprocess_ops_3d(), frames.dtype == np.uint8
         resized = ops.crop_image(ops.resize_smallest(frames.astype(np.float32), side), size, size).numpy()
         return (resized + 0.5).astype(np.uint8) if whole else resized

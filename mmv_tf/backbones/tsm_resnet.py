@@ -85,12 +85,11 @@ def temporal_shift(x, frames, count: int):
     weights trained with this order need it. Zeros come in at both ends of a clip. An image has no frames beside it, and
     the groups only change places: what remains of the shift where all frames are alike.
 
-    On a CPU it costs two to three and a half copies of `x`, forward and backward alike: splitting and joining are a
-    pass over memory each. In the whole network of 50 layers that is 6 % of a forward pass and 3 % of a training step
-    (a copy in its place: 3 % and 2.5 %; two clips of 16 x 200 x 200, two cores). No form tried is a copy or less: a
-    gather of groups of channels, an update of slices in place, and XLA take as long; a depthwise convolution over time
-    saves up to a third, and the 1x1 convolution that follows, taken in parts, up to a half at inference on the largest
-    maps but is slower in training or on small ones. Both need the kernel that follows to be rearranged.
+    On a CPU it costs 1.4 to 2.2 copies of `x` forward, and as many backward: splitting and joining are a pass over
+    memory each. In the whole network of 50 layers that is 6 % of a forward pass and 3 % of a training step (a copy in
+    its place: 3 % and 2.5 %; two clips of 16 x 200 x 200, two cores). A depthwise convolution over time takes 1.2 to
+    1.5 copies, but needs the kernel that follows to be rearranged, and in the network its gain was not beyond the
+    noise. All else that was tried is slower with its gradient (docs/benchmarks.md, benchmarks/temporal_shift.py).
 
     Args:
       x: [B*T,H,W,C], clip by clip.

@@ -99,12 +99,9 @@ class VideoInput:
         if crop_only and crop_area:
             raise ValueError("VideoInput.crop_only does not resize, and VideoInput.crop_area does; leave one out.")
         self.max_side, self.crop_only, self.crop_area, self.crop_aspect = max_side, crop_only, crop_area, crop_aspect
-        self.colour_order, self.grey_probability, self.blur_probability = (
-            colour_order,
-            grey_probability,
-            blur_probability,
-        )
-        self.blur_sigma, self.solarise_probability = blur_sigma, solarise_probability
+        self.colour_order, self.grey_probability = colour_order, grey_probability
+        self.blur_probability, self.blur_sigma = blur_probability, blur_sigma
+        self.solarise_probability = solarise_probability
         self.value_range, self.mean, self.deviation = tuple(value_range), tuple(mean), tuple(deviation)
         ranges = (brightness, saturation, contrast, hue)
         self._change_colour, self._change_colours = colour.changes(colour_probability, ranges, jit_compile)
@@ -207,11 +204,10 @@ class VideoInput:
         size = tf.io.extract_jpeg_shape(jpegs[0])[:2]
         with tf.control_dependencies([boxes.one_size(jpegs, self.num_frames)]):
             decoded, places = self._evaluation_places(size, crops)
-        whole = self.evaluation_crops if crops == 3 else lambda jpegs: self.evaluation_clip(jpegs)[None]
         frames, places = boxes.fill(
             [(place, *boxes.pixels(place, self.crop_size)) for place in tf.unstack(places, crops)],
             *(decoded, box, lambda cut: self._decode(jpegs, self._evaluation_reduction(size), cut)),
-            lambda: [tf.unstack(clip) for clip in tf.unstack(whole(jpegs))],
+            lambda: [tf.unstack(clip) for clip in tf.unstack(self._evaluated(jpegs, crops))],
         )
         if crops == 1:
             return {"": frames[0], "_place": places[0]}
@@ -324,7 +320,7 @@ class VideoInput:
                 return tf.image.decode_and_crop_jpeg(jpeg, cut, channels=3, ratio=ratio)
 
             # Written out, not looped over: fewer dispatches, and the frames of a clip can be decoded side by side.
-            return lambda: [one(jpegs[i]) for i in range(self.num_frames)]
+            return lambda: [one(jpeg) for jpeg in tf.unstack(jpegs, self.num_frames)]
 
         return tf.switch_case(reduction, [decode(ratio) for ratio in _REDUCTIONS])
 
@@ -390,8 +386,7 @@ class VideoInput:
 
     def evaluation_clip(self, jpegs: tf.Tensor) -> tf.Tensor:
         """Decodes sampled frames and takes the centre: [T] string -> [T, H, W, 3] uint8."""
-        frames = preprocess_ops_3d().crop_image(self._resized(jpegs), self.crop_size, self.crop_size)
-        return tf.cast(tf.ensure_shape(frames, self.shape) + 0.5, tf.uint8)
+        return self._evaluated(jpegs, 1)[0]
 
     def evaluation_crops(self, jpegs: tf.Tensor) -> tf.Tensor:
         """`evaluation_clip`, and the two ends of the longer side around it: [T] string -> [3, T, H, W, 3] uint8.
@@ -399,11 +394,25 @@ class VideoInput:
         Left, centre and right of frames that are wider than high, otherwise top, centre and bottom, each in the middle
         of the other side (vatt, data/processing.py: multi_crop_image).
         """
-        frames = self._resized(jpegs)
-        begins = boxes.corners(tf.shape(frames)[1:3], self.crop_size, 3)
-        extent = [-1, self.crop_size, self.crop_size, -1]
-        crops = tf.stack([tf.slice(frames, tf.pad(begin, [[1, 1]]), extent) for begin in begins])
-        return tf.cast(tf.ensure_shape(crops, (3, *self.shape)) + 0.5, tf.uint8)
+        return self._evaluated(jpegs, 3)
+
+    def _evaluated(self, jpegs, crops):
+        """Crops of the frames, whose shorter side is min_side pixels before: [crops, T, H, W, 3] uint8."""
+        frames = tf.stack(self._decode(jpegs, self._evaluation_reduction(tf.io.extract_jpeg_shape(jpegs[0])[:2])))
+        size = tf.shape(frames)[1:3]
+        whole = self._whole(size)
+
+        def cut(frames):
+            extent = [-1, self.crop_size, self.crop_size, -1]
+            begins = boxes.corners(whole, self.crop_size, crops)
+            return tf.stack([tf.slice(frames, tf.pad(begin, [[1, 1]]), extent) for begin in begins])
+
+        def resized():
+            return tf.cast(cut(tf.image.resize(tf.cast(frames, tf.float32), whole)) + 0.5, tf.uint8)
+
+        # Frames that have their size, as those of a file to be embedded, need not become floats.
+        found = tf.cond(tf.reduce_all(whole == size), lambda: cut(frames), resized)
+        return tf.ensure_shape(found, (crops, *self.shape))
 
     def _evaluation_reduction(self, size):
         return self._reduction_of(tf.reduce_min(size) // self.min_side)
@@ -411,15 +420,13 @@ class VideoInput:
     def _evaluation_places(self, size, crops):
         """(size of frames as evaluation decodes them [2] int32, places of its crops in them [crops, 4, 2])."""
         decoded = _decoded_size(size, self._evaluation_reduction(size))
-        whole = tf.maximum(self.min_side, decoded * self.min_side // decoded[::-1])  # as resize_smallest has it
+        whole = self._whole(decoded)
         corners = boxes.corners(whole, self.crop_size, crops)
         return decoded, boxes.places(tf.stack(corners), self.crop_size, decoded, whole)
 
-    def _resized(self, jpegs):
-        """All of the frames, their shorter side min_side pixels: [T, h, w, 3] float32."""
-        reduction = self._evaluation_reduction(tf.io.extract_jpeg_shape(jpegs[0])[:2])
-        frames = tf.stack(self._decode(jpegs, reduction))
-        return preprocess_ops_3d().resize_smallest(tf.cast(frames, tf.float32), self.min_side)
+    def _whole(self, size):
+        """The size of frames [2] int32 once their shorter side is min_side, as preprocess_ops_3d.resize_smallest."""
+        return tf.maximum(self.min_side, size * self.min_side // size[::-1])
 
 
 def _decoded_size(size, reduction):

@@ -13,9 +13,9 @@ import tensorflow as tf
 import mmv_tf
 from helpers import tiny, tiny_export
 from helpers.videos import write_video
-from mmv_tf.api.windows import Windows, rows
+from mmv_tf.api.windows import Row, Windows, rows
 from mmv_tf.common import config
-from mmv_tf.export.embedding.clip_cutter import ClipCutter
+from mmv_tf.export.embedding.clip_cutter import ClipCutter, ClipSettings
 from mmv_tf.records import schema
 
 
@@ -116,6 +116,18 @@ def test_an_array_is_cut_as_a_file_is(exported, count, rate):
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.shape == theirs.shape == (4, 32, 32, 3) and ours.dtype == np.uint8
         np.testing.assert_allclose(ours[:, 16, 16, 0], theirs[:, 16, 16, 0], atol=1)
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 57), (56, 40), (32, 32), (80, 96)])
+def test_arrays_that_need_not_be_resized_are_cut_as_they_are(height, width):
+    frames = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), np.uint8)
+    given = frames.repeat(2, axis=1).repeat(2, axis=2)  # which is resized to what `frames` are, or nearly so
+    with Windows(ClipSettings(2, 10.0, min(height, width), 32, None)) as cutting:
+        (found,), (smaller,) = (cutting.of("video", Row("video", one)) for one in (frames, given))
+    top, left = (height - 32) // 2, (width - 32) // 2
+    assert found.dtype == smaller.dtype == np.uint8
+    np.testing.assert_array_equal(found, frames[:, top : top + 32, left : left + 32])
+    np.testing.assert_array_equal(smaller, found)
 
 
 def test_sound_of_another_rate_is_resampled(exported):

@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from helpers.record_fixtures import record
+from mmv_tf.inputs.audio import LogMel
 from mmv_tf.inputs.clip import ClipMaker
 from mmv_tf.inputs.video import VideoInput
 from mmv_tf.records import schema
@@ -31,3 +33,18 @@ def test_where_nothing_is_to_choose_the_stored_order_stays():
     assert texts(2, NARRATIONS, max_candidates=4) == ["middle", "late", "early", "before"]
     assert texts(2, NARRATIONS[:1]) == ["middle", ""]
     assert texts(2, [(text, 100.0, 101.2) for text in "ab"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize("sample", [0.0, -0.5, np.nan])
+def test_sound_is_there_unless_it_is_silence(sample):
+    """NaN is no silence: it must be seen, and stop a run."""
+    one = record("x", captions=())
+    waveform = np.zeros_like(one.waveform)
+    waveform[-1] = 0.25
+    serialized = schema.encode(one.__class__(**{**one.__dict__, "waveform": waveform}))
+    serialized = serialized.replace(np.float32(0.25).tobytes(), np.float32(sample).tobytes())
+    whole = VideoInput(num_frames=12, min_side=20, crop_size=16)
+    audio = LogMel(sample_rate=one.sample_rate, max_frequency=400)
+    found = ClipMaker(("audio",), whole, audio, 1).evaluation(serialized, 0, 1)
+    np.testing.assert_array_equal(found["audio"][-1], np.float32(sample))
+    assert bool(found["audio_mask"]) == (sample != 0)

@@ -34,7 +34,7 @@ def one_size(jpegs: tf.Tensor, count: int) -> tf.Operation:
 
     Of a larger one only a part would be decoded.
     """
-    sizes = tf.stack([tf.io.extract_jpeg_shape(jpegs[i])[:2] for i in range(count)])
+    sizes = tf.stack([tf.io.extract_jpeg_shape(jpeg) for jpeg in tf.unstack(jpegs, count)])[:, :2]
     return tf.debugging.Assert(tf.reduce_all(sizes == sizes[0]), ["frames of several sizes: ", sizes])
 
 
