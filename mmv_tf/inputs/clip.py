@@ -52,6 +52,9 @@ class ClipMaker:
         # Where a record has no frames, its sound says when a clip is; to pictures alone that is nothing.
         only_frames = tuple(modalities) == ("video",) and not self._views
         self._parts = ("video",) if only_frames else ("video", "audio")
+        # `training` as one graph, for all datasets that are made of it: to trace it takes a second of each.
+        scalar = tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)
+        self.traced_training = tf.function(self.training, [*scalar, tf.TensorSpec([2], tf.int64)], autograph=False)
 
     def samples_of(self, video: VideoInput) -> int:
         """Samples of sound in a clip that is as long as those of `video`."""

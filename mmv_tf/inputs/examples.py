@@ -136,7 +136,7 @@ class TrainingExamples:
 
     def _example(self, content, source, seed, record):
         number = {"index": tf.cast(record, tf.int32)} if self.numbered else {}
-        return self.clips.training(content, source, seed) | number
+        return self.clips.traced_training(content, source, seed) | number
 
     def _try(self, serialized, source, seed, record):
         contents = tf.data.Dataset.from_tensor_slices(tf.stack([serialized, ""])).enumerate()
