@@ -162,6 +162,8 @@ class Crops:
         self._video, self._random, self._seed = copy.copy(video), per_image > 0, seed
         self._video.num_frames = 1
         self._jpegs = tf.constant(images.jpegs)
+        # Traced once, however often the crops are gone through.
+        self._cut = tf.function(self._crop, input_signature=[tf.TensorSpec([], tf.int64)], autograph=False)
 
     def __len__(self):
         return len(self.images) * self.per_image
@@ -172,10 +174,9 @@ class Crops:
     def batches(self, numbers, batch_size: int) -> tf.data.Dataset:
         """Crops [B,H,W,3] uint8 with their numbers [B] int64, in the order of `numbers`."""
         dataset = tf.data.Dataset.from_tensor_slices(np.asarray(numbers, np.int64))
-        dataset = dataset.map(self._crop, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        dataset = dataset.map(self._cut, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return dataset.batch(batch_size).prefetch(2)
 
-    @tf.autograph.experimental.do_not_convert
     def _crop(self, number):
         jpeg = tf.gather(self._jpegs, number // self.per_image)[None]
         if self._random:

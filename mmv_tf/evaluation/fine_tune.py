@@ -194,7 +194,12 @@ class _FineTuning(protocol.Protocol):
 
     def _training_batches(self, train: Labelled, seed: int, epochs: int, windows: Windows):
         """Batches (inputs, labels) of all epochs, for `Tuner`, each in an order and with windows of its own."""
-        windows = dataclasses.replace(windows, seed=seed)
+        clips = self._training_clips(train, seed, epochs, dataclasses.replace(windows, seed=seed))
+        for inputs, present, labels in named_errors(clips.batch(self.batch_size, drop_remainder=True).prefetch(2)):
+            yield windows.finish(inputs, present), labels
+
+    @tf.autograph.experimental.do_not_convert  # nothing needs it, and it takes most of the time to build
+    def _training_clips(self, train: Labelled, seed: int, epochs: int, windows: Windows) -> tf.data.Dataset:
         window = windows.function()
         found, find = shards.find(train.pattern), train.finder()
         steps = -(-len(train.keys) // self.batch_size)
@@ -208,9 +213,7 @@ class _FineTuning(protocol.Protocol):
         kept = kept.filter(lambda serialized: find(serialized)[0]).shuffle(self.shuffle, seed=seed)
         # The last batch of an epoch is filled with clips of the next order, so that all steps have one shape.
         numbered = kept.repeat().take(steps * self.batch_size).repeat(epochs).enumerate()
-        clips = numbered.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        for inputs, present, labels in named_errors(clips.batch(self.batch_size, drop_remainder=True).prefetch(2)):
-            yield windows.finish(inputs, present), labels
+        return numbered.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
     def _test(self, tuner: Tuner, test: Labelled, extractor: Extractor, windows: Windows) -> np.ndarray:
         """Scores [N, C] of the test clips: the mean of the logits of their windows, all crops of each."""

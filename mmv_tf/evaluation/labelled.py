@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +13,18 @@ from mmv_tf.inputs import shards
 from mmv_tf.inputs.shards import read_shard
 from mmv_tf.metrics import classification
 from mmv_tf.records import schema
+
+
+@functools.cache
+def _entry(modality: str):
+    """The function serialized record -> (key, labels as they are joined, whether it has the modality)."""
+
+    def entry(serialized):
+        record = schema.parse(serialized)
+        there = tf.reduce_any(record["audio"] != 0) if modality == "audio" else tf.size(record[modality]) > 0
+        return record["key"], record_labels.joined(record), there
+
+    return tf.function(entry, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,16 +41,11 @@ class Labelled:
     left_out: dict[str, int]
 
     @classmethod
+    @tf.autograph.experimental.do_not_convert  # nothing needs it, and it takes most of the time to build
     def read(cls, pattern, modality: str, prefix: str, setting: str) -> "Labelled":
         """Reads all records once, without decoding."""
-
-        def entry(serialized):
-            record = schema.parse(serialized)
-            there = tf.reduce_any(record["audio"] != 0) if modality == "audio" else tf.size(record[modality]) > 0
-            return record["key"], record_labels.joined(record), there
-
         found = shards.find(pattern)
-        dataset = _read(found).map(entry, num_parallel_calls=tf.data.AUTOTUNE)
+        dataset = _read(found).map(_entry(modality), num_parallel_calls=tf.data.AUTOTUNE)
         kept, left_out = {}, {f"no {modality}": 0, "no label": 0}
         for key, labels, present in named_errors(dataset.prefetch(64)):
             key, labels = (value.numpy().decode(errors="replace") for value in (key, labels))

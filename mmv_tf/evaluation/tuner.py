@@ -60,6 +60,10 @@ class Tuner:
         """The network as it came, a fresh classifier drawn by `seed`; example: a batch of inputs."""
         if not self._head.built:
             self._head.build(self._represent(_as_float(example), False).shape)
+            # A step that makes variables is traced twice.
+            head = [variable.value for variable in self._head.trainable_variables]
+            self._whole.build([*self._network.trainable_variables, *head])
+            self._alone.build(head)
         for variable, value in zip(self._network.variables, self._before, strict=True):
             variable.assign(value)
         kernel, bias = self._head.kernel, self._head.bias

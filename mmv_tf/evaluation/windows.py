@@ -31,7 +31,7 @@ def whole_shards(found) -> list[tuple[str, int, int, int]]:
 
 @functools.lru_cache(maxsize=32)
 def _traced(windows: "Windows"):
-    signature = [tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string)]
+    signature = [tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)]
     return tf.function(windows._function(), input_signature=signature, autograph=False)
 
 
@@ -114,6 +114,7 @@ class Windows:
         own = {name: getattr(protocol, name) for name in names if hasattr(protocol, name)}
         return cls(modality, count, random, **own, **more)
 
+    @tf.autograph.experimental.do_not_convert  # nothing needs it, and it takes most of the time to build
     def dataset(self, ranges) -> tf.data.Dataset:
         """The windows of some records, in the order of the records, `views` for each, a window's crops in a row.
 
@@ -136,21 +137,21 @@ class Windows:
         return found.unbatch() if self.crops > 1 else found
 
     def function(self):
-        """The function (number of the window, serialized record) -> element of `dataset`; one trace for all records.
+        """The function (number of the window, serialized record) -> element of `dataset`; one trace for all seeds.
 
         With several crops it is all of a window's, one after the other: 'input' [crops, T,H,W,3], and so the others.
         """
-        return _traced(self)
+        traced = _traced(dataclasses.replace(self, seed=0))
+        return lambda number, serialized: traced(number, serialized, tf.constant(self.seed, tf.int64))
 
     def _function(self):
         cut = self._text if self.modality == "text" else self._clip(self.make_clips())
 
-        @tf.autograph.experimental.do_not_convert
-        def window(number, serialized):
+        def window(number, serialized, seed):
             record = schema.parse(serialized)
             if self.modality == "text":
                 record["text"] = self._drawn(record)
-            value, present = cut(number, serialized, record)
+            value, present = cut(number, serialized, record, seed)
             joined = labels.joined(record)
             if self.modality == "text":
                 joined = tf.strings.reduce_join(record["text"], separator=labels.SEPARATOR)
@@ -179,7 +180,7 @@ class Windows:
         Returns:
           the inputs as they are without a box, or such as those but for rounding.
         """
-        return _finisher(self)(inputs, present) if self.box else inputs
+        return _finisher(dataclasses.replace(self, seed=0))(inputs, present) if self.box else inputs
 
     def _video(self) -> VideoInput:
         if self.modality == "audio":
@@ -209,12 +210,10 @@ class Windows:
     def _clip(self, clips: ClipMaker):
         kind = "audio" if self.modality == "audio" else "video"
 
-        def cut(number, serialized, record):
+        def cut(number, serialized, record, seed):
             if self.random:
                 # By the key, not by the place of the record: folds that share a clip see the same windows of it.
-                seed = tf.stack(
-                    [tf.constant(self.seed, tf.int64), tf.strings.to_hash_bucket_fast(record["key"], 2**62)]
-                )
+                seed = tf.stack([seed, tf.strings.to_hash_bucket_fast(record["key"], 2**62)])
                 seed = tf.random.experimental.stateless_fold_in(seed, number)
                 example = clips.training(serialized, tf.constant(0), seed)
             else:
@@ -237,7 +236,7 @@ class Windows:
         drawn = tf.gather(texts, drawn_order(record["key"], texts)[: self.count])
         return tf.where(tf.size(texts) > self.count, drawn, texts[: self.count])
 
-    def _text(self, number, serialized, record):
+    def _text(self, number, serialized, record, seed):
         texts = tf.concat([record["text"], [""]], axis=0)
         number = tf.minimum(tf.cast(number, tf.int32), tf.size(record["text"]))
         return texts[number], number < tf.size(record["text"])

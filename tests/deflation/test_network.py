@@ -1,5 +1,7 @@
 """Image networks made of video networks: against the released networks' arrays, and against static clips."""
 
+import functools
+
 import gin
 import numpy as np
 import pytest
@@ -23,16 +25,26 @@ MAKES = {
 }
 
 
-def random_network(name):
-    """One of `MAKES`, with every variable drawn: moving averages and offsets as those of a trained network."""
-    network = MAKES[name]()
-    network(np.zeros((1, 2, 32, 32, 3), np.float32))
+@functools.cache
+def _built(name):
+    """(one of `MAKES`, its values: all drawn, moving averages and offsets as those of a trained network)."""
+    network, values = MAKES[name](), []
+    network.build(None)
     for number, variable in enumerate(network.variables):
         noise = 0.2 * unit_input(f"{name}/{number}", variable.shape)
         if variable.name in ("scale", "moving_variance"):
-            variable.assign(np.exp(noise))
-        elif variable.name in ("offset", "moving_mean", "bias"):
-            variable.assign(noise)
+            noise = np.exp(noise)
+        elif variable.name not in ("offset", "moving_mean", "bias"):
+            noise = variable.numpy()
+        values.append(noise)
+    return network, values
+
+
+def random_network(name):
+    """One of `MAKES`, built once for all tests, with the values that it had then."""
+    network, values = _built(name)
+    for variable, value in zip(network.variables, values, strict=True):
+        variable.assign(value)
     return network
 
 
@@ -84,14 +96,15 @@ def test_has_no_time_axis_and_takes_any_size(name):
     assert names[0] == names[1]
     assert max(len(v.shape) for v in deflated.variables) == 4
     assert len(deflated.trainable_variables) == len(network.trainable_variables)
-    unknown = tf.function(deflated, input_signature=[tf.TensorSpec([None, None, None, 3])])
+    unknown = tf.function(deflated, input_signature=[tf.TensorSpec([None, None, None, 3])], autograph=False)
+    operations = unknown.get_concrete_function().graph.get_operations()
     ranks = {
         len(output.shape or ())
-        for op in unknown.get_concrete_function().graph.get_operations()
+        for op in operations
         if op.type in ("Conv2D", "Conv3D", "MaxPool", "MaxPool3D")
         for output in op.outputs
     }
-    assert ranks == {4} and not any("3D" in op.type for op in unknown.get_concrete_function().graph.get_operations())
+    assert ranks == {4} and not any("3D" in op.type for op in operations)
     for shape in ((2, 33, 31, 3), (1, 40, 24, 3)):
         images = unit_input("image", shape)
         assert deflated(images).shape == (shape[0], network.output_dim)
@@ -102,8 +115,7 @@ def test_has_no_time_axis_and_takes_any_size(name):
 
 def test_cost():
     def ratio(name, frames):
-        network = MAKES[name]()
-        network.build(None)
+        network = random_network(name)
         image = multiply_adds(deflate(network), tf.TensorSpec((1, 64, 64, 3)))
         return multiply_adds(network, tf.TensorSpec((1, frames, 64, 64, 3))) / image
 

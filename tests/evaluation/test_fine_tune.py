@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -20,14 +21,14 @@ from mmv_tf.records import schema
 
 
 def _network(name, seed):
-    """Mean colour of the frames -> tanh -> 4 numbers; the seed is that of its weights."""
+    """Mean colour of the frames, in [-1, 1] -> tanh -> 4 numbers; the seed is that of its weights."""
     weights = tf.Variable(np.random.default_rng(seed).normal(size=(3, 4)), dtype=tf.float32)
     seen = tf.Variable(0.0, trainable=False)
 
     def call(frames, training):
         if training:
             seen.assign_add(1.0)
-        return tf.tanh(tf.reduce_mean(frames, axis=[1, 2, 3]) @ weights)
+        return tf.tanh((2 * tf.reduce_mean(frames, axis=[1, 2, 3]) - 1) @ weights)
 
     tuned = {"video": Trainable(call, [weights], [weights, seen])}
     return Network(name, str(seed), {}, {"video": ("before_head",)}, trainable=tuned)
@@ -35,15 +36,20 @@ def _network(name, seed):
 
 @pytest.fixture
 def compared():
+    return _compared()
+
+
+def _compared():
     return protocol.Comparison(_network("network", 0), _network("untrained", 1), Network("raw", "", {}, {}))
 
 
-@pytest.fixture
-def records(tmp_path):
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
     """Clips that are dark or bright, by their label, in the splits train and test of a folder."""
-    _write_records(tmp_path, "train", range(8))
-    _write_records(tmp_path, "test", range(8, 12))
-    return str(tmp_path)
+    folder = tmp_path_factory.mktemp("records")
+    _write_records(folder, "train", range(8))
+    _write_records(folder, "test", range(8, 12))
+    return str(folder)
 
 
 def _write_records(folder, split, numbers, dark=10, bright=200):
@@ -58,36 +64,44 @@ def _write_records(folder, split, numbers, dark=10, bright=200):
 
 
 def _tune(records, **options):
-    given = dict(num_frames=2, frame_rate=10.0, min_side=40, crop_size=36, test_windows=2, batch_size=8, epochs=30)
-    given |= dict(warm_up_epochs=1, learning_rate=0.1, dropout=0.0, colour_probability=0.0, decay_epochs=(20,))
+    given = dict(num_frames=2, frame_rate=10.0, min_side=38, crop_size=36, test_windows=2, batch_size=8, epochs=3)
+    given |= dict(warm_up_epochs=0, learning_rate=0.1, dropout=0.0, colour_probability=0.0, decay_epochs=(2,))
     return FineTune(records=records, **{**given, **options})
 
 
-def test_it_learns_leaves_the_network_as_it_was_and_is_not_done_again(records, compared, tmp_path, monkeypatch):
-    before = [variable.numpy() for variable in compared.network.trainable["video"].variables]
-    extractor = Extractor(str(tmp_path / "cache"), batch_size=3)
-    found = _tune(records, seeds=(0, 1)).run(compared, extractor)
+@pytest.fixture(scope="module")
+def learned(records, tmp_path_factory):
+    """(folder of what is kept, the networks' variables as they were and as they are, what two seeds gave)."""
+    cache, compared = str(tmp_path_factory.mktemp("cache")), _compared()
+    variables = compared.network.trainable["video"].variables
+    before = [variable.numpy() for variable in variables]
+    found = _tune(records, seeds=(0, 1)).run(compared, Extractor(cache, batch_size=3))
+    return cache, before, [variable.numpy() for variable in variables], found
+
+
+def test_it_learns_leaves_the_network_as_it_was_and_is_not_done_again(records, compared, learned, monkeypatch):
+    cache, before, after, found = learned
     for row in ("network", "untrained"):
         assert [fold["top1"].mean() for fold in _by_fold(found, row)] == [1.0, 1.0]
     assert [fold["top1"].mean() for fold in _by_fold(found, "chance")] == [0.5, 0.5]
     assert found.folds == [{"name": f"test, seed {s}", "train": 16, "test": 8} for s in (0, 1)]
     assert found.seeds == 2 and found.n["test"] == len(found.items) == len(set(found.items)) == 8
-    after = [variable.numpy() for variable in compared.network.trainable["video"].variables]
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)
     monkeypatch.setattr(tuner.Tuner, "step", None)
-    again = _tune(records, seeds=(0, 1)).run(compared, extractor)
+    again = _tune(records, seeds=(0, 1)).run(compared, Extractor(cache, batch_size=3))
     for row in found.outcomes:
         for a, b in zip(_by_fold(found, row), _by_fold(again, row), strict=True):
             np.testing.assert_array_equal(a["top1"], b["top1"])
 
 
-def test_scores_of_records_that_held_something_else_are_not_taken(records, compared, tmp_path):
-    compared.untrained = None
-    one, cache = _tune(records), str(tmp_path / "cache")
-    assert _by_fold(one.run(compared, Extractor(cache)), "network")[0]["top1"].mean() == 1.0
-    _write_records(tmp_path, "train", range(8), dark=200, bright=10)  # the same keys and labels
-    assert _by_fold(one.run(compared, Extractor(cache)), "network")[0]["top1"].mean() == 0.0
+def test_scores_of_records_that_held_something_else_are_not_taken(records, compared, learned, tmp_path):
+    cache, _, _, found = learned
+    assert _by_fold(found, "network")[0]["top1"].mean() == 1.0
+    compared.untrained, other = None, shutil.copytree(records, tmp_path / "other")
+    _write_records(other, "train", range(8), dark=200, bright=10)  # the same keys and labels
+    found = _tune(str(other)).run(compared, Extractor(cache, batch_size=3))
+    assert _by_fold(found, "network")[0]["top1"].mean() == 0.0
 
 
 def _by_fold(found, row):
@@ -100,7 +114,7 @@ def test_the_same_seed_is_the_same_run(records, compared, tmp_path):
     for number, seeds in enumerate(((0, 1), (0,))):
         tf.random.set_seed(number)  # what was drawn before has no part in it
         cache = tmp_path / f"cache{number}"
-        one = _tune(records, epochs=1, clips_per_class=4, dropout=0.3, seeds=seeds)
+        one = _tune(records, epochs=1, warm_up_epochs=1, clips_per_class=4, dropout=0.3, seeds=seeds)
         assert one.run(compared, Extractor(str(cache))).folds[0]["train"] == 8
         scores.append({path.name: np.load(path) for path in cache.glob("tuned-network-*")})
     ((name, again),) = scores[1].items()
@@ -161,7 +175,7 @@ def test_the_scores_of_a_clip_are_the_mean_of_its_windows(tmp_path):
     ]
     pattern = [fixtures.write_shards(tmp_path, [clips], "test", card=False)]
     test = Labelled.read(pattern, "video", "", "")
-    one = _tune(str(tmp_path))
+    one = _tune(str(tmp_path), min_side=40)
     scores = one._test(_Steps(), test, Extractor(batch_size=3), one._windows(False, 48000))
     shown = [[fixtures.jpeg(g, 40, 40) for g in grey] for grey in levels.values()]
     means = [np.mean([tf.io.decode_jpeg(j).numpy()[2:38, 2:38, 0].mean() for j in jpegs]) for jpegs in shown]
@@ -174,7 +188,7 @@ def test_the_scores_of_a_clip_are_the_mean_of_all_crops_of_its_windows(tmp_path)
     record = dataclasses.replace(record, jpegs=tuple(fixtures.jpeg(level, 40, 64) for level in (10, 200)))
     pattern = [fixtures.write_shards(tmp_path, [[record]], "test", card=False)]
     test = Labelled.read(pattern, "video", "", "")
-    tunes = [_tune("", num_frames=1, test_crops=n) for n in (1, 3)]
+    tunes = [_tune("", num_frames=1, min_side=40, test_crops=n) for n in (1, 3)]
     one, three = (t._test(_Steps(), test, Extractor(batch_size=4), t._windows(False, 48000)) for t in tunes)
     whole = [tf.io.decode_jpeg(jpeg).numpy().astype(float) for jpeg in record.jpegs]
     means = [[image[2:38, left : left + 36, 0].mean() for left in (0, 14, 28)] for image in whole]
@@ -232,7 +246,7 @@ def test_training_and_testing_take_what_an_accelerator_finishes(records, compare
         return test(self, tuner, *rest)
 
     monkeypatch.setattr(FineTune, "_test", tests)
-    one = _tune(records, epochs=1, warm_up_epochs=0, scale_jitter=0.2, min_side=38, decay_epochs=())
+    one = _tune(records, epochs=1, scale_jitter=0.2, decay_epochs=())
     made, kept = {}, tmp_path / "cache"
     for form in (False, True):
         one.run(compared, Extractor(str(kept), batch_size=8, on_accelerator=form))

@@ -68,7 +68,18 @@ def run(tmp_path_factory):
     _records_in_two_splits(folder / "records")
     shutil.copytree(tiny_export.export().workdir, folder / "run")  # results go into it
     (folder / "module").symlink_to(tiny_export.export().module)
-    with tiny_export.loaded_once():
+    fresh, made = evaluate._fresh, {}
+
+    def fresh_once(seed, loaded):
+        """The fresh weights of the run, which take a second to make and which nobody changes; of a module as ever."""
+        if loaded is None:
+            return fresh(seed, loaded)
+        if (seed, id(loaded)) not in made:
+            made[seed, id(loaded)] = fresh(seed, loaded)
+        return made[seed, id(loaded)]
+
+    with tiny_export.loaded_once(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "_fresh", fresh_once)
         yield folder
 
 

@@ -1,6 +1,9 @@
 """The importer of the released networks, with synthetic files in the released layout."""
 
+import contextlib
+import io
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -289,28 +292,45 @@ def test_other_networks_are_refused(part, message, small_arrays):
 # The workdir.
 
 
+@pytest.fixture(scope="module")
+def embedded(imported):
+    """What the network of the file gives."""
+    return imported.model.embed(inputs())
+
+
+@pytest.fixture(scope="module")
+def written(small_file, imported, tmp_path_factory):
+    """(workdir that the command makes of the file with a vocabulary, the vocabulary, what it says, the workdir loaded).
+
+    Reading the file is what `imported` has done already.
+    """
+    folder = tmp_path_factory.mktemp("written")
+    vocabulary, output, said = tiny.write_vocabulary(folder / "words.txt"), str(folder / "run"), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        patch.setattr(from_deepmind, "convert_file", lambda path: {small_file: imported}[path])
+        from_deepmind.main(["--checkpoint", small_file, "--output", output, "--vocabulary", vocabulary])
+    loaded = workdir.load(output, [b for b in tiny.bindings("", "") if b.startswith("VideoInput")])
+    return output, vocabulary, said.getvalue(), loaded
+
+
 def assert_embeds_alike(model, expected, modalities):
-    batch = {modality: inputs()[modality] for modality in modalities}
-    found, expected = model.embed(batch), expected.embed(batch)
+    found = model.embed({modality: inputs()[modality] for modality in modalities})
     for modality in modalities:
         assert found[modality].keys() == expected[modality].keys()
         for space, values in expected[modality].items():
             np.testing.assert_allclose(found[modality][space], values, rtol=1e-5, atol=1e-5)
 
 
-def test_command_writes_a_workdir_that_training_begins_with(small_file, imported, tmp_path, capsys):
-    vocabulary = tiny.write_vocabulary(tmp_path / "words.txt")
-    output = str(tmp_path / "run")
-    from_deepmind.main(["--checkpoint", small_file, "--output", output, "--vocabulary", vocabulary])
-    said = capsys.readouterr().out
+def test_command_writes_a_workdir_that_training_begins_with(written, embedded, tmp_path):
+    _, vocabulary, said, loaded = written
+    output = shutil.copytree(written[0], tmp_path / "run")
     assert "CC BY-NC 4.0" in said and "audio2txt_embd" in said and "WARNING" not in said
     with open(os.path.join(output, "WEIGHTS_LICENSE.txt")) as file:
         license_note = file.read()
     assert "CC BY-NC 4.0" in license_note and "weights.pkl, sha256" in license_note
-    loaded = workdir.load(output, [b for b in tiny.bindings("", "") if b.startswith("VideoInput")])
     assert loaded.step == 0 and loaded.pipeline.text.words == tiny.WORDS
     assert loaded.pipeline.modalities == ("video", "audio", "text")
-    assert_embeds_alike(loaded.model, imported.model, ("video", "audio", "text"))
+    assert_embeds_alike(loaded.model, embedded, ("video", "audio", "text"))
 
     records = tiny.make_records(str(tmp_path / "records"))
     network = ("S3D", "Audio", "Text", "Graph")
@@ -325,8 +345,8 @@ def test_command_writes_a_workdir_that_training_begins_with(small_file, imported
         "Graph.pairs = [('video', 'text', 'vat', {'loss': @mil_nce})]",
     ]
     config.parse(files, [*bindings, *graph, "warmup_cosine.peak = 1e-30", "train.steps = 2"])
-    train(output, tf.distribute.get_strategy())
-    loaded = workdir.load(output)
+    train(str(output), tf.distribute.get_strategy())
+    loaded = workdir.load(str(output))
     assert loaded.step == 2
     # With a learning rate of next to nothing the weights are the file's; the moving averages went two steps on.
     kernel = loaded.model.backbones["video"].stages["Conv2d_1a_7x7"].convs[0].conv.kernel
@@ -336,7 +356,7 @@ def test_command_writes_a_workdir_that_training_begins_with(small_file, imported
         assert file.read() == license_note
 
 
-def test_without_a_vocabulary_text_is_left_out(small_file, imported, tmp_path, capsys, monkeypatch):
+def test_without_a_vocabulary_text_is_left_out(small_file, imported, embedded, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(from_deepmind, "convert_file", lambda path: imported)
     output, exported = str(tmp_path / "run"), str(tmp_path / "export")
     from_deepmind.main(["--checkpoint", small_file, "--output", output])
@@ -356,7 +376,7 @@ def test_without_a_vocabulary_text_is_left_out(small_file, imported, tmp_path, c
     saved_model.main(["--workdir", output, "--output", exported])
     assert "text: no signature" in capsys.readouterr().out
     assert found[0].model.graph.modalities == ("video", "audio")
-    assert_embeds_alike(found[0].model, imported.model, ("video", "audio"))
+    assert_embeds_alike(found[0].model, embedded, ("video", "audio"))
     with (
         open(f"{exported}/assets.extra/WEIGHTS_LICENSE.txt") as note,
         open(f"{output}/WEIGHTS_LICENSE.txt") as original,
@@ -364,12 +384,10 @@ def test_without_a_vocabulary_text_is_left_out(small_file, imported, tmp_path, c
         assert note.read() == original.read()
 
 
-def test_load_takes_the_released_file_itself(small_file, imported, tmp_path, monkeypatch):
+def test_load_takes_the_released_file_itself(small_file, imported, written, monkeypatch):
     monkeypatch.setattr(from_deepmind, "convert_file", lambda path: imported)
-    vocabulary = tiny.write_vocabulary(tmp_path / "words.txt")
+    _, vocabulary, _, loaded = written
     model = mmv_tf.load(small_file, vocabulary=vocabulary)
-    from_deepmind.save(imported, str(tmp_path / "run"), small_file, vocabulary)
-    loaded = workdir.load(str(tmp_path / "run"))
     expected = loaded.model.embed({"text": loaded.pipeline.text(["red ball"])[:, None]}, training=False)["text"]
     np.testing.assert_allclose(model.embed(text="red ball")["text"]["vat"], expected["vat"][0], rtol=1e-4, atol=1e-6)
     assert model.licence.startswith("These weights were made by DeepMind")
