@@ -66,10 +66,11 @@ def _is_plain_adam(optimizer) -> bool:
 
 
 class _Adam:
-    """The update of `keras.optimizers.Adam` by TensorFlow's kernel: to rounding the same numbers, in one pass.
+    """The update of `keras.optimizers.Adam` by TensorFlow's kernel: the same formula, in one pass.
 
     A variable and its moments are read and written once, and not a dozen times, and a graph has a third of the
-    operations of the update. Moments without a gradient stand still where both betas are 1.
+    operations of the update. The kernel takes 1 - beta of a float32: with 0.999 the mean of squares is off by 1.3e-5,
+    and so is its correction. Where both betas are 1 and the rate is 0, all stands still: so it is without a gradient.
     """
 
     def __init__(self, optimizer):

@@ -19,7 +19,7 @@ from mmv_tf.inputs.pipeline import InputPipeline
 from mmv_tf.model.mmv import MMV
 
 BATCH = 4
-VARIABLES = {"ReadVariableOp", "AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp"}
+VARIABLES = {"ReadVariableOp", "AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp", "ResourceApplyAdam"}
 CONTROL_FLOW = {"While", "If", "PartitionedCall", "StatefulPartitionedCall"}
 
 
