@@ -13,6 +13,11 @@ def folder(name: str, seed: int, data: pathlib.Path) -> pathlib.Path:
 
 # {run: the run of the same seed whose weights and memories it begins with}.
 AFTER = {"objectives/avid_cma": "objectives/avid"}
+# {run without a step: the run whose network it has}; the first one is the baseline of all tables.
+UNTRAINED = {
+    "untrained": "fac",
+    **{f"objectives/{name}_untrained": f"objectives/{name}" for name in ("vatt", "tsm", "simclr")},
+}
 
 
 class Claim(NamedTuple):
@@ -168,6 +173,9 @@ TABLES = {
             "AVID-CMA": "objectives/avid_cma",
             "SimCLR": "objectives/simclr",
             "MMV, FAC, TSM": "objectives/tsm",
+            "VATT, untrained": "objectives/vatt_untrained",
+            "TSM, untrained": "objectives/tsm_untrained",
+            "SimCLR, untrained": "objectives/simclr_untrained",
         },
         ALL,
         (
@@ -189,9 +197,9 @@ TABLES = {
             Claim("MMV, VA", "AA+AV CC", SOUND, "AudioSet mAP 29.7 > 28.5"),
         ),
         notes=(
-            "All have one video network (but TSM, VATT and SimCLR), one for sound and words, one optimiser, the same "
-            "clips, and as many through the video network; the published figures are of networks, data and evaluations "
-            "that differ",
+            "All have one video network (but TSM, VATT and SimCLR: rows of theirs are untrained), one for sound and "
+            "words, one optimiser, the same clips, and as many through the video network; the published figures are of "
+            "networks, data and evaluations that differ",
             "AVTS has its first stage, AVID-CMA 800 steps after AVID's 1,600 (half as many clips again), ELo equal "
             "weights, SimCLR single frames and a network of its own; BraVe's sound is 1.9 times as long as its video, "
             "not eight times",
@@ -206,6 +214,7 @@ TABLES = {
             "VATT, 50 %": "objectives/vatt",
             "VATT, 75 %": "objectives/vatt_75",
             "VATT, 50 %, S3D's time": "objectives/vatt_time",
+            "VATT, untrained": "objectives/vatt_untrained",
         },
         ALL,
         (

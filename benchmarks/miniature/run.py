@@ -18,12 +18,12 @@ import threading
 from collections.abc import Mapping
 
 from benchmarks.miniature import curves, make, page, tables
-from benchmarks.miniature.experiments import AFTER, DATA, ORDER, SHOTS, TABLES, folder
+from benchmarks.miniature.experiments import AFTER, DATA, ORDER, SHOTS, TABLES, UNTRAINED, folder
 from demo.stages import Runner, Stage, StageError, one_line_errors, python, with_includes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(__file__).resolve().parent
-UNTRAINED = "untrained"
+BASELINE = next(iter(UNTRAINED))
 CURVES = "curves"
 MEASURING = [HERE / f"{name}.py" for name in ("measure", "embeddings", "words", "scenes")]
 
@@ -40,6 +40,7 @@ def gin_inputs(name: str) -> list[pathlib.Path]:
 
 def made_of(name: str) -> list[pathlib.Path]:
     """The gin files of a run, and of the one that it begins with."""
+    name = UNTRAINED.get(name, name)
     return [*gin_inputs(name), *(gin_inputs(AFTER[name]) if name in AFTER else [])]
 
 
@@ -60,13 +61,13 @@ def seed_of(run: pathlib.Path) -> int:
 def train_stage(name: str, seed: int, data: pathlib.Path, settings: Mapping | None = None, run=None) -> Stage:
     """Of a run in a folder of its own if `run` is none; `settings` are bindings beside the gin file."""
     run = run or folder(name, seed, data)
-    source = "fac" if name == UNTRAINED else name
-    more = ["--mode=init"] if name == UNTRAINED else []
+    source = UNTRAINED.get(name, name)
+    more = ["--mode=init"] if name in UNTRAINED else []
     if name in AFTER:
         more.append(f"--gin_param=train.init_from = '{folder(AFTER[name], seed, data)}'")
     more += [f"--gin_param={setting} = {value}" for setting, value in (settings or {}).items()]
     command = python("mmv_tf.train", *gin(source, data), f"--gin_param=train.seed = {seed}", f"--workdir={run}", *more)
-    return Stage("train", run.name, command, outputs=[run], inputs=made_of(source), goes_on=name != UNTRAINED,
+    return Stage("train", run.name, command, outputs=[run], inputs=made_of(name), goes_on=name not in UNTRAINED,
                  facts=[(data / "statistics.json").read_text("utf-8")])  # fmt: skip
 
 
@@ -81,7 +82,7 @@ def begin_stages(seeds, data: pathlib.Path) -> dict[pathlib.Path, tuple[pathlib.
 
 def measure_stage(run: pathlib.Path, data: pathlib.Path) -> Stage:
     command = python("benchmarks.miniature.measure", "--workdir", run, "--data", data)
-    if run.name.startswith(UNTRAINED):
+    if run.name.startswith(BASELINE):
         command.append("--baselines")
     return Stage("measure", run.name, command, outputs=[run / "miniature.json"], inputs=MEASURING)
 
@@ -103,7 +104,7 @@ def image_stages(run: pathlib.Path, data: pathlib.Path) -> list[Stage]:
     """What table (c) needs of a run."""
     measured = Stage("images", run.name, python("benchmarks.miniature.images", "--workdir", run, "--data", data),
                      outputs=[run / "images.json"], inputs=[HERE / "images.py", *MEASURING])  # fmt: skip
-    if run.name.startswith(UNTRAINED):
+    if run.name.startswith(BASELINE):
         measured.command.append("--untrained")
         return [measured]
     command = python("mmv_tf.deflate", f"--workdir={run}", f"--gin_file={gin_file('deflate')}", "--retrieval=")
@@ -126,7 +127,7 @@ def few_label_stages(run: pathlib.Path, seed: int, data: pathlib.Path) -> list[S
 
 def runs_of(table: str) -> list[str]:
     """Names of the runs that a table needs, baselines first."""
-    return [UNTRAINED, "fac"] if table in "ce" else [UNTRAINED, *dict.fromkeys(TABLES[table].rows.values())]
+    return [BASELINE, "fac"] if table in "ce" else [BASELINE, *dict.fromkeys(TABLES[table].rows.values())]
 
 
 def of_runs(found: list[tuple[pathlib.Path, list[Stage]]], names, data: pathlib.Path):
@@ -143,7 +144,7 @@ def branches(table: str, seeds, data: pathlib.Path) -> list[tuple[pathlib.Path, 
             if table == "c":
                 found.append((run, [train, *image_stages(run, data)]))
             elif table == "e":
-                if name != UNTRAINED:
+                if name != BASELINE:
                     found.append((run, [train, *few_label_stages(run, seed, data)]))
             else:
                 found.append((run, [train, measure_stage(run, data)]))
@@ -227,7 +228,7 @@ def recipes(table: str) -> dict[str, str]:
     for name in runs_of(table):
         more = {"c": [*gin_inputs("deflate"), HERE / "images.py"], "e": gin_inputs("few_labels")}.get(table, [])
         digest = hashlib.sha256()
-        for file in (*made_of("fac" if name == UNTRAINED else name), *more, *MEASURING):
+        for file in (*made_of(name), *more, *MEASURING):
             digest.update(hashlib.sha256(file.read_bytes()).digest())
         found[name] = digest.hexdigest()
     return found
@@ -262,7 +263,7 @@ def main(arguments: argparse.Namespace) -> None:
         earlier = tables.read(file) if file.is_file() else None
         result = tables.collect(table, data, measured(wanted[table]), recipes(table), earlier)
         if not result["seeds_of"]["chance"]:
-            print(f"table ({table}) waits for a run of {'fac' if table == 'e' else UNTRAINED!r}", flush=True)
+            print(f"table ({table}) waits for a run of {'fac' if table == 'e' else BASELINE!r}", flush=True)
             return
         tables.write(file, result)
         print(tables.markdown(result), flush=True)

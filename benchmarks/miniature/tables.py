@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from benchmarks.miniature import scenes
-from benchmarks.miniature.experiments import FEW, SHOTS, TABLES, Claim, folder
+from benchmarks.miniature.experiments import FEW, SHOTS, TABLES, UNTRAINED, Claim, folder
 from mmv_tf.common.files import whole_file
 from mmv_tf.metrics.intervals import over_folds
 
@@ -125,7 +125,8 @@ def _of_folders(table: str, data: pathlib.Path, seeds: dict[str, list[int]]) -> 
                 run_measures = read(workdir / "miniature.json")
                 add(name, seed, run_measures["measures"])
                 remarks[name] = [_no_common_space(name) + f"{pair}: chance" for pair in run_measures["incomparable"]]
-                costs.setdefault(name, cost(read(workdir / "summary.json")))
+                if run not in UNTRAINED:
+                    costs.setdefault(name, cost(read(workdir / "summary.json")))
         for seed in seeds["untrained"]:
             of_all = read(folder("untrained", seed, data) / "miniature.json")
             for name, values in (

@@ -88,6 +88,23 @@ def test_a_run_begins_with_what_another_of_its_seed_ended_with(tmp_path):
     assert run.gin_inputs("objectives/avid")[0] in stages[0].inputs
 
 
+def test_a_network_of_its_own_has_an_untrained_row(tmp_path):
+    (tmp_path / "statistics.json").write_text("{}")
+    [(folder, stages)] = run.of_runs(run.branches("g", [3], tmp_path), {"objectives/vatt_untrained"}, tmp_path)
+    train, measure = (" ".join(stage.command) for stage in stages)
+    assert "--mode=init" in train and "gin/objectives/vatt.gin" in train and f"--workdir={folder}" in train
+    assert "--baselines" not in measure  # chance and raw data are those of the first
+    folder.mkdir(parents=True)
+    (folder / "miniature.json").write_text(json.dumps({"measures": {experiments.SOUND[0]: 21.0}, "incomparable": []}))
+    baseline = folder.parents[1] / "untrained-3"
+    baseline.mkdir()
+    nothing = dict.fromkeys(("measures", "raw", "chance"), {})
+    (baseline / "miniature.json").write_text(json.dumps(nothing))
+    (tmp_path / "statistics.json").write_text(json.dumps({"checksums": {}}))
+    found = tables.collect("g", tmp_path, {"untrained": [3], "vatt_untrained": [3]})
+    assert found["rows"] == {"VATT, untrained": {experiments.SOUND[0]: [21.0]}} and not found["costs"]
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_run_waits_for_the_one_that_it_begins_with(tmp_path, jobs):
     def stage(name, needs=""):
@@ -112,7 +129,7 @@ def test_a_run_waits_for_the_one_that_it_begins_with(tmp_path, jobs):
 def test_every_experiment_is_a_gin_file():
     for table in experiments.TABLES.values():
         for name in table.rows.values():
-            file = "fac" if name in ("untrained", "naive", "trained", "inflated") else name
+            file = "fac" if name in ("naive", "trained", "inflated") else experiments.UNTRAINED.get(name, name)
             assert (run.HERE / "gin" / f"{file}.gin").is_file()
         assert {measure for claim in table.claims for measure in claim.measures} <= set(table.columns)
         assert {side for claim in table.claims for side in (claim.better, claim.worse)} <= set(table.rows)
@@ -123,7 +140,7 @@ def test_every_run_hears_at_the_rate_of_the_records(tmp_path, monkeypatch):
     monkeypatch.chdir(run.ROOT)
     (tmp_path / "vocabulary.txt").write_text("ball\n")
     heard = set()
-    for name in sorted({name for table in "abdf" for name in run.runs_of(table)} - {run.UNTRAINED}):
+    for name in sorted({name for table in "abdf" for name in run.runs_of(table)} - set(run.UNTRAINED)):
         text = any("VOCABULARY" in file.read_text("utf-8") for file in run.gin_inputs(name))
         config.parse([run.gin_file(name)], [f"VOCABULARY = '{tmp_path}/vocabulary.txt'"] * text)
         if "audio" in (pipeline := InputPipeline()).modalities:
@@ -283,7 +300,8 @@ def test_a_table_keeps_what_was_made_of_the_same_elsewhere(tmp_path):
 
 def test_a_recipe_is_of_all_files_that_a_row_depends_on(monkeypatch, tmp_path):
     before = run.recipes("f")
-    assert set(before) == set(run.runs_of("f")) and len(set(before.values())) == len(before) - 1  # the untrained is FAC
+    assert set(before) == set(run.runs_of("f"))
+    assert len(set(before.values())) == len(before) - len(run.UNTRAINED)  # each is made of what the trained one is
     changed = tmp_path / "equal.gin"
     changed.write_text("train.batch_size = 3\n")
     equal, real = run.ROOT / "benchmarks/miniature/gin/objectives/equal.gin", run.with_includes
@@ -292,7 +310,7 @@ def test_a_recipe_is_of_all_files_that_a_row_depends_on(monkeypatch, tmp_path):
     assert {name for name in before if before[name] != after[name]} == {
         name
         for name in before
-        if name.startswith("objectives/") and equal in real(run.ROOT / run.gin_file(name), run.ROOT)
+        if "/" in name and equal in real(run.ROOT / run.gin_file(run.UNTRAINED.get(name, name)), run.ROOT)
     }
     assert after["objectives/gdt"] != before["objectives/gdt"] and after["fac"] == before["fac"]
 
