@@ -426,7 +426,7 @@ class VideoInput:
 
     def _whole(self, size):
         """The size of frames [2] int32 once their shorter side is min_side, as preprocess_ops_3d.resize_smallest."""
-        return tf.maximum(self.min_side, size * self.min_side // size[::-1])
+        return tf.maximum(self.min_side, size * self.min_side // tf.reverse(size, [0]))
 
 
 def _decoded_size(size, reduction):
