@@ -225,7 +225,7 @@ TABLES = {
         ),
         notes=(
             "Published: MBS, 260 million weights; here the tiny sizes: 18 tokens of pictures, 50 of sound",
-            "1,600 steps for all, but 1,880 for the last row: as much processor time as S3D's 1,600 take",
+            "1,600 steps for all, but 1,880 in S3D's time: as much processor time as its 1,600 take",
         ),
     ),
 }

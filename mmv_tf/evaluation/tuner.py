@@ -61,9 +61,9 @@ class Tuner:
         if not self._head.built:
             self._head.build(self._represent(_as_float(example), False).shape)
             # A step that makes variables is traced twice.
-            head = [variable.value for variable in self._head.trainable_variables]
-            self._whole.build([*self._network.trainable_variables, *head])
-            self._alone.build(head)
+            for optimizer, end_to_end in ((self._whole, True), (self._alone, False)):
+                tuned, head = self._trained(end_to_end)
+                optimizer.build([*tuned, *head])
         for variable, value in zip(self._network.variables, self._before, strict=True):
             variable.assign(value)
         kernel, bias = self._head.kernel, self._head.bias
@@ -104,8 +104,8 @@ class Tuner:
             else:
                 losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
             loss = tf.reduce_mean(losses * rarity(targets) if self._balance else losses)
-        tuned = self._network.trainable_variables if end_to_end else []
-        variables = [*tuned, *(variable.value for variable in self._head.trainable_variables)]
+        tuned, head = self._trained(end_to_end)
+        variables = [*tuned, *head]
         gradients = tape.gradient(loss, variables)
         if end_to_end and all(gradient is None for gradient in gradients[: len(tuned)]):
             raise ValueError("no variable of the network has a gradient: it cannot be fine-tuned")
@@ -117,6 +117,11 @@ class Tuner:
         gradients, variables = zip(*found, strict=True)
         (self._whole if end_to_end else self._alone).apply(list(gradients), list(variables))
         return loss
+
+    def _trained(self, end_to_end):
+        """The variables that a step trains: the network's, and the classifier's."""
+        tuned = self._network.trainable_variables if end_to_end else []
+        return tuned, [variable.value for variable in self._head.trainable_variables]
 
     def _represent(self, inputs, training):
         return self._network.call(inputs, training)

@@ -141,7 +141,7 @@ class Windows:
 
         With several crops it is all of a window's, one after the other: 'input' [crops, T,H,W,3], and so the others.
         """
-        traced = _traced(dataclasses.replace(self, seed=0))
+        traced = _traced(self._unseeded)
         return lambda number, serialized: traced(number, serialized, tf.constant(self.seed, tf.int64))
 
     def _function(self):
@@ -180,7 +180,12 @@ class Windows:
         Returns:
           the inputs as they are without a box, or such as those but for rounding.
         """
-        return _finisher(dataclasses.replace(self, seed=0))(inputs, present) if self.box else inputs
+        return _finisher(self._unseeded)(inputs, present) if self.box else inputs
+
+    @property
+    def _unseeded(self):
+        """What is traced: the seed is an argument."""
+        return dataclasses.replace(self, seed=0)
 
     def _video(self) -> VideoInput:
         if self.modality == "audio":
