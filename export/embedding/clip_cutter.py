@@ -102,7 +102,8 @@ class ClipCutter:
         )
         self._maker = ClipMaker(wanted, self._video, settings.audio, max_candidates=1)
         scalar, number = tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)
-        self._plan = tf.function(self._plan_of, input_signature=[scalar], autograph=False)
+        # Traced here: TensorFlow warns of threads that wait for the first trace as if each had made one.
+        self._plan = tf.function(self._plan_of, input_signature=[scalar], autograph=False).get_concrete_function()
         cut = functools.partial(self._maker.evaluation, box=box)
         self._clip = tf.function(cut, input_signature=[scalar, number, number], autograph=False)
 
