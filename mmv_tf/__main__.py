@@ -36,6 +36,7 @@ COMMANDS = {
     "search": Command("mmv_tf.search", "moments in one's own videos, by text, sound, picture or clip"),
     "serving": Command("mmv_tf.export.serving", "how to serve an export, with a call for each signature"),
     "from-deepmind": Command("mmv_tf.released.from_deepmind", "a workdir from the authors' released weights"),
+    "from-vatt": Command("mmv_tf.released.from_vatt", "a workdir from the released TensorFlow checkpoints of VATT"),
     "from-torch": Command("mmv_tf.released.from_torch", "a workdir from published PyTorch weights of other systems"),
 }
 

@@ -230,7 +230,7 @@ def read_vocabulary(path: str, layout) -> tuple[str, ...]:
     words = vocabularies.read(path)
     if "text" not in layout.backbones:
         raise ValueError(f"vocabulary {path}: the checkpoint has no word vectors that it could be for.")
-    rows = layout.backbones["text"][1]["vocabulary_size"]
+    rows = layout.rows
     if len(words) > rows - 1:
         raise ValueError(
             f"vocabulary {path}: {len(words)} words, but the checkpoint has word vectors for {rows - 1} "
@@ -272,7 +272,7 @@ def main(argv=None):
         imported = convert_file(args.checkpoint)
         save(imported, args.output, args.checkpoint, args.vocabulary)
     print(imported.report())
-    rows = imported.layout.backbones["text"][1]["vocabulary_size"]
+    rows = imported.layout.rows
     if args.vocabulary is None:
         print(
             "No --vocabulary: the file does not say which word has which id, so text is left out of the configuration, "

@@ -9,6 +9,7 @@ start with. Nothing in the file is executed (see `torch_file`). What network it 
 import dataclasses
 import os
 import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,12 @@ They were changed in form, not in value, from the file
 """
 
 CONFIG = """\
-# {{name}}, imported by mmv_tf.released.from_torch; for its licence see {{license}}.
+# {{name}}, imported by mmv_tf.released.{by}; for its licence see {{license}}.
 {{model}}
 {losses}
 InputPipeline.modalities = {{modalities}}
 {inputs}"""
+COUNTER = "num_batches_tracked"  # PyTorch's name of what counts the steps of a batch norm
 _STEPS_UNKNOWN = 1000.0  # where a file does not count its steps: averages that have forgotten where they began
 
 
@@ -98,18 +100,22 @@ def convert_file(path: str) -> Imported:
         raise CheckpointError(f"checkpoint {path}: {error}") from None
 
 
-def convert(tensors: dict[str, np.ndarray]) -> Imported:
+def convert(tensors: Mapping[str, np.ndarray], detect: Callable | None = None) -> Imported:
     """Builds the model of a state dict and gives it the values.
+
+    Args:
+      detect: makes a `torch_layout.Found` of the shapes; by default `torch_layout.detect`.
 
     Raises:
       CheckpointError: a tensor is missing, has another shape or type, or bad values; names it.
     """
     from mmv_tf.released import torch_layout
 
+    detect = detect or torch_layout.detect
     # Nothing is built, and nothing assigned, for a file with something wrong in it that can be seen before.
     for name, tensor in tensors.items():
         check_values(name, tensor)
-    found = torch_layout.detect({name: tensor.shape for name, tensor in tensors.items()})
+    found = detect({name: tensor.shape for name, tensor in tensors.items()})
     model = found.layout.build()
     entries = list(found.entries(model))
     needed = [entry for entry in entries if entry.name in tensors or not entry.optional]
@@ -124,7 +130,7 @@ def convert(tensors: dict[str, np.ndarray]) -> Imported:
     for entry in entries:
         if entry in needed:
             entry.variable.assign(entry.ours(tensors[entry.name].astype(np.float32)))
-        elif entry.name.endswith("num_batches_tracked"):
+        elif entry.name.endswith(COUNTER):
             entry.variable.assign(_STEPS_UNKNOWN)
     for name in found.identity:
         head = model.heads[name].projection
@@ -140,24 +146,26 @@ def check_values(name: str, tensor: np.ndarray) -> None:
     Raises:
       CheckpointError: names the tensor and what is wrong.
     """
-    leaf, name = name.rpartition(".")[2], name if name.isprintable() else repr(name)
-    if tensor.dtype.kind not in ("iu" if leaf == "num_batches_tracked" else "f"):
+    leaf, name = re.split(r"[./]", name)[-1], name if name.isprintable() else repr(name)
+    if tensor.dtype.kind not in ("iu" if leaf == COUNTER else "f"):
         raise CheckpointError(f"{name}: {tensor.dtype} is no type for it")
     with np.errstate(over="ignore"):
         finite = np.isfinite(tensor.astype(np.float32, copy=False)).all()
     if not finite:
         raise CheckpointError(f"{name}: holds NaN, infinite or too large values")
-    if leaf in ("num_batches_tracked", "running_var") and (tensor < 0).any():
+    if leaf in (COUNTER, "running_var", "moving_variance") and (tensor < 0).any():
         raise CheckpointError(f"{name}: holds negative values, which it cannot")
 
 
-def save(imported: Imported, output: str, checkpoint: str, vocabulary: str | None = None) -> None:
+def save(
+    imported: Imported, output: str, checkpoint: str, vocabulary: str | None = None, by: str = "from_torch"
+) -> None:
     """Writes a workdir, as `from_deepmind.save` does; the configuration comes last, and makes it one."""
     from mmv_tf.released import from_deepmind
 
     system = imported.found.system
     license_text = LICENSE.replace("{system}", system.name).replace("{licence}", system.licence)
-    config = CONFIG.format(losses=imported.found.losses, inputs=system.inputs)
+    config = CONFIG.format(by=by, losses=imported.found.losses, inputs=system.inputs)
     from_deepmind.save(imported, output, checkpoint, vocabulary, license_text, config)
 
 
@@ -175,15 +183,20 @@ def main(argv=None):
     with lock.folder(args.output, "from-torch"):
         imported = convert_file(args.checkpoint)
         save(imported, args.output, args.checkpoint, args.vocabulary)
+    show(imported, args)
+
+
+def show(imported: Imported, args) -> None:
+    """Prints what became of a file, its licence, and where the workdir is; `args` are those of the command."""
+    from mmv_tf.common import files
+    from mmv_tf.training import workdir as workdirs
+
     print(imported.report())
     if "text" in imported.layout.backbones and args.vocabulary is None:
         print(
             "No --vocabulary: the file does not say which word has which id, so text is left out of the configuration. "
             "The weights of the text network are in the checkpoint."
         )
-    from mmv_tf.common import files
-    from mmv_tf.training import workdir as workdirs
-
     print(f"\n{files.read_text(os.path.join(args.output, workdirs.WEIGHTS_LICENSE))}")
     print(f"workdir: {args.output}")
 

@@ -3,13 +3,14 @@
 import dataclasses
 import re
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
 from mmv_tf.released import name_map
 from mmv_tf.released.pickle_machine import CheckpointError
 
-_PAIRS = {
+PAIRS = {
     "fac": (("video", "audio", "va", "nce"), ("video", "text", "vat", "mil_nce")),
     "disjoint": (("video", "audio", "va", "nce"), ("video", "text", "vt", "mil_nce")),
     "shared": (("video", "audio", "s", "nce"), ("video", "text", "s", "mil_nce")),
@@ -17,8 +18,6 @@ _PAIRS = {
 # The released networks have widths of 1 and 2, and at most 2048 units. A file says what is built for it, so a small one
 # could ask for a network larger than the memory.
 _MAX_WIDTH, _MAX_UNITS, _MAX_HIDDEN = 2, 4096, 4
-# An input of the least size for each modality, to make the variables with.
-_LEAST = {"video": (1, 2, 32, 32, 3), "audio": (1, 32, 32, 1), "text": (1, 1)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +40,9 @@ class Layout:
     pairs: tuple[tuple[str, str, str, str], ...]
     views: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    # An input of the least size for each modality, to make the variables with.
+    least: ClassVar[Mapping[str, tuple]] = {"video": (1, 2, 32, 32, 3), "audio": (1, 32, 32, 1), "text": (1, 1)}
+
     def without_text(self) -> "Layout":
         """The same without the text network; every space stays."""
         return dataclasses.replace(
@@ -60,22 +62,38 @@ class Layout:
 
     def build(self):
         """The `MMV`, with its variables made."""
-        from mmv_tf import backbones
         from mmv_tf.model import losses
         from mmv_tf.model.graph import Graph
         from mmv_tf.model.mmv import MMV
 
-        networks = {m: getattr(backbones, name)(**settings) for m, (name, settings) in self.backbones.items()}
+        networks = self.networks()
         pairs = [(*names, {"loss": getattr(losses, loss)}) for *names, loss in self.pairs]
         model = MMV(backbones=networks, graph=Graph(self.spaces, self.heads, pairs, self.views))
-        model.build_by_call({m: np.zeros(_LEAST[m], "int32" if m == "text" else "float32") for m in networks})
+        model.build_by_call({m: np.zeros(self.least[m], "int32" if m == "text" else "float32") for m in networks})
         return model
+
+    @property
+    def rows(self) -> int:
+        """Of the table of word vectors."""
+        return self.backbones["text"][1]["vocabulary_size"]
+
+    def networks(self) -> dict:
+        """{modality: backbone}."""
+        from mmv_tf import backbones
+
+        return {m: getattr(backbones, name)(**settings) for m, (name, settings) in self.backbones.items()}
+
+    def bindings(self) -> list[tuple[str, dict]]:
+        """[(what is configured, its settings)] of the backbones."""
+        return list(self.backbones.values())
+
+    def networks_gin(self) -> str:
+        """The value of `MMV.backbones`."""
+        return f"{{{', '.join(f'{m!r}: @{name}()' for m, (name, _) in self.backbones.items())}}}"
 
     def gin(self) -> str:
         """The gin bindings that make the same model."""
-        lines = [
-            f"{name}.{key} = {value!r}" for name, settings in self.backbones.values() for key, value in settings.items()
-        ]
+        lines = [f"{name}.{key} = {value!r}" for name, settings in self.bindings() for key, value in settings.items()]
         lines += ["", f"Graph.spaces = {self.spaces!r}", "Graph.heads = ["]
         lines += [f"    {head!r}," for head in self.heads] + ["]", "Graph.pairs = ["]
         lines += [f"    ({a!r}, {b!r}, {space!r}, {{'loss': @{loss}}})," for a, b, space, loss in self.pairs]
@@ -87,8 +105,7 @@ class Layout:
             ]
             lines += [f"    {view!r}: {of!r}," for view, of in self.views.items()]
         end = "}" if self.views else "]"
-        networks = ", ".join(f"{m!r}: @{name}()" for m, (name, _) in self.backbones.items())
-        return "\n".join([*lines, end, "MMV.graph = @Graph()", f"MMV.backbones = {{{networks}}}"]) + "\n"
+        return "\n".join([*lines, end, "MMV.graph = @Graph()", f"MMV.backbones = {self.networks_gin()}"]) + "\n"
 
     def __str__(self):
         networks = (f"{name}({', '.join(f'{k}={v!r}' for k, v in s.items())})" for name, s in self.backbones.values())
@@ -204,7 +221,7 @@ def _graph(shapes, activation: str | None) -> dict:
         if graph == "fac" and source == "va":
             settings = {"activation": "bnrelu" if bnrelu else activation, **settings}
         heads.append((source, space, settings))
-    return {"graph": graph, "modules": dict(modules), "spaces": spaces, "heads": tuple(heads), "pairs": _PAIRS[graph]}
+    return {"graph": graph, "modules": dict(modules), "spaces": spaces, "heads": tuple(heads), "pairs": PAIRS[graph]}
 
 
 def _head(shapes, module: str) -> tuple[int, dict]:

@@ -84,6 +84,7 @@ def test_a_mistyped_option_is_one_line_for_all(name, capsys):
         ["embed", "--module=nowhere", "--images=.", "--output={here}/out"],
         ["serving", "--module=nowhere"],
         ["from-deepmind", "--checkpoint=nowhere", "--output={here}/out"],
+        ["from-vatt", "--checkpoint=nowhere", "--output={here}/out"],
     ],
     ids=lambda arguments: arguments[0],
 )

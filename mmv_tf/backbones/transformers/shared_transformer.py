@@ -1,6 +1,6 @@
 """One transformer for video, sound and text: modality-agnostic VATT."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import keras
@@ -116,8 +116,14 @@ def modality_agnostic(
       units: numbers of a representation.
     """
     found = extents("modality_agnostic", size, layers=layers, dim=dim, hidden=hidden, heads=heads)
-    transformer = Transformer(found, dropout=dropout, rematerialise=rematerialise, name="transformer")
+    tokens = {modality: TOKENS[modality]() for modality in modalities}
+    return over_one_transformer(tokens, found, units, dropout=dropout, rematerialise=rematerialise)
+
+
+def over_one_transformer(tokens: Mapping, found: Extents, units: int = 1024, **options) -> dict[str, SharedTransformer]:
+    """{modality: SharedTransformer} of {modality: what makes its tokens}; `options` are those of `Transformer`."""
+    transformer = Transformer(found, name="transformer", **options)
     return {
-        modality: SharedTransformer(TOKENS[modality](), transformer, units, name=f"shared_{modality}")
-        for modality in modalities
+        modality: SharedTransformer(made, transformer, units, name=f"shared_{modality}")
+        for modality, made in tokens.items()
     }
