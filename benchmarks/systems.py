@@ -39,6 +39,13 @@ _LARGER = ("train.batch_size = 32", "VideoInput.min_side = 44", "VideoInput.crop
 _SMALLER = ("train.batch_size = 8", "VideoInput.num_frames = 4", "VideoInput.frame_rate = 2.5")
 _FEW = ("InputPipeline.order = 'independent'",)  # records: see there
 _COINCIDENCE = ("train.batch_size = 32", "keras.optimizers.Adam.learning_rate = 0.001")
+# As in benchmarks/miniature/gin/objectives/vatt.gin, which says why.
+_WAVES = (
+    "Waveform.sample_rate = 16000",
+    "Waveform.level = 1.0",
+    "WordVectors.vocabulary_size = 1024",
+    "warmup_cosine.peak = 0.001",
+)
 # Beside that, what a clip of three seconds with sound of 16 kHz asks for.
 OWN = {
     "aa_av_cc": _COINCIDENCE,
@@ -56,6 +63,7 @@ OWN = {
     "milnce_s3d": _LARGER,
     "simclr_r50": _LARGER,
     "xdc": ("CLUSTERS = 16",),
+    **dict.fromkeys(("vatt_bbs", "vatt_lbs", "vatt_ma", "vatt_mbs"), _WAVES),
 }
 
 
@@ -72,8 +80,10 @@ def _parse(name: str, data: pathlib.Path, *more: str) -> None:
     from mmv_tf.common import config
 
     given = [f"TRAIN_DATA = '{data}/records/narrated-*'", *OWN.get(name, ()), *more]
-    if "_text" in name or "milnce" in name:
+    if "_text" in name or "milnce" in name or "vatt" in name:
         given.append(f"VOCABULARY = '{data}/vocabulary.txt'")
+    if "vatt" in name:
+        given.append(f"AUDIOSET_DATA = '{data}/records/plain-*'")
     config.parse([f"gin/systems/{name}.gin", *GIN], given)
 
 

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Mapping
 
 import keras
+import numpy as np
 from keras import ops
 
 from mmv_tf.common.configurable import configurable
@@ -141,7 +142,8 @@ class BatchNorm(keras.layers.Layer):
         if training and self.trainable:
             outputs, mean, variance, weight = self._normalise_by_batch(inputs)  # the variance that is averaged
             if _here.condition is not None:
-                weight *= ops.cast(_here.condition, weight.dtype)
+                there = ops.cast(_here.condition, mean.dtype)
+                weight = there if weight is None else weight * there
             if not _here.frozen:
                 self._update(mean, variance, weight)
         elif len(inputs.shape) >= 4 and _has_fused_kernel(inputs):
@@ -158,7 +160,7 @@ class BatchNorm(keras.layers.Layer):
         return multiplier, self.offset - self.moving_mean * multiplier
 
     def _normalise_by_batch(self, x):
-        """Outputs in the compute dtype, mean, variance, and 0 if there was no sample to take them from, otherwise 1."""
+        """Outputs in the compute dtype, mean, variance, and 0 if no sample was there to take them from, 1 or None if."""
         # The kernel cannot weigh samples. A switch between the two costs more time to trace than it saves.
         if _here.mask is None and len(x.shape) >= 4 and _has_fused_kernel(x) and _is_alone():
             return self._by_kernel(x)
@@ -166,7 +168,7 @@ class BatchNorm(keras.layers.Layer):
 
     def _by_kernel(self, x):
         outputs, mean, variance = self._fused(x)
-        return ops.cast(outputs, self.compute_dtype), mean, variance, ops.ones((), mean.dtype)
+        return ops.cast(outputs, self.compute_dtype), mean, variance, None
 
     def _by_moments(self, x, weights):
         x = ops.cast(x, self.variable_dtype)
@@ -184,31 +186,37 @@ class BatchNorm(keras.layers.Layer):
         # On a CPU four times as fast in training as separate operations, forward and backward, twice at inference.
         import tensorflow as tf
 
-        shape = tf.shape(x)
+        is_training, rank = mean is None, len(x.shape)
+        none = tf.zeros([0]) if is_training else None
         rows, mean, unbiased, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=tf.reshape(x, [shape[0], -1, 1, x.shape[-1]]),  # the kernel takes four axes
+            x=x if rank == 4 else tf.reshape(x, _four_axes(x)),
             scale=ops.convert_to_tensor(self.scale),
             offset=ops.convert_to_tensor(self.offset),
-            mean=tf.zeros([0]) if mean is None else ops.convert_to_tensor(mean),
-            variance=tf.zeros([0]) if variance is None else ops.convert_to_tensor(variance),
+            mean=none if is_training else ops.convert_to_tensor(mean),
+            variance=none if is_training else ops.convert_to_tensor(variance),
             epsilon=self.epsilon,
-            is_training=mean is None,
+            is_training=is_training,
         )
-        count = tf.cast(tf.reduce_prod(shape[:-1]), tf.float32)
-        variance = unbiased if self.unbiased else unbiased * ((count - 1) / count)
-        outputs = tf.reshape(rows, shape)
-        outputs.set_shape(x.shape)
-        return outputs, mean, variance
+        if rank > 4:
+            rows = tf.reshape(rows, _shape(x))
+            rows.set_shape(x.shape)
+        if not is_training or self.unbiased:
+            return rows, mean, unbiased
+        known = x.shape.num_elements()
+        count = tf.cast(tf.size(x) // x.shape[-1], tf.float32) if known is None else np.float32(known // x.shape[-1])
+        return rows, mean, unbiased * ((count - 1) / count)
 
     def _update(self, mean, variance, weight):
-        counter = self.counter + weight
-        decay = ops.cast(self.decay, self.counter.dtype)
-        rate = weight * (1 - decay)
+        # A network has a hundred of these: what is a number before the graph is there is no operation in it.
+        decay = np.asarray(self.decay, self.counter.dtype)[()]
+        counter = ops.convert_to_tensor(self.counter) + (1 if weight is None else weight)
+        rate = 1 - decay if weight is None else weight * (1 - decay)
         if self.debias:
-            rate /= 1 - ops.power(decay, ops.maximum(counter, 1))
+            rate /= 1 - ops.power(decay, counter if weight is None else ops.maximum(counter, 1))
         self.counter.assign(counter)
-        self.moving_mean.assign(self.moving_mean + (ops.stop_gradient(mean) - self.moving_mean) * rate)
-        self.moving_variance.assign(self.moving_variance + (ops.stop_gradient(variance) - self.moving_variance) * rate)
+        for average, found in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            held = ops.convert_to_tensor(average)
+            average.assign(held + (ops.stop_gradient(found) - held) * rate)
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -244,6 +252,22 @@ def moments(x, weights=None):
 
 def _sum(x, weights, axes):
     return ops.sum(x if weights is None else x * weights, axes)
+
+
+def _shape(x):
+    """The shape of a tensor of TensorFlow for `tf.reshape`: numbers, where one extent at most is not known."""
+    import tensorflow as tf
+
+    known = x.shape.as_list()
+    return tf.shape(x) if known.count(None) > 1 else [-1 if extent is None else extent for extent in known]
+
+
+def _four_axes(x):
+    """A shape of four axes, as the kernel takes them, for a tensor of more."""
+    import tensorflow as tf
+
+    known = x.shape.as_list()
+    return [tf.shape(x)[0], -1, 1, known[-1]] if None in known[-3:] else [-1, *known[-3:]]
 
 
 def _over_replicas(sums):

@@ -41,7 +41,8 @@ def prepare(optimizer: keras.optimizers.Optimizer) -> None:
     def step_if_there_is_a_gradient(gradient, variable, learning_rate):
         nonlocal there
         there = tf.reduce_any(tf.not_equal(gradient, 0))  # NaN is unequal to 0: it is stepped, and seen
-        learning_rate = learning_rate * _factor(optimizer, variable)
+        if (factor := _factor(optimizer, variable)) != 1:
+            learning_rate = learning_rate * factor
         if optimizer.weight_decay is not None and len(variable.shape) > 1 and decays(variable):
             rate, decay = (tf.cast(x, variable.dtype) for x in (learning_rate, optimizer.weight_decay))
             optimizer.assign_sub(variable, variable * decay * rate)
@@ -80,36 +81,35 @@ class _Adam:
         """Forgets what the variables of one step share."""
         self._scalars.clear()
 
-    def _shared(self, variable):
-        key = variable.device, variable.dtype
+    def _shared(self, variable, learning_rate):
+        """Powers of the betas, epsilon, and (rate, betas) of a variable with a gradient and of one without."""
+        key = variable.device, variable.dtype, id(learning_rate)
         if key not in self._scalars:
             optimizer, dtype = self._optimizer, variable.dtype
             step = tf.cast(optimizer.iterations, dtype) + 1
             betas = [tf.constant(beta, dtype) for beta in (optimizer.beta_1, optimizer.beta_2)]
-            numbers = (
-                *betas,
-                *(beta**step for beta in betas),
-                *(tf.constant(x, dtype) for x in (optimizer.epsilon, 1, 0)),
-            )
-            self._scalars[key] = numbers
-        return self._scalars[key]
+            moving = tf.stack([tf.cast(learning_rate, dtype), *betas])
+            powers, epsilon = [beta**step for beta in betas], tf.constant(optimizer.epsilon, dtype)
+            # The rate stays with them: no other gets its id.
+            self._scalars[key] = (*powers, epsilon, moving, tf.constant([0, 1, 1], dtype)), learning_rate
+        return self._scalars[key][0]
 
     def update(self, gradient, variable, learning_rate, there):
         """One step of a variable (of this replica), in place; `there`: scalar bool, whether there is a gradient."""
-        beta_1, beta_2, power_1, power_2, epsilon, one, zero = self._shared(variable)
-        optimizer, dtype = self._optimizer, variable.dtype
-        index = optimizer._get_variable_index(variable)
+        optimizer, index = self._optimizer, self._optimizer._get_variable_index(variable)
+        power_1, power_2, epsilon, moving, still = self._shared(variable, learning_rate)
+        rate, beta_1, beta_2 = tf.unstack(tf.where(there, moving, still))
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=optimizer._momentums[index].value.handle,
             v=optimizer._velocities[index].value.handle,
             beta1_power=power_1,
             beta2_power=power_2,
-            lr=tf.where(there, tf.cast(learning_rate, dtype), zero),
-            beta1=tf.where(there, beta_1, one),
-            beta2=tf.where(there, beta_2, one),
+            lr=rate,
+            beta1=beta_1,
+            beta2=beta_2,
             epsilon=epsilon,
-            grad=tf.cast(gradient, dtype),
+            grad=tf.cast(gradient, variable.dtype),
             use_locking=False,
         )
 
