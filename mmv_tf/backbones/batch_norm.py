@@ -160,7 +160,7 @@ class BatchNorm(keras.layers.Layer):
         return multiplier, self.offset - self.moving_mean * multiplier
 
     def _normalise_by_batch(self, x):
-        """Outputs in the compute dtype, mean, variance, and 0 if no sample was there to take them from, 1 or None if."""
+        """Outputs in the compute dtype, mean, variance, and 0 if no sample was there to take them from (None: some)."""
         # The kernel cannot weigh samples. A switch between the two costs more time to trace than it saves.
         if _here.mask is None and len(x.shape) >= 4 and _has_fused_kernel(x) and _is_alone():
             return self._by_kernel(x)
