@@ -125,15 +125,16 @@ def detect(arrays: Mapping[str, np.ndarray], activation: str | None = "relu") ->
     shapes = {name: array.shape for name, array in arrays.items()}
     embeddings, dense = (f"{name_map.TEXT}/{n}" for n in ("embed/embeddings", "text_conv1/w"))
     text = {
-        "vocabulary_size": _axis(shapes, embeddings, 2, 0),
-        "dim": _axis(shapes, embeddings, 2, 1),
+        "vocabulary_size": extent(shapes, embeddings, 2, 0),
+        "dim": extent(shapes, embeddings, 2, 1),
         "units": _units(shapes, dense, 3),
     }
     backbones = {"video": _video(shapes), "audio": ("AudioResNet", _audio(shapes)), "text": ("TextNetwork", text)}
     return Layout(backbones, **_graph(shapes, activation))
 
 
-def _axis(shapes: Mapping[str, tuple], name: str, rank: int, axis: int) -> int:
+def extent(shapes: Mapping[str, tuple], name: str, rank: int, axis: int) -> int:
+    """The extent of an axis of an array, which must be there and have so many axes."""
     if name not in shapes:
         raise CheckpointError(f"holds no array {name!r}: not one of the released networks")
     if len(shapes[name]) != rank:
@@ -142,7 +143,7 @@ def _axis(shapes: Mapping[str, tuple], name: str, rank: int, axis: int) -> int:
 
 
 def _units(shapes, name: str, rank: int = 2) -> int:
-    units = _axis(shapes, name, rank, rank - 1)
+    units = extent(shapes, name, rank, rank - 1)
     if units > _MAX_UNITS:
         raise CheckpointError(f"{name}: {units} units, more than any released network has")
     return units
@@ -164,7 +165,7 @@ def _video(shapes) -> tuple[str, dict]:
         return "S3D", {"stem": stems[kernel], "width": width, "final_endpoint": present[-1]}
     if any(name.startswith(f"{tsm}/") for name in shapes):
         stem = f"{tsm}/tsm_resnet_stem/w"
-        _axis(shapes, stem, 4, 3)
+        extent(shapes, stem, 4, 3)
         width = _width(stem, shapes[stem])
         return "TSMResNet", {"depth": _depth(shapes, f"{tsm}/tsm_resnet_unit_"), "width": width}
     raise CheckpointError(f"holds neither {s3d!r} nor {tsm!r}: not one of the released networks")
@@ -173,7 +174,7 @@ def _video(shapes) -> tuple[str, dict]:
 def _audio(shapes) -> dict:
     net = f"{name_map.AUDIO}/res_net_v2/~"
     stem = f"{net}/initial_conv/w"
-    _axis(shapes, stem, 4, 3)
+    extent(shapes, stem, 4, 3)
     return {"depth": _depth(shapes, f"{net}/block_group_"), "width": _width(stem, shapes[stem])}
 
 
@@ -208,9 +209,9 @@ def _graph(shapes, activation: str | None) -> dict:
         graph, modules = "shared", name_map.SHARED
     else:
         # The coarse head starts from the video in one graph, from the fine space in the other.
-        fine = _axis(shapes, f"{name_map.HEADS}/vid2audio_embd/final_projection/w", 2, 1)
+        fine = extent(shapes, f"{name_map.HEADS}/vid2audio_embd/final_projection/w", 2, 1)
         inner = f"{name_map.HEADS}/vis_embd/final_projection_inner/w"
-        graph = "fac" if _axis(shapes, inner if inner in shapes else final, 2, 0) == fine else "disjoint"
+        graph = "fac" if extent(shapes, inner if inner in shapes else final, 2, 0) == fine else "disjoint"
         modules = {"fac": name_map.FAC, "disjoint": name_map.DISJOINT}[graph]
     spaces, heads = {}, []
     for name, module in modules.items():

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from mmv_tf.released import vatt_names as names
-from mmv_tf.released.layout import PAIRS, Layout
+from mmv_tf.released.layout import PAIRS, Layout, extent
 from mmv_tf.released.pickle_machine import CheckpointError
 from mmv_tf.released.torch_layout import Found, System
 
@@ -225,11 +225,7 @@ def _fac(shapes) -> dict:
 
 
 def _axis(shapes, name: str, rank: int, axis: int, most: int = _MAX_UNITS) -> int:
-    if name not in shapes:
-        raise CheckpointError(f"holds no array {name!r}")
-    if len(shapes[name]) != rank:
-        raise CheckpointError(f"{name}: shape {list(shapes[name])}, but an array of {rank} axes belongs there")
-    size = shapes[name][axis]
+    size = extent(shapes, name, rank, axis)
     if not 1 <= size <= most:
         raise CheckpointError(f"{name}: {size} in its shape, which no released network has")
     return size

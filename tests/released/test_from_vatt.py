@@ -122,7 +122,8 @@ def test_fine_tuned_networks_come_without_their_classifier(modality, tmp_path):
     found = imported.model.embed({modality: example(f"vatt_{modality}")})[modality]
     assert_close(found["repr"], golden(f"vatt_{modality}")["eval/agg"], 1e-5)
     assert_close(found[modality[0]], found["repr"], 1e-6)  # the file has no head
-    assert "'video': @VideoTransformer()" in imported.layout.gin() or modality == "audio"
+    network = {"video": "VideoTransformer", "audio": "WaveformTransformer"}[modality]
+    assert f"MMV.backbones = {{'{modality}': @{network}()}}" in imported.layout.gin()
 
 
 def test_fine_tuned_after_pretraining_with_one_transformer(tmp_path):
