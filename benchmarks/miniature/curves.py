@@ -6,9 +6,10 @@ smallest number of steps after which no row rises by more than noise.
 
 import json
 import pathlib
+from collections.abc import Mapping
 
 from benchmarks.miniature import scenes
-from benchmarks.miniature.tables import cell, markdown_rows, short
+from benchmarks.miniature.tables import cell, markdown_rows, read, short
 from mmv_tf.common.files import whole_file
 
 ROWS = {"VT": "vt", "VA": "va", "FAC": "fac", "Shared": "shared", "Disjoint": "disjoint"}
@@ -40,15 +41,41 @@ def schedule(steps: int) -> dict[str, int]:
     }
 
 
-def collect(data: pathlib.Path, measured: list[pathlib.Path], command: str) -> dict:
-    """The result from the runs that are measured: {row: {steps: {measure: per cent on `val`}}}."""
+def collect(
+    data: pathlib.Path,
+    measured: list[pathlib.Path],
+    command: str,
+    recipes: Mapping[str, str],
+    earlier: dict | None = None,
+) -> dict:
+    """The result of the runs that are measured: {row: {steps: {measure: per cent on `val`}}}.
+
+    Args:
+      recipes: {name of a row: digest of what it is made of and measured by}, kept in the result.
+      earlier: the result before, whose other points are kept where data and recipe are the same.
+    """
+    checksums = read(data / "statistics.json")["checksums"]
     rows: dict[str, dict[str, dict[str, float]]] = {}
+    is_of_these = earlier is not None and (earlier["version"], earlier["data"]) == (scenes.VERSION, checksums)
     for row, name in ROWS.items():
+        kept = earlier["rows"].get(row, {}) if is_of_these and earlier["recipes"].get(row) == recipes[row] else {}
+        points = {}
         for steps in STEPS:
             if (run := folder(name, steps, data)) in measured:
-                found = json.loads((run / "validation.json").read_text("utf-8"))["measures"]
-                rows.setdefault(row, {})[str(steps)] = {one: found[one] for one in MEASURES if one in found}
-    return {"version": scenes.VERSION, "command": command, "seed": SEED, "rows": rows}
+                found = read(run / "validation.json")["measures"]
+                points[str(steps)] = {one: found[one] for one in MEASURES if one in found}
+            elif str(steps) in kept:
+                points[str(steps)] = kept[str(steps)]
+        if points:
+            rows[row] = points
+    return {
+        "version": scenes.VERSION,
+        "data": checksums,
+        "command": command,
+        "seed": SEED,
+        "recipes": {row: recipes[row] for row in rows},
+        "rows": rows,
+    }
 
 
 def value_rows(result: dict) -> list[list[str]]:

@@ -15,7 +15,7 @@ import os
 import pathlib
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from benchmarks.miniature import curves, make, page, tables
 from benchmarks.miniature.experiments import AFTER, DATA, ORDER, SHOTS, TABLES, UNTRAINED, folder
@@ -130,9 +130,9 @@ def runs_of(table: str) -> list[str]:
     return [BASELINE, "fac"] if table in "ce" else [BASELINE, *dict.fromkeys(TABLES[table].rows.values())]
 
 
-def of_runs(found: list[tuple[pathlib.Path, list[Stage]]], names, data: pathlib.Path):
-    """Those of some branches whose run has one of the names."""
-    return [one for one in found if one[0].relative_to(data / "runs").as_posix().rpartition("-")[0] in names]
+def run_name(run: pathlib.Path, data: pathlib.Path) -> str:
+    """Of a folder of a run, without its seed: 'fac', 'objectives/gdt', 'curves/fac-6400'."""
+    return run.relative_to(data / "runs").as_posix().rpartition("-")[0]
 
 
 def branches(table: str, seeds, data: pathlib.Path) -> list[tuple[pathlib.Path, list[Stage]]]:
@@ -222,16 +222,19 @@ def measured(branches: list[tuple[pathlib.Path, list[Stage]]]) -> dict[str, list
     return found
 
 
+def digest(files: Iterable[pathlib.Path]) -> str:
+    found = hashlib.sha256()
+    for file in files:
+        found.update(hashlib.sha256(file.read_bytes()).digest())
+    return found.hexdigest()
+
+
 def recipes(table: str) -> dict[str, str]:
-    """{name of a run of a table: digest of its gin files and of the code that measures it}."""
-    found = {}
-    for name in runs_of(table):
-        more = {"c": [*gin_inputs("deflate"), HERE / "images.py"], "e": gin_inputs("few_labels")}.get(table, [])
-        digest = hashlib.sha256()
-        for file in (*made_of(name), *more, *MEASURING):
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
-        found[name] = digest.hexdigest()
-    return found
+    """{name of a run of a table, or row of the curves: digest of its gin files and of the code that measures it}."""
+    if table == CURVES:
+        return {row: digest([*made_of(name), *MEASURING]) for row, name in curves.ROWS.items()}
+    more = {"c": [*gin_inputs("deflate"), HERE / "images.py"], "e": gin_inputs("few_labels")}.get(table, [])
+    return {name: digest([*made_of(name), *more, *MEASURING]) for name in runs_of(table)}
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -247,20 +250,21 @@ def main(arguments: argparse.Namespace) -> None:
     }
 
     if only := set(arguments.runs or ()):
-        if unknown := only - {name for table in set(names) - {CURVES} for name in runs_of(table)}:
+        if unknown := only - {run_name(run, data) for found in wanted.values() for run, _ in found}:
             raise ValueError(f"no run of these tables is named {', '.join(sorted(unknown))}")
-        wanted = {table: found if table == CURVES else of_runs(found, only, data) for table, found in wanted.items()}
+        wanted = {table: [one for one in found if run_name(one[0], data) in only] for table, found in wanted.items()}
 
     def write(table):
+        file = tables.RESULTS / (f"{CURVES}.json" if table == CURVES else f"miniature_{table}.json")
+        earlier = tables.read(file) if file.is_file() else None
         if table == CURVES:
             there = [run for run, stages in wanted[table] if is_complete(run, stages)]
-            result = curves.collect(data, there, f"python -m benchmarks.miniature.run {CURVES}")
-            curves.write(tables.RESULTS / "curves.json", result)
+            command = f"python -m benchmarks.miniature.run {CURVES}"
+            result = curves.collect(data, there, command, recipes(table), earlier)
+            curves.write(file, result)
             print(curves.markdown(result), flush=True)
             page.write_readme()
             return
-        file = tables.RESULTS / f"miniature_{table}.json"
-        earlier = tables.read(file) if file.is_file() else None
         result = tables.collect(table, data, measured(wanted[table]), recipes(table), earlier)
         if not result["seeds_of"]["chance"]:
             print(f"table ({table}) waits for a run of {'fac' if table == 'e' else BASELINE!r}", flush=True)
@@ -288,7 +292,10 @@ def cli() -> None:
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument(
-        "--runs", nargs="+", metavar="NAME", help="these alone, such as vt or objectives/gdt; other rows stay"
+        "--runs",
+        nargs="+",
+        metavar="NAME",
+        help="these alone, such as vt, objectives/gdt or curves/fac-6400; other rows stay",
     )
     parser.add_argument("--data", default=str(DATA))
     parser.add_argument(

@@ -64,6 +64,10 @@ def test_a_table_without_its_baselines_is_neither_written_nor_shown(tmp_path):
     assert not (tmp_path / "other.json").exists()
 
 
+def branches_of(table, seeds, data, name):
+    return [one for one in run.branches(table, seeds, data) if run.run_name(one[0], data) == name]
+
+
 def test_runs_share_what_they_have_in_common(tmp_path):
     """A run that two tables need is trained by the same stage, and each of its branches starts with it."""
     (tmp_path / "statistics.json").write_text("{}")
@@ -80,7 +84,7 @@ def test_runs_share_what_they_have_in_common(tmp_path):
 
 def test_a_run_begins_with_what_another_of_its_seed_ended_with(tmp_path):
     (tmp_path / "statistics.json").write_text("{}")
-    [(folder, stages)] = run.of_runs(run.branches("f", [3], tmp_path), {"objectives/avid_cma"}, tmp_path)
+    [(folder, stages)] = branches_of("f", [3], tmp_path, "objectives/avid_cma")
     (other, first) = run.begin_stages([3], tmp_path)[folder]
     assert other == tmp_path / "runs" / "objectives" / "avid-3" and f"--workdir={other}" in first.command
     assert f"--gin_param=train.init_from = '{other}'" in stages[0].command
@@ -90,7 +94,7 @@ def test_a_run_begins_with_what_another_of_its_seed_ended_with(tmp_path):
 
 def test_a_network_of_its_own_has_an_untrained_row(tmp_path):
     (tmp_path / "statistics.json").write_text("{}")
-    [(folder, stages)] = run.of_runs(run.branches("g", [3], tmp_path), {"objectives/vatt_untrained"}, tmp_path)
+    [(folder, stages)] = branches_of("g", [3], tmp_path, "objectives/vatt_untrained")
     train, measure = (" ".join(stage.command) for stage in stages)
     assert "--mode=init" in train and "gin/objectives/vatt.gin" in train and f"--workdir={folder}" in train
     assert "--baselines" not in measure  # chance and raw data are those of the first
@@ -246,7 +250,7 @@ def test_a_table_is_written_after_each_run_rows_before_seeds_and_a_failure_stops
 
 
 def test_a_point_of_a_curve_is_a_whole_run(tmp_path):
-    (tmp_path / "statistics.json").write_text("{}")
+    (tmp_path / "statistics.json").write_text('{"checksums": {"vocabulary.txt": "ab"}}')
     branches = run.curve_branches(tmp_path)
     assert [folder.name for folder, _ in branches[:5]] == [f"{name}-400-100" for name in curves.ROWS.values()]
     train, measured = branches[7][1]
@@ -260,10 +264,15 @@ def test_a_point_of_a_curve_is_a_whole_run(tmp_path):
         folder.mkdir(parents=True)
         (folder / "validation.json").write_text(json.dumps({"measures": dict.fromkeys(curves.MEASURES[:2], level)}))
     there = [curves.folder("fac", steps, tmp_path) for steps in curves.STEPS[:2]]
-    found = curves.collect(tmp_path, there, "run curves")
+    recipes = run.recipes("curves")
+    found = curves.collect(tmp_path, there, "run curves", recipes)
     assert curves.series(found, curves.MEASURES[0]) == {"FAC": [(400.0, 30.0), (1600.0, 50.0)]}
     assert "| FAC | 1,600 | 50.0 | 50.0 | - |" in curves.markdown(found)
     assert page.render([], found).count("<polyline") == 2
+    # What was made elsewhere of the same stays, and nothing of other gin files or data.
+    assert curves.collect(tmp_path, there[:1], "run curves", recipes, found) == found
+    assert set(curves.collect(tmp_path, there[:1], "", recipes | {"FAC": "of others"}, found)["rows"]["FAC"]) == {"400"}
+    assert set(curves.collect(tmp_path, there[:1], "", recipes, {**found, "data": {}})["rows"]["FAC"]) == {"400"}
 
 
 def test_a_table_keeps_what_was_made_of_the_same_elsewhere(tmp_path):
@@ -315,10 +324,20 @@ def test_a_recipe_is_of_all_files_that_a_row_depends_on(monkeypatch, tmp_path):
     assert after["objectives/gdt"] != before["objectives/gdt"] and after["fac"] == before["fac"]
 
 
-def test_some_runs_alone(tmp_path):
+def test_some_runs_alone(monkeypatch, tmp_path):
     (tmp_path / "statistics.json").write_text("{}")
-    found = run.of_runs(run.branches("f", [0, 3], tmp_path), {"vt", "objectives/gdt"}, tmp_path)
-    assert [str(folder.relative_to(tmp_path / "runs")) for folder, _ in found] == [
-        "vt-0", "objectives/gdt-0", "vt-3", "objectives/gdt-3"]  # fmt: skip
+    asked = []
+    monkeypatch.setattr(run, "run_all", lambda wanted, *_: asked.append(wanted))
+    monkeypatch.setattr(run.page, "write", lambda path: None)
+    given = {"seeds": [0, 3], "data": str(tmp_path), "jobs": 1, "report": False}
+    names = ["vt", "objectives/gdt", "curves/fac-1600"]
+    run.main(argparse.Namespace(tables=["f", "curves"], runs=names, **given))
+    ran = {
+        table: [folder.relative_to(tmp_path / "runs").as_posix() for folder, _ in of] for table, of in asked[0].items()
+    }
+    assert ran == {
+        "f": ["vt-0", "objectives/gdt-0", "vt-3", "objectives/gdt-3"],
+        "curves": ["curves/fac-1600-100"],
+    }
     with pytest.raises(ValueError, match="no run of these tables is named gdt"):
         run.main(argparse.Namespace(tables=["f"], runs=["gdt", "vt"], seeds=[0], data=str(tmp_path)))
