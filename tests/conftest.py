@@ -18,7 +18,8 @@ atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-# On by default where the processor has instructions for networks; with it the kernels are the same on every x86.
+# Of commands that are started (helpers/kernels.py): on by default where the processor has instructions for networks;
+# with it the kernels are the same on every x86.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # Otherwise TensorFlow keeps whatever the largest test took, 8 GB in the end; what it computes is the same.
 os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")

@@ -17,7 +17,7 @@ import time
 
 import tensorflow as tf
 
-from helpers import eager
+from helpers import eager, kernels
 
 ROOT = pathlib.Path(__file__).parents[2]
 PATIENCE = 600  # seconds until a process counts as hanging: no busy machine needs so many
@@ -53,7 +53,8 @@ class Process:
     def __init__(self, log: pathlib.Path, function, *arguments, environment=None, grappler=False):
         self._log = log
         self._process = _CONTEXT.Process(target=_run, args=(log, environment or {}, grappler, function, arguments))
-        self._process.start()
+        with kernels.without_onednn():  # for the first, which starts the one that all are forked from
+            self._process.start()
         self.pid = self._process.pid
 
     def poll(self) -> int | None:

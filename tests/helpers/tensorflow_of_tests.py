@@ -1,9 +1,12 @@
 """TensorFlow as tests have it: four logical CPU devices, and little time for making graphs. To be imported once."""
 
-import tensorflow as tf
-from tensorflow.python.util import tf_stack
+from helpers import kernels
 
-from helpers import eager
+with kernels.without_onednn():
+    import tensorflow as tf
+    from tensorflow.python.util import tf_stack
+
+    from helpers import eager
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
