@@ -124,8 +124,10 @@ class ClipMaker:
 
         Args:
           crops: 1, the centre of the frames, or 3 (`VideoInput.evaluation_crops`): then video is [3, T, H, W, 3].
-          box: if not None, frames are what `VideoInput.boxed_evaluation` makes for it, by parts as in training.
+          box: if not None, frames are what `VideoInput.boxed_evaluation` makes for it, by parts as in training; that of
+            training, if there is one.
         """
+        box = box or self._boxes.get("video")
         record = schema.parse(serialized, self._parts)
         start = self._video.spaced_starts(*self.stored(record), num_clips)[clip]
         if box:

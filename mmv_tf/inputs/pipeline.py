@@ -45,7 +45,7 @@ class InputPipeline:
     """Records to batches. Making one touches no file of records.
 
     Attributes:
-      is_finished: whether training batches are what networks take, or want `finish` (see `boxed`).
+      is_finished: whether batches are what networks take, or want `finish` (see `boxed`).
 
     Args:
       sources: what to train on; each has its share of the clips, by weight: exactly over the run, and in a batch to
@@ -129,9 +129,9 @@ class InputPipeline:
 
     @tf.autograph.experimental.do_not_convert
     def boxed(self) -> "InputPipeline":
-        """This pipeline with training batches that are not finished: `finish` makes of them what networks take.
+        """This pipeline with batches that are not finished: `finish` makes of them what networks take.
 
-        For accelerators. Boxes are as large as the frames of some records ask for.
+        For accelerators. Boxes are as large as the training frames of some records ask for.
 
         Raises:
           ValueError: no sources, or no files.
@@ -366,7 +366,7 @@ class InputPipeline:
         def prepared(batch):
             if training:  # accelerators know no strings
                 batch = {name: value for name, value in batch.items() if name not in ("key", "label_names")}
-            return self._finish_batch(batch) if self.is_finished or not training else self._with_words(batch)
+            return self._finish_batch(batch) if self.is_finished else self._with_words(batch)
 
         dataset = dataset.batch(batch_size, drop_remainder=training, num_parallel_calls=2, deterministic=True)
         # Frames wait as uint8, a quarter of what they are as float32.
@@ -402,7 +402,8 @@ class InputPipeline:
             if "video" in (name, view and view.of):
                 video = view and view.video or self.video
                 if name in self.boxes and f"{name}_place" in batch:
-                    boxed = {part: batch.pop(f"{name}{part}") for part in video.boxed_spec(self.boxes[name])}
+                    parts = (part for part in video.boxed_spec(self.boxes[name]) if f"{name}{part}" in batch)
+                    boxed = {part: batch.pop(f"{name}{part}") for part in parts}  # in evaluation nothing is drawn
                     batch[name] = video.unboxed(boxed, batch[f"{name}_mask"])
                     if view and view.reverse:
                         batch[name] = tf.reverse(batch[name], [1])

@@ -50,7 +50,7 @@ class RecordEmbedder:
 
     Args:
       model: a built MMV.
-      pipeline: the InputPipeline that feeds it.
+      pipeline: the InputPipeline that feeds it; what its batches lack (`InputPipeline.boxed`), that device does.
       batch_size: clips embedded at once.
     """
 
@@ -92,26 +92,26 @@ class RecordEmbedder:
             raise
 
     def _clips(self, batch) -> Clips:
-        batch = {name: values.numpy() for name, values in self._model.without_empty_texts(batch).items()}
-        size, words, present, inputs = len(batch["label"]), None, {}, {}
-        for modality in self._model.graph.modalities:
-            values, mask = batch[modality], batch[f"{modality}_mask"]
-            if modality == "text":
-                # Narrations are nearest in time first, and one clip is one row.
-                words = values = values[np.arange(size), mask.argmax(axis=1)]
-                mask = mask.any(axis=1)
-            present[modality] = mask
-            inputs[modality] = tf.constant(filled(values, self._batch_size))
+        batch = tf.nest.map_structure(lambda values: values.numpy(), self._model.without_empty_texts(batch))
+        keys, names = (tuple(map(_text, batch.pop(name).tolist())) for name in ("key", "label_names"))
+        size, words = len(batch["label"]), None
+        if "text" in self._model.graph.modalities:
+            # Narrations are nearest in time first, and one clip is one row.
+            mask = batch["text_mask"]
+            batch["text"] = words = batch["text"][np.arange(size), mask.argmax(axis=1)]
+            batch["text_mask"] = mask.any(axis=1)
+        present = {modality: batch[f"{modality}_mask"] for modality in self._model.graph.modalities}
+        whole = tf.nest.map_structure(lambda values: tf.constant(filled(values, self._batch_size)), batch)
         embeddings = {
             (modality, space): rows.numpy()[:size]
-            for modality, spaces in self._embed(inputs).items()
+            for modality, spaces in self._embed(whole).items()
             for space, rows in spaces.items()
         }
-        keys, names = (tuple(map(_text, batch[name].tolist())) for name in ("key", "label_names"))
         return Clips(embeddings, present, words, keys, tuple(map(record_labels.split, names)))
 
-    def _embed_batch(self, inputs):
-        embeddings = self._model.embed(inputs, training=False)
+    def _embed_batch(self, batch):
+        batch = batch if self._pipeline.is_finished else self._pipeline.finish(batch)
+        embeddings = self._model.embed({name: batch[name] for name in self._model.graph.modalities}, training=False)
         return tf.nest.map_structure(lambda rows: tf.cast(rows, tf.float32), embeddings)
 
 

@@ -46,6 +46,7 @@ class Observer:
         size = min(64, max(8, math.ceil(sum(weights) / min(weights))))  # a source that is not very rare has a place
         try:
             examples = next(iter(self._pipeline.training_dataset(size, seed=seed)))
+            examples = examples if self._pipeline.is_finished else self._pipeline.finish(examples)
         except tf.errors.InvalidArgumentError as error:
             if fault := explain_data_error(error) or self._pipeline.find_fault(size, seed, 0, 1):
                 raise ValueError(fault) from error

@@ -184,10 +184,10 @@ def train(
         stack.enter_context(quiet_orbit())
         actions = [checkpoints, stack.enter_context(Preemption(strategy))]
         if refresh:
-            actions.insert(0, Refreshing(refresh, model, pipeline, strategy, step, batch_size, seed, steps))
+            actions.insert(0, Refreshing(refresh, model, fed, strategy, step, batch_size, seed, steps))
             actions[0]()
         if chief:
-            observer = Observer(workdir, model, pipeline, step, batch_size, probe)
+            observer = Observer(workdir, model, fed, step, batch_size, probe)
             with command.waiting_for("drawing example clips, probing the network as it is", first_step == 0):
                 observer.begin(gin.operative_config_str(), seed)
             actions.insert(0, observer)

@@ -158,7 +158,7 @@ def test_retrieval_asks_with_the_middle_frame():
         "label_names": np.full(count, "a"),
         "key": np.array([f"clip{i}" for i in range(count)]),
     }
-    pipeline = type("Pipeline", (), {})()
+    pipeline = type("Pipeline", (), {"is_finished": True})()
     pipeline.evaluation_dataset = lambda pattern, size: tf.data.Dataset.from_tensor_slices(found).batch(size)
     networks = {"pixels": lambda x: tf.reshape(x, [-1, 3]), "turned": lambda x: -tf.reshape(x, [-1, 3])}
     model = Passing()

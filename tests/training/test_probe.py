@@ -10,16 +10,19 @@ import tensorflow as tf
 from helpers import graphs, toy
 from helpers import record_fixtures as fixtures
 from mmv_tf.inputs.audio import LogMel
-from mmv_tf.inputs.pipeline import InputPipeline
+from mmv_tf.inputs.pipeline import InputPipeline, Source
 from mmv_tf.inputs.text import Tokenizer
 from mmv_tf.inputs.video import VideoInput, preprocess_ops_3d
 from mmv_tf.metrics import zipf
 from mmv_tf.training import probe as probes
+from mmv_tf.training.embedder import RecordEmbedder
 from mmv_tf.training.probe import Probe
 
 
 class Sets:
     """A pipeline whose patterns are names of batches."""
+
+    is_finished = True
 
     def __init__(self, **sets):
         self.sets = sets
@@ -244,6 +247,7 @@ def real(tmp_path_factory):
     ]
     pattern = fixtures.write_shards(folder, [clips[:7], clips[7:]])
     pipeline = InputPipeline(
+        [Source(pattern)],
         video=VideoInput(num_frames=2, min_side=20, crop_size=16, jit_compile=False),
         audio=LogMel(sample_rate=fixtures.SAMPLE_RATE, window=64, stride=32, num_bins=4, max_frequency=400.0),
         text=Tokenizer(vocabulary=("dog", "runs", "red", "green", "ball"), max_words=3),
@@ -261,6 +265,28 @@ def test_real_records_on_one_and_on_two_replicas(real):
     with strategy.scope():
         model = toy.mmv(graphs.fac())
     assert probe.run(model, pipeline) == expected
+
+
+def test_what_an_accelerator_finishes_is_embedded_as_what_the_host_makes(real):
+    pipeline, probe = real
+    boxed, model = pipeline.boxed(), toy.mmv(graphs.fac())
+    frames = boxed.evaluation_dataset(probe.retrieval_data, 8).element_spec["video"]
+    assert len(frames) == 2 and frames[0].dtype == tf.uint8 and frames[0].shape[1:3] == boxed.boxes["video"]
+    for given in (probe.retrieval_data, None):  # a set of its own, and all that training reads
+        here, there = (
+            next(RecordEmbedder(model, one, 12).each(
+                one.evaluation_dataset(given, 12) if given else one.every_training_record(8, 12)
+            ))
+            for one in (pipeline, boxed)
+        )  # fmt: skip
+        assert here.keys == there.keys == tuple(f"clip{i}" for i in range(12)) and here.labels == there.labels
+        np.testing.assert_array_equal(here.words, there.words)
+        for name, present in here.present.items():
+            np.testing.assert_array_equal(present, there.present[name])
+        for (modality, space), rows in here.embeddings.items():
+            found = there.embeddings[modality, space][here.present[modality]]
+            np.testing.assert_allclose(found, rows[here.present[modality]], atol=4e-3, err_msg=f"{modality} {space}")
+    assert probe.run(model, boxed).keys() == probe.run(model, pipeline).keys()
 
 
 def _state():
