@@ -14,6 +14,14 @@ from mmv_tf.common.files import whole_file
 
 ROWS = {"VT": "vt", "VA": "va", "FAC": "fac", "Shared": "shared", "Disjoint": "disjoint"}
 STEPS = (400, 1600, 6400)
+# What sets FAC and shared apart, taken away one at a time: the sizes of the spaces; and that text says what sound says
+# for certain, the material, by the words for it. Of the steps of the tables alone.
+APART = {
+    "FAC, both of 128": "apart/fac_equal",
+    "Shared, of 64": "apart/shared_64",
+    "FAC, no word of materials": "apart/fac_no_material",
+    "Shared, no word of materials": "apart/shared_no_material",
+}
 SEED = 100  # in no table
 MEASURES = (
     "probe/video/event",
@@ -29,6 +37,13 @@ MEASURES = (
 def folder(name: str, steps: int, data: pathlib.Path) -> pathlib.Path:
     """Of a run; `name` is that of its gin file."""
     return data / "runs" / "curves" / f"{name}-{steps}-{SEED}"
+
+
+def points() -> list[tuple[str, str, int]]:
+    """(row, name of its gin file, steps) of each run, the short ones of all rows first."""
+    found = [(row, name, steps) for steps in STEPS for row, name in ROWS.items()]
+    tables = found.index((*list(ROWS.items())[-1], STEPS[1])) + 1
+    return [*found[:tables], *((row, name, STEPS[1]) for row, name in APART.items()), *found[tables:]]
 
 
 def schedule(steps: int) -> dict[str, int]:
@@ -57,17 +72,14 @@ def collect(
     checksums = read(data / "statistics.json")["checksums"]
     rows: dict[str, dict[str, dict[str, float]]] = {}
     is_of_these = earlier is not None and (earlier["version"], earlier["data"]) == (scenes.VERSION, checksums)
-    for row, name in ROWS.items():
+    for row, name, steps in points():
         kept = earlier["rows"].get(row, {}) if is_of_these and earlier["recipes"].get(row) == recipes[row] else {}
-        points = {}
-        for steps in STEPS:
-            if (run := folder(name, steps, data)) in measured:
-                found = read(run / "validation.json")["measures"]
-                points[str(steps)] = {one: found[one] for one in MEASURES if one in found}
-            elif str(steps) in kept:
-                points[str(steps)] = kept[str(steps)]
-        if points:
-            rows[row] = points
+        if (run := folder(name, steps, data)) in measured:
+            found = read(run / "validation.json")["measures"]
+            rows.setdefault(row, {})[str(steps)] = {one: found[one] for one in MEASURES if one in found}
+        elif str(steps) in kept:
+            rows.setdefault(row, {})[str(steps)] = kept[str(steps)]
+    rows = {row: rows[row] for row in (*ROWS, *APART) if row in rows}
     return {
         "version": scenes.VERSION,
         "data": checksums,

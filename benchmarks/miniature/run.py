@@ -13,6 +13,7 @@ import concurrent.futures
 import hashlib
 import os
 import pathlib
+import re
 import sys
 import threading
 from collections.abc import Iterable, Mapping
@@ -33,9 +34,15 @@ def gin_file(name: str) -> str:
     return f"benchmarks/miniature/gin/{name}.gin"
 
 
+def own_vocabulary(name: str) -> list[pathlib.Path]:
+    """The vocabulary of a gin file that names one of this folder, and not that of the data."""
+    found = re.findall(r"^VOCABULARY = '(benchmarks/.+)'$", (ROOT / gin_file(name)).read_text("utf-8"), re.M)
+    return [ROOT / path for path in found]
+
+
 def gin_inputs(name: str) -> list[pathlib.Path]:
     """The file and what it includes: a stage depends on all of them."""
-    return with_includes(ROOT / gin_file(name), ROOT)
+    return [*with_includes(ROOT / gin_file(name), ROOT), *own_vocabulary(name)]
 
 
 def made_of(name: str) -> list[pathlib.Path]:
@@ -49,7 +56,7 @@ def gin(name: str, data: pathlib.Path) -> list[str]:
     given = [f"--gin_file={gin_file(name)}"]
     if data != DATA:
         given += [f"--gin_param={split.upper()}='{data}/records/{split}-*'" for split in ("narrated", "plain")]
-        if any("VOCABULARY" in path.read_text("utf-8") for path in gin_inputs(name)):
+        if not own_vocabulary(name) and any("VOCABULARY" in path.read_text("utf-8") for path in gin_inputs(name)):
             given.append(f"--gin_param=VOCABULARY='{data}/vocabulary.txt'")
     return given
 
@@ -90,13 +97,12 @@ def measure_stage(run: pathlib.Path, data: pathlib.Path) -> Stage:
 def curve_branches(data: pathlib.Path) -> list[tuple[pathlib.Path, list[Stage]]]:
     """The runs of the learning curves, the short ones of all rows first."""
     found = []
-    for steps in curves.STEPS:
-        for name in curves.ROWS.values():
-            run = curves.folder(name, steps, data)
-            train = train_stage(name, curves.SEED, data, curves.schedule(steps), run)
-            command = python("benchmarks.miniature.measure", "--workdir", run, "--data", data, "--on_val")
-            measured = Stage("measure", run.name, command, outputs=[run / "validation.json"], inputs=MEASURING)
-            found.append((run, [train, measured]))
+    for _, name, steps in curves.points():
+        run = curves.folder(name, steps, data)
+        train = train_stage(name, curves.SEED, data, curves.schedule(steps), run)
+        command = python("benchmarks.miniature.measure", "--workdir", run, "--data", data, "--on_val")
+        measured = Stage("measure", run.name, command, outputs=[run / "validation.json"], inputs=MEASURING)
+        found.append((run, [train, measured]))
     return found
 
 
@@ -232,7 +238,7 @@ def digest(files: Iterable[pathlib.Path]) -> str:
 def recipes(table: str) -> dict[str, str]:
     """{name of a run of a table, or row of the curves: digest of its gin files and of the code that measures it}."""
     if table == CURVES:
-        return {row: digest([*made_of(name), *MEASURING]) for row, name in curves.ROWS.items()}
+        return {row: digest([*made_of(name), *MEASURING]) for row, name in (curves.ROWS | curves.APART).items()}
     more = {"c": [*gin_inputs("deflate"), HERE / "images.py"], "e": gin_inputs("few_labels")}.get(table, [])
     return {name: digest([*made_of(name), *more, *MEASURING]) for name in runs_of(table)}
 

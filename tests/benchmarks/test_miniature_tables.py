@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks.miniature import curves, experiments, page, run, scenes, tables
+from benchmarks.miniature import curves, experiments, page, run, scenes, tables, words
 from demo.stages import Stage, StageError
 from mmv_tf.common import config
 from mmv_tf.inputs.pipeline import InputPipeline
@@ -253,6 +253,10 @@ def test_a_point_of_a_curve_is_a_whole_run(tmp_path):
     (tmp_path / "statistics.json").write_text('{"checksums": {"vocabulary.txt": "ab"}}')
     branches = run.curve_branches(tmp_path)
     assert [folder.name for folder, _ in branches[:5]] == [f"{name}-400-100" for name in curves.ROWS.values()]
+    assert [folder.parts[-2:] for folder, _ in branches[10:15]] == [
+        *(("apart", f"{name.rpartition('/')[2]}-1600-100") for name in curves.APART.values()),
+        ("curves", "vt-6400-100"),
+    ]
     train, measured = branches[7][1]
     assert (
         "--gin_param=STEPS = 1600" in train.command and "--gin_param=warmup_cosine.warmup_steps = 100" in train.command
@@ -273,6 +277,19 @@ def test_a_point_of_a_curve_is_a_whole_run(tmp_path):
     assert curves.collect(tmp_path, there[:1], "run curves", recipes, found) == found
     assert set(curves.collect(tmp_path, there[:1], "", recipes | {"FAC": "of others"}, found)["rows"]["FAC"]) == {"400"}
     assert set(curves.collect(tmp_path, there[:1], "", recipes, {**found, "data": {}})["rows"]["FAC"]) == {"400"}
+
+
+def test_a_run_without_words_of_materials_has_its_own_vocabulary_wherever_the_data_is(tmp_path):
+    kept = (run.HERE / "gin/apart/no_material.txt").read_text().split()
+    told = {material: set(" ".join(said).replace(",", "").split()) for material, said in words.MATERIALS.items()}
+    assert all(
+        not (told[one] - set().union(*(told[other] for other in told if other != one))) & set(kept) for one in told
+    )
+    assert {"bounce", "roll", "scatter", "shaken", "swing", "whirl", "camera"} <= set(kept)
+    assert run.own_vocabulary("apart/fac_no_material") == [run.HERE / "gin/apart/no_material.txt"]
+    assert run.gin_inputs("apart/fac_no_material")[-1].name == "no_material.txt"  # another list is another recipe
+    assert not any("VOCABULARY" in given for given in run.gin("apart/fac_no_material", tmp_path))
+    assert f"--gin_param=VOCABULARY='{tmp_path}/vocabulary.txt'" in run.gin("fac", tmp_path)
 
 
 def test_a_table_keeps_what_was_made_of_the_same_elsewhere(tmp_path):
