@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -111,29 +112,51 @@ def sentences(clips: int, passes: float, probes: Sequence, logs: Mapping[str, fl
     ways = _ways(probes[-1][1]) if probes else []
     if not ways:
         return [*lines, "nothing is known of how well it does on other clips: there are no held-out ones (Probe)"]
-    for way, recall, share, chance, count in ways:
-        low, high = of_share(share, count)
-        what = f"{way}: among the first {recall} of {count} held-out clips {share:.0%} (95 %: {low:.0%} to {high:.0%})"
-        verdict = "" if low > chance else ", too few to tell from it" if high > chance else ", which it is below"
-        lines.append(f"{what}, chance {chance:.0%}{verdict}")
+    for way in ways:
+        low, high = of_share(way.share, way.count)
+        what = f"{way.said} {way.share:.0%} (95 %: {low:.0%} to {high:.0%})"
+        verdict = (
+            "" if low > way.chance else ", too few to tell from it" if high > way.chance else ", which it is below"
+        )
+        lines.append(f"{what}, chance {way.chance:.0%}{verdict}")
     return [*lines, _curve(probes, logs, batch_size)]
 
 
-def _ways(scalars):
-    """[(way, k of R@k, its value, chance, clips)] of a probe: five first ones count where there are clips for it."""
+class _Way(NamedTuple):
+    """One measure of a probe, on `count` held-out clips; is_found: by retrieval, and not told by neighbours."""
+
+    said: str
+    is_found: bool
+    share: float
+    chance: float
+    count: int
+
+
+def _ways(scalars) -> list[_Way]:
+    """Retrieval, where five first ones count if there are clips for it, and then neighbours."""
     found = []
-    for name, count in scalars.items():
-        if name.startswith("probe/retrieval/") and name.endswith("/clips"):
-            way, recall = name.removesuffix("/clips"), 5 if count >= 25 else 1
-            shown = way.removeprefix("probe/retrieval/").replace("_to_", " -> ").replace("_", " ")
-            value, chance = (float(scalars[f"{way}/R@{recall}{end}"]) for end in ("", "_chance"))
-            found.append((shown, recall, value, chance, int(count)))
+    for name, clips in scalars.items():
+        is_found = name.startswith("probe/retrieval/") and name.endswith("/clips")
+        if is_found:
+            key, count = name.removesuffix("/clips"), int(clips)
+            recall = 5 if count >= 25 else 1
+            way = key.removeprefix("probe/retrieval/").replace("_to_", " -> ").replace("_", " ")
+            said, key = f"{way}: among the first {recall} of {count} held-out clips", f"{key}/R@{recall}"
+        elif name.startswith("probe/knn/") and name.endswith("_clips"):
+            key, count = name.removesuffix("_clips"), int(clips)
+            said = f"{key.removeprefix('probe/knn/')}: neighbours tell the label of {count} held-out clips"
+        else:
+            continue
+        found.append(_Way(said, is_found, float(scalars[key]), float(scalars[f"{key}_chance"]), count))
     return found
 
 
 def _curve(probes, logs, batch_size) -> str:
-    values = [(step, float(np.mean([way[2] for way in _ways(scalars)]))) for step, scalars in probes]
-    _, _, _, chance, count = _ways(probes[-1][1])[0]
+    """Of retrieval, if that was probed: it asks for more than labels do."""
+    is_found = any(way.is_found for way in _ways(probes[-1][1]))
+    kept = [(step, [way for way in _ways(scalars) if way.is_found == is_found]) for step, scalars in probes]
+    values = [(step, float(np.mean([way.share for way in ways]))) for step, ways in kept if ways]
+    *_, chance, count = kept[-1][1][0]
     last_step, last = values[-1]
     low, high = of_share(last, count)
     shown = ", ".join(f"{share:.0%}" for _, share in values)

@@ -19,6 +19,7 @@ from mmv_tf.training.embedder import Clips, RecordEmbedder
 
 LABELLED_MODALITIES = ("video", "audio")
 RECALLS = (1, 5)
+_BESIDE = ("_chance", "_control", "_clips")
 
 
 @configurable
@@ -95,8 +96,9 @@ class Probe:
           'probe/retrieval/video_to_audio/R@1', '.../R@5' (shares), '.../median_rank' (from 1) and '.../clips' (how many
           were compared), and for video and audio 'probe/knn/video' (share classified rightly); beside each, under
           '<name>_chance', what knowing nothing gives, and under 'probe/knn/video_control' the share of coins that are
-          told (`mmv_tf.metrics.control`): one half, unless the two sets have clips in common; 'probe/zipf/video', at
-          most 0, for the representation of each modality.
+          told (`mmv_tf.metrics.control`): one half, unless the two sets have clips in common, and under
+          'probe/knn/video_clips' how many were classified; 'probe/zipf/video', at most 0, for the representation of
+          each modality.
         Raises:
           ValueError: a set is missing, has too few clips, or lacks labels or classes; names the setting.
         """
@@ -193,7 +195,7 @@ class Probe:
                     raise ValueError(f"Probe.labelled_train = {self.labelled_train!r}, {modality}: {error}") from None
                 scalars[f"knn/{modality}{name}"] = told[0]
                 if not name:
-                    scalars[f"knn/{modality}_chance"] = told[1]
+                    scalars[f"knn/{modality}_chance"], scalars[f"knn/{modality}_clips"] = told[1], len(asked)
         if not scalars:
             raise ValueError(
                 f"Probe.labelled_train = {self.labelled_train!r} and Probe.labelled_test = {self.labelled_test!r}: "
@@ -206,7 +208,7 @@ def summary(scalars: Mapping[str, float]) -> str:
     """One line for the console: each R@1 and accuracy of a probe beside its chance, and Zipf's fitness."""
     shown = []
     for name, value in scalars.items():
-        if name.endswith("/R@1") or name.startswith("probe/knn/") and not name.endswith(("_chance", "_control")):
+        if name.endswith("/R@1") or name.startswith("probe/knn/") and not name.endswith(_BESIDE):
             what = name.removeprefix("probe/").removeprefix("retrieval/").replace("_to_", "->").replace("/", " ")
             coin = scalars.get(f"{name}_control")
             beside = "" if coin is None else f", a random label {coin:.1%}"

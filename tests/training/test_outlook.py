@@ -48,6 +48,24 @@ def test_the_learning_curve(shares, accuracy, words):
     assert words in _said(shares, 400, accuracy=accuracy)[-1]
 
 
+def test_neighbours_are_heard_where_nothing_can_be_retrieved():
+    """A network of one modality, as SimCLR's, and a probe of labelled clips alone."""
+    probes = [
+        (10 * step, {"probe/knn/video": share, "probe/knn/video_chance": 0.5, "probe/knn/video_clips": 400.0})
+        for step, share in enumerate((0.5, 0.6, 0.7, 0.75, 0.81))
+    ]
+    said = outlook.sentences(500, 20.0, probes, {}, 64)
+    assert said[1] == "video: neighbours tell the label of 400 held-out clips 81% (95 %: 77% to 85%), chance 50%"
+    assert said[2].startswith("on held-out clips it was still rising at the end (50%, 60%, 70%, 75%, 81%)")
+    # Beside retrieval it is said, too, and the curve is that of retrieval; as is that of a history without counts.
+    both = [(step, scalars | _probe(0.1, 400, 0.02)) for step, scalars in probes]
+    said = outlook.sentences(500, 20.0, both, {"accuracy/video_audio": 0.3}, 64)
+    assert [line.partition(":")[0] for line in said[1:3]] == ["video", "video -> audio"]
+    assert "no longer rises (10%, 10%, 10%, 10%, 10%)" in said[3]
+    older = [(step, {name: scalars[name] for name in ("probe/knn/video",)}) for step, scalars in probes[:2]]
+    assert "(70%, 75%, 81%)" in outlook.sentences(500, 20.0, [*older, *probes[2:]], {}, 64)[2]
+
+
 def test_a_history_goes_over_sittings_and_forgets_what_is_made_again(tmp_path):
     history = outlook.History(str(tmp_path), 0)
     for step in (0, 10, 20):

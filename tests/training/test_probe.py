@@ -130,7 +130,9 @@ def _labelled(count, seed):
 
 def test_knn_of_representations_beside_the_most_frequent_class():
     scalars = _knn(_labelled(300, 0), _labelled(200, 1), batch_size=64)
-    assert scalars.keys() == {f"probe/knn/{m}{end}" for m in ("video", "audio") for end in ("", "_chance", "_control")}
+    assert scalars.keys() == {
+        f"probe/knn/{m}{end}" for m in ("video", "audio") for end in ("", "_chance", "_control", "_clips")
+    }
     assert [scalars[f"probe/knn/{m}_control"] for m in ("video", "audio")] == pytest.approx([0.5, 0.5], abs=0.12)
     assert scalars["probe/knn/video"] == 1.0
     assert scalars["probe/knn/audio"] == pytest.approx(1 / 3, abs=0.1)
@@ -259,7 +261,7 @@ def real(tmp_path_factory):
 def test_real_records_on_one_and_on_two_replicas(real):
     pipeline, probe = real
     expected = probe.run(toy.mmv(graphs.fac()), pipeline)
-    assert len(expected) == 7 * 6 + 2 * 3
+    assert len(expected) == 7 * 6 + 2 * 4
     assert expected["probe/retrieval/video_to_audio/R@1_chance"] == pytest.approx(1 / 10)
     strategy = toy.mirrored(2)
     with strategy.scope():
