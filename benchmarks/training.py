@@ -10,12 +10,16 @@ measured in turns in one run, and medians are shown.
 
 import argparse
 import os
+import pathlib
 import statistics
 import sys
 import tempfile
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir))
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from demo.stages import with_includes  # noqa: E402
 
 
 def rate(call, clips: int, seconds: float) -> float:
@@ -29,7 +33,7 @@ def rate(call, clips: int, seconds: float) -> float:
 
 
 def setting(args, directory):
-    """The configured pipeline, model and batch size, on records that are made here."""
+    """The configured pipeline, model and batch size, on records that are made here or those that a gin file names."""
     import gin
     import input_pipeline as frames
 
@@ -39,8 +43,11 @@ def setting(args, directory):
     vocabulary = os.path.join(directory, "vocabulary.txt")
     with open(vocabulary, "w") as file:
         file.write("palace\npark\npeople\nwalk\nblue\nsky\n")
-    data = [f"TRAIN_DATA = '{pattern}'", f"VOCABULARY = '{vocabulary}'"]
-    config.parse(args.gin_file or ["gin/demo.gin"], [*data, *args.gin_param])
+    files = args.gin_file or ["gin/demo.gin"]
+    written = "\n".join(path.read_text("utf-8") for file in files for path in with_includes(ROOT / file, ROOT))
+    data = {"TRAIN_DATA": pattern, "AUDIOSET_DATA": pattern, "VOCABULARY": vocabulary}
+    data = [f"{name} = '{value}'" for name, value in data.items() if name in written]
+    config.parse(files, [*data, *args.gin_param])
     import keras
 
     from mmv_tf.inputs.pipeline import InputPipeline
