@@ -194,8 +194,9 @@ class Trainer(orbit.AbstractTrainer):
             with tf.control_dependencies([asked]):
                 batch = next(iterator)
             with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)[:1]):
-                waited += self._now() - asked
-            results = self._strategy.run(self._take_step, args=(batch,))
+                arrived = self._now()
+            waited += arrived - asked
+            results = self._strategy.run(self._step_after(arrived), args=(batch,))
             step_sums = self._strategy.experimental_local_results(results)[0]  # equal on all replicas
             step = self._step.read_value()
             first = (bad_step < 0) & ~tf.reduce_all(tf.math.is_finite(step_sums))
@@ -204,6 +205,23 @@ class Trainer(orbit.AbstractTrainer):
             with tf.control_dependencies([step_sums]):  # a step counts when it has been taken
                 self._step.assign_add(1)
         return sums, waited, bad_step, bad_sums
+
+    def _step_after(self, arrived):
+        """The step, of which nothing that takes the batch begins before the time `arrived` is taken.
+
+        TensorFlow may take that time whenever the batch is there: with one thread, at the end of the step, all of which
+        would then count as waiting. A TPU has the step as a whole, and no place for a clock in it.
+        """
+        if not self._times_input or isinstance(self._strategy, tf.distribute.TPUStrategy):
+            return self._take_step
+
+        @tf.autograph.experimental.do_not_convert
+        def take(batch):
+            with tf.control_dependencies([arrived]):
+                batch = tf.nest.map_structure(tf.identity, batch)
+            return self._take_step(batch)
+
+        return take
 
     def _now(self):
         return tf.timestamp() if self._times_input else tf.constant(0.0, tf.float64)

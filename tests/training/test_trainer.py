@@ -5,6 +5,7 @@ import numpy as np
 import orbit
 import pytest
 import tensorflow as tf
+from tensorflow.python.data.experimental.ops import testing
 
 from helpers import graphs, toy
 from mmv_tf.training.trainer import Trainer, quiet_orbit
@@ -48,6 +49,31 @@ def test_a_loop_logs_means_over_its_steps_and_counts_them():
     np.testing.assert_allclose(logs["total_loss"], np.mean(expected), rtol=1e-5)
     assert {"loss/video_audio", "accuracy/video_text", "learning_rate", "clips_per_second"} <= logs.keys()
     assert int(trainer._step.numpy()) == 4
+
+
+class SlowPipeline(ToyPipeline):
+    """Its batches come a fifth of a second apart."""
+
+    def training_dataset(self, *args, **options):
+        return super().training_dataset(*args, **options).apply(testing.sleep(200_000))
+
+
+def test_waiting_for_input_is_told_and_nothing_else():
+    trainer = _trainer(tf.distribute.get_strategy(), SlowPipeline())
+    logs = trainer.train(tf.constant(4))
+    seconds = 3 * BATCH / logs["clips_per_second"]  # of three steps: the first is not among them
+    assert logs["input_wait"] * seconds > 0.3
+    # The time of arrival is taken before the step begins, and not whenever TensorFlow comes to it: all that takes the
+    # batch takes what waits for that time.
+    sums = tf.zeros([len(trainer.model.log_names), 2])
+    loop = trainer._loop.get_concrete_function(trainer._iterator, tf.constant(3), sums)
+    bodies = ({node.name: node for node in body.node_def} for body in loop.graph.as_graph_def().library.function)
+    (nodes,) = (nodes for nodes in bodies if any(node.op == "IteratorGetNext" for node in nodes.values()))
+    (batch,) = (node.name for node in nodes.values() if node.op == "IteratorGetNext")
+    takers = [node for node in nodes.values() if any(name.split(":")[0] == batch for name in node.input)]
+    assert len(takers) >= 5 and {node.op for node in takers} == {"Identity"}
+    for node in takers:
+        assert "Timestamp" in {nodes[name[1:]].op for name in node.input if name[0] == "^"}, node.name
 
 
 def test_nan_stops_the_run_and_names_the_step_and_the_part():
