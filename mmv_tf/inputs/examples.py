@@ -152,8 +152,9 @@ class TrainingExamples:
             return tf.nest.map_structure(tf.identity, example)
 
     def _note(self, serialized, source, seed, record):
-        why = self._what_is_wrong(serialized, source, seed) or "no clip can be made of it"
-        self.bad_records.add(self.index.place(int(record)), self.names[int(source)], _key(serialized), why)
+        with self.bad_records.noting():
+            why = self._what_is_wrong(serialized, source, seed) or "no clip can be made of it"
+            self.bad_records.add(self.index.place(int(record)), self.names[int(source)], _key(serialized), why)
         return True
 
     def find_fault(self, count: int) -> tuple[int, str] | None:

@@ -1,10 +1,13 @@
 """Faults of the data, each in one line that says where; and the records that a run may leave out."""
 
+import atexit
+import contextlib
 import json
 import os
 import re
 import sys
 import threading
+import time
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -13,6 +16,8 @@ import tqdm
 from mmv_tf.common import files
 
 FAULT_MARK = "data fault: "  # what `explain_data_error` looks for
+_IDLE = 1.0  # seconds without a note, after which what reads ahead has filled its buffers
+_PATIENCE = 60.0  # seconds that a process waits for that at its end
 
 
 class Place(NamedTuple):
@@ -48,6 +53,7 @@ class BadRecords:
 
     def __init__(self, limit: int):
         self._limit, self._found, self._lock, self._path = limit, {}, threading.Lock(), None
+        self._under_way, self._last = 0, None  # notes, and when one began or ended
 
     def keep(self, path: str) -> None:
         """Takes over those of earlier sittings from a file, and writes it anew with each that is found.
@@ -68,6 +74,32 @@ class BadRecords:
                 f"{path}: {len(self._found)} bad records were left out or met before, and "
                 f"InputPipeline.max_bad_records = {self._limit}: raise it, or mend the records and begin a new workdir"
             )
+
+    @contextlib.contextmanager
+    def noting(self):
+        """Around a note that a thread of the input makes.
+
+        The interpreter does not end before it: the thread could not go on then, and the process, which waits for its
+        threads, would never end.
+        """
+        with self._lock:
+            if self._last is None:
+                atexit.register(self.wait)
+            self._under_way, self._last = self._under_way + 1, time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way, self._last = self._under_way - 1, time.monotonic()
+
+    def wait(self, idle: float = _IDLE, most: float = _PATIENCE) -> None:
+        """Waits until nothing has been noted for `idle` seconds, at most `most`: nobody takes more of the input."""
+        end = time.monotonic() + most
+        while time.monotonic() < end:
+            with self._lock:
+                if not self._under_way and (self._last is None or time.monotonic() - self._last > idle):
+                    return
+            time.sleep(0.05)
 
     def add(self, place: Place, source: str, key: str, reason: str) -> None:
         """Notes a record that is left out, and says so on stderr.

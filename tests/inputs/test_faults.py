@@ -1,6 +1,10 @@
+import threading
+import time
+
 import pytest
 import tensorflow as tf
 
+from mmv_tf.inputs import faults
 from mmv_tf.inputs.faults import BadRecords, Place, explain_data_error, reason
 
 
@@ -28,3 +32,27 @@ def test_bad_records_count_once_and_up_to_the_limit(capsys):
         "shard a/train-1: record 0 of 9 (source 'mine') cannot be used: torn; it makes 3 bad records, "
         "and InputPipeline.max_bad_records = 2"
     )
+
+
+def test_a_process_does_not_end_under_a_note(monkeypatch):
+    """Python would never let the thread go on that makes it, and the process waits for its threads."""
+    at_end, ended, begun = [], [], threading.Event()
+    monkeypatch.setattr(faults.atexit, "register", at_end.append)
+    bad = BadRecords(9)
+    bad.wait(idle=600, most=600)  # nothing was noted: at once
+
+    def note():
+        with bad.noting():
+            begun.set()
+            time.sleep(0.3)
+            ended.append(time.monotonic())
+
+    thread = threading.Thread(target=note)
+    thread.start()
+    begun.wait()
+    bad.wait(idle=0.2, most=600)
+    assert ended and time.monotonic() - ended[0] > 0.2  # the note, and some time after it
+    thread.join()
+    with bad.noting():
+        bad.wait(most=0.1)  # not for ever
+    assert at_end == [bad.wait]  # once
