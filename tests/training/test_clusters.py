@@ -147,6 +147,8 @@ def test_what_cannot_be_clustered_is_named():
 class Records:
     """A pipeline of 12 records."""
 
+    is_finished = True
+
     def every_training_record(self, batch_size, clips):
         rows = toy.batch(12)
         rows = {name: rows[name] for name in ("video", "audio", "audio_mask")}
