@@ -288,7 +288,6 @@ def test_what_an_accelerator_finishes_is_embedded_as_what_the_host_makes(real):
         for (modality, space), rows in here.embeddings.items():
             found = there.embeddings[modality, space][here.present[modality]]
             np.testing.assert_allclose(found, rows[here.present[modality]], atol=4e-3, err_msg=f"{modality} {space}")
-    assert probe.run(model, boxed).keys() == probe.run(model, pipeline).keys()
 
 
 def _state():
