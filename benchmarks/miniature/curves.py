@@ -41,9 +41,8 @@ def folder(name: str, steps: int, data: pathlib.Path) -> pathlib.Path:
 
 def points() -> list[tuple[str, str, int]]:
     """(row, name of its gin file, steps) of each run, the short ones of all rows first."""
-    found = [(row, name, steps) for steps in STEPS for row, name in ROWS.items()]
-    tables = found.index((*list(ROWS.items())[-1], STEPS[1])) + 1
-    return [*found[:tables], *((row, name, STEPS[1]) for row, name in APART.items()), *found[tables:]]
+    rows = {STEPS[0]: ROWS, STEPS[1]: ROWS | APART, STEPS[2]: ROWS}
+    return [(row, name, steps) for steps in STEPS for row, name in rows[steps].items()]
 
 
 def schedule(steps: int) -> dict[str, int]:

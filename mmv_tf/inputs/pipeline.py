@@ -395,10 +395,8 @@ class InputPipeline:
         Wherever the batch is: all sizes are static, and nothing is drawn.
         """
         batch = dict(batch)
-        for name in (*self.modalities, *self.views):
+        for name in (one for one in (*self.modalities, *self.views) if one in batch):  # in evaluation no view is
             view = self.views.get(name)
-            if name not in batch:
-                continue  # a view, in evaluation
             if "video" in (name, view and view.of):
                 video = view and view.video or self.video
                 if name in self.boxes and f"{name}_place" in batch:

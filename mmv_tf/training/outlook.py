@@ -133,7 +133,7 @@ class _Way(NamedTuple):
 
 
 def _ways(scalars) -> list[_Way]:
-    """Retrieval, where five first ones count if there are clips for it, and then neighbours."""
+    """Retrieval, where five first ones count if there are clips for it, and neighbours, in the order of the probe."""
     found = []
     for name, clips in scalars.items():
         is_found = name.startswith("probe/retrieval/") and name.endswith("/clips")
