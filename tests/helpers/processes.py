@@ -98,6 +98,8 @@ def _run(log, environment, grappler, function, arguments):
     os.chdir(ROOT)
     eager.at_once()
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not grappler})
+    if not grappler:
+        tf.config.experimental.disable_mlir_bridge()
     gc.freeze()  # of what was imported before the fork nothing is free: nobody looks through it
     gc.set_threshold(50_000, 10, 10)  # as in conftest.py: an eighth of the time of a short run
     function(*arguments)

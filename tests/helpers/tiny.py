@@ -80,6 +80,7 @@ def bindings(records_pattern, vocabulary) -> list[str]:
         "VideoInput.num_frames = 4",
         "VideoInput.min_side = 36",
         "VideoInput.crop_size = 32",
+        "VideoInput.jit_compile = False",  # whose compilation takes longer than these frames
         f"LogMel.sample_rate = {SAMPLE_RATE}",
         "LogMel.window = 256",
         "LogMel.stride = 128",

@@ -14,7 +14,6 @@ def bindings(folder) -> list[str]:
         # Small: at this size gradients are in the hundreds, and steps of a usual size multiply rounding errors by ten.
         "keras.optimizers.SGD.learning_rate = 2e-6",
         "train.steps_per_loop = 1",
-        "VideoInput.jit_compile = False",  # whose compilation takes longer than these frames
     ]
 
 

@@ -93,7 +93,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(data, undisturbed, tmp_
 
 def test_a_run_whose_input_an_accelerator_finishes_takes_the_same_path(data, undisturbed, tmp_path, capsys):
     """Here on a CPU. It goes on where it stopped, and a record that it cannot decode is named."""
-    bindings = [*data, "InputPipeline.finish_on = 'accelerator'", "VideoInput.jit_compile = False"]
+    bindings = [*data, "InputPipeline.finish_on = 'accelerator'"]
     _train(tmp_path, bindings, steps=4)
     assert "; the accelerator does the rest (InputPipeline.finish_on = 'accelerator')" in capsys.readouterr().out
     _train(tmp_path, bindings)
@@ -118,6 +118,7 @@ def test_a_run_in_bfloat16_with_micro_batches_and_a_probe(data, undisturbed, tmp
     held_out = data[0].removeprefix("TRAIN_DATA = ")
     more = [
         "train.precision = 'mixed_bfloat16'",
+        "VideoInput.jit_compile = True",  # as for users
         "MMV.micro_batches = 2",
         "Probe.every = 4",
         f"Probe.retrieval_data = {held_out}",

@@ -28,7 +28,7 @@ def bindings(tmp_path_factory):
     folder = tmp_path_factory.mktemp("records")
     pattern = tiny.make_records(folder, count=8, shards=1)
     everything = tiny.bindings(pattern, tiny.write_vocabulary(folder / "vocabulary.txt"))
-    return [*everything, "AudioResNet.depth = 18", "VideoInput.jit_compile = False"]  # the latter is not tested here
+    return [*everything, "AudioResNet.depth = 18"]
 
 
 @pytest.fixture
