@@ -11,6 +11,8 @@
 - Scales, offsets and biases, which are the vectors among the variables, do not decay, as in LARS (`optimizers.LARS`).
 - Adam steps by TensorFlow's own operation: one for a variable, where Keras' formula takes two dozen.
 - Under mixed_float16 the loss is scaled (`scale_losses`): float16 has no numbers for small gradients.
+- Where averages of the weights take their place every so many steps (ema_overwrite_frequency), that is no branch:
+  replicas cannot meet in one.
 """
 
 import keras
@@ -54,6 +56,7 @@ def prepare(optimizer: keras.optimizers.Optimizer) -> None:
             step(gradient, variable, learning_rate)
         there = True  # Nadam has a state of its own, that no variable owns
 
+    optimizer.overwrites_every, optimizer.ema_overwrite_frequency = optimizer.ema_overwrite_frequency, None
     optimizer.update_step = step_if_there_is_a_gradient
     optimizer._apply_weight_decay = lambda variables: None  # it is a part of the step above
     # The gradients are summed here, before they are clipped; the losses are shares of one mean, so the sum is exact.
@@ -125,7 +128,9 @@ def scale_losses(optimizer: keras.optimizers.Optimizer) -> None:
         initial = keras.initializers.Constant(first)
         return optimizer.add_variable((), initial, dtype, aggregation="only_first_replica", name=name)
 
-    optimizer.loss_scale = add("loss_scale", _FIRST_SCALE, "float32")
+    # One given by hand is where this one begins; Keras would divide by it once more.
+    first, optimizer.loss_scale_factor = optimizer.loss_scale_factor or _FIRST_SCALE, None
+    optimizer.loss_scale = add("loss_scale", first, "float32")
     optimizer.steps_at_scale = add("steps_at_scale", 0, "int32")
     optimizer.scale_loss = lambda loss: loss * tf.cast(optimizer.loss_scale, tf.convert_to_tensor(loss).dtype)
 
@@ -189,9 +194,21 @@ def step(optimizer: keras.optimizers.Optimizer, gradients, variables) -> tuple[t
     _check_rates(optimizer, variables)
     used = [(tf.convert_to_tensor(g), v) for g, v in zip(gradients, variables, strict=True) if g is not None]
     gradients, variables = replicas.total([g for g, _ in used]), [v for _, v in used]
-    if not has_scale(optimizer):
-        optimizer.apply(gradients, variables)
-        return tf.linalg.global_norm(gradients) / optimizer.scale_loss(1.0), tf.constant(True)
-    gradients, norm, is_taken = _unscaled(optimizer, gradients)
+    if has_scale(optimizer):
+        gradients, norm, is_taken = _unscaled(optimizer, gradients)
+    else:
+        norm, is_taken = tf.linalg.global_norm(gradients) / optimizer.scale_loss(1.0), tf.constant(True)
     optimizer.apply(gradients, variables)
+    _overwrite(optimizer)
     return norm, is_taken
+
+
+def _overwrite(optimizer) -> None:
+    """Puts the averages of the weights in their place where it is time for that (Keras' ema_overwrite_frequency)."""
+    if not (optimizer.use_ema and optimizer.overwrites_every):
+        return
+    is_due = optimizer.iterations % optimizer.overwrites_every == 0  # the step that was just taken is counted
+    averages = optimizer._model_variables_moving_average
+    for variable, average in zip(optimizer._trainable_variables, averages, strict=True):
+        if average is not None:
+            optimizer.assign(variable, tf.where(is_due, average, variable))

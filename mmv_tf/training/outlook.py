@@ -157,14 +157,15 @@ def _curve(probes, logs, batch_size) -> str:
     kept = [(step, [way for way in _ways(scalars) if way.is_found == is_found]) for step, scalars in probes]
     values = [(step, float(np.mean([way.share for way in ways]))) for step, ways in kept if ways]
     *_, chance, count = kept[-1][1][0]
-    last_step, last = values[-1]
+    (first_step, _), (last_step, last) = values[0], values[-1]
     low, high = of_share(last, count)
     shown = ", ".join(f"{share:.0%}" for _, share in values)
     if len(values) < 3:
         return "too few probes for a learning curve (Probe.every)"
     if (high - low) / 2 > _WIDE:
         return f"{count} held-out clips are too few to read a learning curve from ({shown})"
-    earlier = [share for step, share in values if step <= 0.75 * last_step][-1]
+    # Of what was probed: probing may have begun late in the run.
+    earlier = [share for step, share in values if step <= first_step + 0.75 * (last_step - first_step)][-1]
     # Of the same clips, so that the difference is surer than either; half an interval is a careful bound.
     rise = last - earlier
     if rise > (high - low) / 4:

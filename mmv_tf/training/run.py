@@ -111,7 +111,7 @@ def train(
     with building, strategy.scope(), _dtype_policy(precision):
         model = MMV()
         workdirs.check_fit(model, pipeline)
-        model.compile(optimizer=schedules.for_batch(optimizer(), batch_size), jit_compile=compiled)
+        model.compile(optimizer=schedules.for_batch(_made(optimizer), batch_size), jit_compile=compiled)
         model.build_by_call(pipeline.zeros(batch_size=1))
         model.optimizer.build(model.trainable_variables)
         step = orbit.utils.create_global_step()
@@ -245,6 +245,17 @@ def _repeatable(deterministic: bool) -> str:
         "repeatable but for the last digits: clips, order and augmentation are the same every time, and rounding need "
         "not be (train.deterministic = True asks TensorFlow for it)"
     )
+
+
+def _made(optimizer) -> keras.optimizers.Optimizer:
+    made = optimizer()
+    if parts := made.gradient_accumulation_steps:
+        # Schedules and draws would go on in every so manieth step only, and replicas cannot meet in Keras' branch.
+        raise ValueError(
+            f"{type(made).__name__}.gradient_accumulation_steps = {parts}: take it away and set MMV.micro_batches = "
+            f"{parts}, which computes a batch in parts and compares it as a whole."
+        )
+    return made
 
 
 def _check_settings(strategy, batch_size, steps_per_loop, checkpoint_every, optimizer):

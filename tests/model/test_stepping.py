@@ -146,6 +146,33 @@ def test_a_step_that_overflows_is_left_out_unless_it_is_not_for_the_scale(bad):
     assert is_taken and not np.isfinite(norm) and float(optimizer.loss_scale) == 1.0
 
 
+def test_a_scale_given_by_hand_is_the_first_and_no_part_of_the_step():
+    optimizer, variable = keras.optimizers.SGD(0.5, loss_scale_factor=128.0), tf.Variable(np.ones([5, 3], np.float32))
+    stepping.scale_losses(optimizer)
+    assert float(optimizer.scale_loss(2.0)) == 256.0
+    norm, _ = stepping.step(optimizer, [optimizer.scale_loss(tf.ones([5, 3]))], [variable])
+    np.testing.assert_allclose(variable.numpy(), 0.5)
+    np.testing.assert_allclose(norm, 15**0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_averages_take_the_place_of_the_weights(devices):
+    """Every other step, as Keras does on one device: 1 -> 0 (average 0) -> -1 (average -1/2), which is put there."""
+    strategy = toy.mirrored(devices)
+    with strategy.scope():
+        variable = tf.Variable(np.ones([5, 3], np.float32))
+        optimizer = keras.optimizers.SGD(1.0, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=2)
+        optimizer.build([variable])
+
+    @tf.function
+    def step():
+        strategy.run(lambda: stepping.step(optimizer, [tf.ones([5, 3]) / devices], [variable])[0])
+
+    for expected in (0.0, -0.5, -1.5):
+        step()
+        np.testing.assert_allclose(variable.numpy(), expected)
+
+
 def test_replicas_have_one_loss_scale():
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():

@@ -48,6 +48,12 @@ def test_the_learning_curve(shares, accuracy, words):
     assert words in _said(shares, 400, accuracy=accuracy)[-1]
 
 
+def test_a_curve_may_begin_late_in_the_run():
+    probes = [(step, _probe(share, 400, 0.02)) for step, share in ((100, 0.02), (102, 0.3), (104, 0.31))]
+    said = outlook.sentences(500, 20.0, probes, {"accuracy/video_audio": 0.3}, 64)
+    assert said[-1].startswith("on held-out clips it no longer rises (2%, 30%, 31%)")
+
+
 def test_neighbours_are_heard_where_nothing_can_be_retrieved():
     """A network of one modality, as SimCLR's, and a probe of labelled clips alone."""
     probes = [
