@@ -83,7 +83,7 @@ class _FineTuning(protocol.Protocol):
 
     def run(self, compared: protocol.Comparison, extractor: Extractor) -> protocol.Measured:
         networks, found, tests, tuners = compared.trained_and_not(), [], [], {}
-        modality, rate, notes = self.modalities[0], compared.network.sample_rate, []
+        modality, rate, notes, classes = self.modalities[0], compared.network.sample_rate, [], 0
         for name, network in networks.items():
             if modality not in network.trainable:
                 raise ValueError(f"the {name} network cannot be fine-tuned: its module has no variables to train")
@@ -105,6 +105,7 @@ class _FineTuning(protocol.Protocol):
                     notes.append(
                         f"{len(unknown)} classes of the test set have no training clip, {unknown[0]!r} among them"
                     )
+            classes = max(classes, len(columns))
             for seed in self.seeds:
                 chosen = train.draw(self.clips_per_class, seed)
                 guessed = chosen.frequencies(len(test.keys))[:, columns]
@@ -130,18 +131,15 @@ class _FineTuning(protocol.Protocol):
                     outcomes[name] = classification.outcomes(scores[:, columns], targets)
                 counts = {"train": len(chosen.keys), "test": len(test.keys)}
                 found.append((f"{protocol.named(test_name)}, seed {seed}", counts, outcomes))
-        reported = found[0][2]["chance"]
+        outcomes, left = protocol.over_runs([outcomes for *_, outcomes in found])
         return protocol.Measured(
-            measures=classification.measures_of(reported),
-            outcomes={
-                name: {key: [outcomes[name][key] for *_, outcomes in found] for key in reported}
-                for name in (*networks, "chance")
-            },
+            measures=classification.measures_of(outcomes["chance"]),
+            outcomes=outcomes,
             items=[key for test in tests for key in test.keys],
             folds=[{"name": name, **counts} for name, counts, _ in found],
-            n={"test": sum(len(test.keys) for test in tests), "classes": len(columns)},
+            n={"test": sum(len(test.keys) for test in tests), "classes": classes},
             left_out={key: sum(test.left_out[key] for test in tests) for key in test.left_out},
-            notes=["untrained: the same network trained from scratch with the same recipe", *notes],
+            notes=["untrained: the same network trained from scratch with the same recipe", *left, *notes],
             seeds=len(self.seeds),
         )
 
@@ -217,7 +215,7 @@ class _FineTuning(protocol.Protocol):
 
     def _test(self, tuner: Tuner, test: Labelled, extractor: Extractor, windows: Windows) -> np.ndarray:
         """Scores [N, C] of the test clips: the mean of the logits of their windows, all crops of each."""
-        table = {key: i for i, key in enumerate(test.keys)}
+        table = {key: i for i, key in enumerate(test.stored_keys)}
         counts, sums = np.zeros((2, len(test.keys)), int), None  # of windows without and with sound
         batches = windows.dataset(whole_shards(shards.find(test.pattern)))
         for batch in named_errors(batches.batch(extractor.batch_size).prefetch(2)):
@@ -227,11 +225,9 @@ class _FineTuning(protocol.Protocol):
             logits = tuner.logits(windows.finish(*whole)).numpy()[:size]
             sums = np.zeros((*counts.shape, logits.shape[1])) if sums is None else sums
             for key, there, row in zip(batch["key"].numpy(), batch["present"].numpy(), logits, strict=True):
-                if (place := table.get(key.decode(errors="replace"))) is not None:
+                if (place := table.get(key)) is not None:
                     sums[int(there), place] += row / windows.views
                     counts[int(there), place] += 1
-        if (counts.sum(axis=0) != windows.views).any():
-            raise ValueError(f"{test.pattern[0]}: clips have the same key, so that their scores cannot be told apart")
         # Of a clip whose sound lies between the windows, what is said of silence is all there is.
         heard = np.where(counts[1] > 0, 1, 0)
         every = np.arange(len(test.keys))

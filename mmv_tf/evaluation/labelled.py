@@ -39,27 +39,36 @@ class Labelled:
     labels: tuple[str, ...]
     classes: tuple[str, ...]  # of the labels, sorted
     left_out: dict[str, int]
+    stored_keys: tuple[bytes, ...]  # as records have them, which need not be UTF-8
 
     @classmethod
     @tf.autograph.experimental.do_not_convert  # nothing needs it, and it takes most of the time to build
     def read(cls, pattern, modality: str, prefix: str, setting: str) -> "Labelled":
-        """Reads all records once, without decoding."""
+        """Reads all records once, without decoding.
+
+        Raises:
+          ValueError: a key comes twice, a clip has several labels, or none has what is wanted; names them.
+        """
         found = shards.find(pattern)
         dataset = _read(found).map(_entry(modality), num_parallel_calls=tf.data.AUTOTUNE)
         kept, left_out = {}, {f"no {modality}": 0, "no label": 0}
         for key, labels, present in named_errors(dataset.prefetch(64)):
-            key, labels = (value.numpy().decode(errors="replace") for value in (key, labels))
+            stored_key, labels = key.numpy(), labels.numpy().decode(errors="replace")
+            key = stored_key.decode(errors="replace")
             label = cls._label(key, record_labels.split(labels), prefix, setting)
             if not present:
                 left_out[f"no {modality}"] += 1
             elif label is None:
                 left_out["no label"] += 1
+            elif stored_key in kept:
+                raise ValueError(f"{', '.join(pattern)}: two clips have the key {key!r}; keys tell clips apart")
             else:
-                kept[key] = label
+                kept[stored_key] = label
         if not any(kept.values()):
             raise ValueError(f"{', '.join(pattern)}: none of the {found.num_records} clips has {modality} and a label")
         classes = tuple(sorted(cls._names(kept.values())))
-        return cls(tuple(pattern), tuple(kept), tuple(kept.values()), classes, left_out)
+        keys = tuple(key.decode(errors="replace") for key in kept)
+        return cls(tuple(pattern), keys, tuple(kept.values()), classes, left_out, tuple(kept))
 
     _label = staticmethod(record_labels.one_label)
     _names = staticmethod(set)
@@ -87,8 +96,8 @@ class Labelled:
         if short := [name for name in self.classes if counts[name] < per_class]:
             raise ValueError(f"class {short[0]!r} has {counts[short[0]]} training clips, and {per_class} are wanted")
         rows.sort()
-        keys, labels = tuple(self.keys[r] for r in rows), tuple(self.labels[r] for r in rows)
-        return dataclasses.replace(self, keys=keys, labels=labels)
+        names = ("keys", "labels", "stored_keys")
+        return dataclasses.replace(self, **{name: tuple(getattr(self, name)[r] for r in rows) for name in names})
 
     def frequencies(self, count: int) -> np.ndarray:
         """Scores [count, C] of a classifier that knows the frequencies of the classes and nothing else."""
@@ -112,7 +121,7 @@ class Labelled:
 
     def _table(self, numbers):
         """A function of a serialized record to the number of its key, int32; -1 if it is none of these clips."""
-        keys = tf.lookup.KeyValueTensorInitializer(tf.constant(self.keys), tf.constant(numbers, tf.int32))
+        keys = tf.lookup.KeyValueTensorInitializer(tf.constant(self.stored_keys), tf.constant(numbers, tf.int32))
         table = tf.lookup.StaticHashTable(keys, default_value=-1)
         return lambda serialized: table.lookup(schema.parse(serialized, parts=())["key"])
 

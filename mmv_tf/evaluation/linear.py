@@ -85,21 +85,21 @@ class _Classification(protocol.Protocol):
             protocol.split_pattern(self.records, splits, self.prepare)  # before hours of work
         names = protocol.label_names(self.records)
         found = [self._fold(side(train, True), side(test, False), names) for train, test in self.folds]
-        made = found[0]["outcomes"]["chance"]
+        outcomes, notes = protocol.over_runs([fold["outcomes"] for fold in found])
         return protocol.Measured(
-            measures=classification.measures_of(made),
-            outcomes={
-                name: {key: [fold["outcomes"][name][key] for fold in found] for key in made}
-                for name in (*wanted, "chance")
-            },
+            measures=classification.measures_of(outcomes["chance"]),
+            outcomes=outcomes,
             items=[key for fold in found for key in fold["items"]],
             folds=[
                 {"name": protocol.named(test), **fold["counts"]}
                 for fold, (_, test) in zip(found, self.folds, strict=True)
             ],
-            n={"test": sum(fold["counts"]["test"] for fold in found), "classes": found[0]["counts"]["classes"]},
+            n={
+                "test": sum(fold["counts"]["test"] for fold in found),
+                "classes": max(fold["counts"]["classes"] for fold in found),
+            },
             left_out={key: sum(fold["left_out"][key] for fold in found) for key in found[0]["left_out"]},
-            notes=[note for fold in found for note in fold["notes"]],
+            notes=[*notes, *(note for fold in found for note in fold["notes"])],
             control=control.told(np.concatenate(coins)) if (coins := _coins_of(found)) else {},
         )
 
@@ -135,6 +135,11 @@ class _Classification(protocol.Protocol):
         counted = {title: None for title in kept}
         if self.several_labels and self.ignored_prefix:
             counted = {title: ~self._targets(labels, number) for title, labels in ignored.items()}
+            if not (learned := classification.measurable(targets["train"], counted["train"])).all():
+                raise ValueError(
+                    f"class {classes[learned.argmin()]!r}: of the training clips that count for it (without those that "
+                    f"{type(self).__name__}.ignored_prefix = {self.ignored_prefix!r} leaves out) all or none are of it"
+                )
             notes.append(self._about_ignored(counted))
         columns = np.arange(len(classes))
         if self.several_labels:

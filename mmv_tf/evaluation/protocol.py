@@ -62,6 +62,19 @@ class Measured:
     control: dict = dataclasses.field(default_factory=dict)
 
 
+def over_runs(runs: list[dict]) -> tuple[dict[str, dict[str, list]], list[str]]:
+    """{network: {outcome: [one a run]}} of the outcomes that all runs have, and a note on others.
+
+    Args:
+      runs: {network: {outcome: array}} each, one of the networks being 'chance'.
+    """
+    first, *others = (run["chance"] for run in runs)
+    every = [key for key in first if all(key in other for other in others)]
+    rest = sorted({key for other in others for key in other} | set(first)) if others else []
+    notes = [f"{key}: not measured, since a fold has too few classes for it" for key in rest if key not in every]
+    return {name: {key: [run[name][key] for run in runs] for key in every} for name in runs[0]}, notes
+
+
 def split_pattern(folder: str, splits, prepare: str) -> list[str]:
     """The patterns of one or several splits of a folder of records.
 

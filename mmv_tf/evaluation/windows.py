@@ -237,7 +237,7 @@ class Windows:
         return cut
 
     def _drawn(self, record):
-        texts = record["text"]
+        texts = tf.boolean_mask(record["text"], record["text"] != "")  # which is no caption, and no label either
         drawn = tf.gather(texts, drawn_order(record["key"], texts)[: self.count])
         return tf.where(tf.size(texts) > self.count, drawn, texts[: self.count])
 

@@ -1,6 +1,7 @@
 """Windows and features: what is cut from a record, and that a stopped extraction goes on where it was."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -239,11 +240,49 @@ def test_labels_are_read_without_decoding(pattern):
         found.check_classes(found)
 
 
+def _files(pattern):
+    return sorted(tf.io.gfile.glob(pattern))
+
+
+def test_keys_are_told_apart_by_their_bytes(tmp_path):
+    """Two names that are not UTF-8 look alike when they are shown."""
+    clips = [fixtures.record(f"caf_{i}", num_frames=1, label=i, label_name="ab"[i]) for i in range(2)]
+    pattern = fixtures.write_shards(tmp_path, [clips], card=False)
+    stored = [one.numpy() for one in tf.data.TFRecordDataset(_files(pattern))]
+    with tf.io.TFRecordWriter(_files(pattern)[0]) as writer:
+        for one, byte in zip(stored, (b"\xe8", b"\xe9"), strict=True):
+            writer.write(re.sub(rb"caf_\d(?!\.)", b"caf_" + byte, one))
+    found = Labelled.read([pattern], "video", "", "setting")
+    assert found.keys == ("caf_\ufffd", "caf_\ufffd") and found.stored_keys == (b"caf_\xe8", b"caf_\xe9")
+    find = found.finder()
+    numbers = [find(one) for one in tf.data.TFRecordDataset(_files(pattern))]
+    assert [(bool(there), int(number)) for there, number in numbers] == [(True, 0), (True, 1)]
+
+
+def test_a_key_that_comes_twice_is_an_error(tmp_path):
+    clips = [fixtures.record("twin", num_frames=1, label=i, label_name="ab"[i]) for i in range(2)]
+    with pytest.raises(ValueError, match="train-.*: two clips have the key 'twin'"):
+        Labelled.read([fixtures.write_shards(tmp_path, [clips])], "video", "", "setting")
+
+
+def test_an_empty_caption_is_none(tmp_path):
+    clips = [fixtures.record("a", num_frames=1, captions=("", "said", "")), fixtures.record("b", captions=("",))]
+    pattern = fixtures.write_shards(tmp_path, [clips])
+    ranges = [(pattern.replace("*", "00000-of-00001"), 2, 0, 2)]
+    found = [
+        (one["input"].numpy(), bool(one["present"]), one["labels"].numpy())
+        for one in Windows("text", 2).dataset(ranges)
+    ]
+    assert found == [(b"said", True, b"said"), (b"", False, b"said"), (b"", False, b""), (b"", False, b"")]
+
+
 def test_few_clips_are_drawn_of_every_class_by_the_seed():
     labels = tuple("ab"[i % 2] for i in range(40))
-    clips = Labelled(("x",), tuple(map(str, range(40))), labels, ("a", "b"), {})
+    keys = tuple(map(str, range(40)))
+    clips = Labelled(("x",), keys, labels, ("a", "b"), {}, tuple(key.encode() for key in keys))
     draws = [clips.draw(3, seed) for seed in (0, 0, 1)]
     assert draws[0].keys == draws[1].keys != draws[2].keys
+    assert [key.decode() for key in draws[0].stored_keys] == list(draws[0].keys)
     assert sorted(draws[0].labels) == ["a"] * 3 + ["b"] * 3
     with pytest.raises(ValueError, match="class 'a' has 20 training clips, and 21 are wanted"):
         clips.draw(21, 0)

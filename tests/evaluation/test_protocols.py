@@ -233,6 +233,30 @@ def test_folds_are_measured_one_by_one():
     assert [fold["name"] for fold in found.folds] == ["fold2", "fold1"]
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_folds_of_different_classes_have_the_measures_of_all(order):
+    names = "abcdef"
+    sets = {(split, fold): _clips([*names[: 6 - fold]] * 3, fold) for fold in (0, 1) for split in ("train", "test")}
+    given = {("video", f"{split}{fold}", split == "train"): clips for (split, fold), clips in sets.items()}
+    folds = tuple((f"train{fold}", f"test{fold}") for fold in order)
+    found = LinearVideo(records="r", folds=folds).run(_compared(), Given(given))
+    assert [measure.name for measure in found.measures] == ["top1"] and found.n["classes"] == 6
+    assert [len(fold) for fold in found.outcomes["network"]["top1"]] == [18 - 3 * fold for fold in order]
+    assert found.notes[0] == "top5: not measured, since a fold has too few classes for it"
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        [("dog", "difficult:dog"), "cat", "bird", "bird"],  # the only dog is difficult
+        ["dog", "dog", ("cat", "difficult:dog"), ("bird", "difficult:dog")],  # and whatever is no dog
+    ],
+)
+def test_a_class_with_nothing_to_learn_from_beside_what_is_ignored_is_named(train):
+    with pytest.raises(ValueError, match="class 'dog': of the training clips that count .* all or none are of it"):
+        _run(_clips(train, 0), _clips(["dog", "cat", "bird"], 1), several_labels=True, ignored_prefix="difficult:")
+
+
 def _pairs(count=30, seed=0, noise=1.0, windows=4):
     rs = np.random.default_rng(seed)
     truth = rs.normal(size=(count, 5))
