@@ -14,13 +14,16 @@ from mmv_tf.common.files import whole_file
 
 ROWS = {"VT": "vt", "VA": "va", "FAC": "fac", "Shared": "shared", "Disjoint": "disjoint"}
 STEPS = (400, 1600, 6400)
-# What sets FAC and shared apart, taken away one at a time: the sizes of the spaces; and that text says what sound says
-# for certain, the material, by the words for it. Of the steps of the tables alone.
+# What sets FAC and shared apart, taken away one at a time: the sizes of the spaces; that text says what sound says for
+# certain, the material, by the words for it; and what stands in the head of the coarse space. Of the steps of the
+# tables alone.
 APART = {
     "FAC, both of 128": "apart/fac_equal",
     "Shared, of 64": "apart/shared_64",
     "FAC, no word of materials": "apart/fac_no_material",
     "Shared, no word of materials": "apart/shared_no_material",
+    "FAC, plain head": "apart/fac_plain_head",
+    "FAC, plain head, no word of materials": "apart/fac_plain_head_no_material",
 }
 SEED = 100  # in no table
 MEASURES = (
