@@ -15,9 +15,7 @@ import signal
 import sys
 import time
 
-import tensorflow as tf
-
-from helpers import eager, kernels
+from helpers import eager, kernels, quick_graphs
 
 ROOT = pathlib.Path(__file__).parents[2]
 PATIENCE = 600  # seconds until a process counts as hanging: no busy machine needs so many
@@ -47,12 +45,12 @@ class Process:
       log: path of that file.
       function, *arguments: what to run; both can be pickled.
       environment: variables that it has besides ours.
-      grappler: whether TensorFlow optimises its graphs, as it does for users: a sixth of the time of a short run.
+      as_users: whether TensorFlow makes graphs as it does for users, in half as much time again.
     """
 
-    def __init__(self, log: pathlib.Path, function, *arguments, environment=None, grappler=False):
+    def __init__(self, log: pathlib.Path, function, *arguments, environment=None, as_users=False):
         self._log = log
-        self._process = _CONTEXT.Process(target=_run, args=(log, environment or {}, grappler, function, arguments))
+        self._process = _CONTEXT.Process(target=_run, args=(log, environment or {}, as_users, function, arguments))
         with kernels.without_onednn():  # for the first, which starts the one that all are forked from
             self._process.start()
         self.pid = self._process.pid
@@ -85,21 +83,21 @@ class Process:
         return self._log.read_text() if self._log.exists() else ""
 
 
-def command(log: pathlib.Path, arguments: list[str], environment=None, grappler=False) -> Process:
+def command(log: pathlib.Path, arguments: list[str], environment=None, as_users=False) -> Process:
     """`python -m MODULE FLAGS` from the folder of the repository; `arguments` begin with '-m'."""
-    return Process(log, run_module, arguments, environment=environment, grappler=grappler)
+    return Process(log, run_module, arguments, environment=environment, as_users=as_users)
 
 
-def _run(log, environment, grappler, function, arguments):
+def _run(log, environment, as_users, function, arguments):
     with open(log, "w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ.update(environment)
     os.chdir(ROOT)
-    eager.at_once()
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not grappler})
-    if not grappler:
-        tf.config.experimental.disable_mlir_bridge()
+    if as_users:
+        eager.at_once()
+    else:
+        quick_graphs.set_up()
     gc.freeze()  # of what was imported before the fork nothing is free: nobody looks through it
     gc.set_threshold(50_000, 10, 10)  # as in conftest.py: an eighth of the time of a short run
     function(*arguments)

@@ -69,7 +69,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(tmp_path):
     bindings = [*tiny_vt.bindings(tmp_path / "data"), "train.checkpoint_every = 1000000"]
     stopped, undisturbed = tmp_path / "stopped", tmp_path / "undisturbed"
     command = tiny_vt.command(stopped, [*bindings, "STEPS = 1000000"])
-    process = processes.command(tmp_path / "log.txt", command, grappler=True)
+    process = processes.command(tmp_path / "log.txt", command, as_users=True)
     process.wait_for("first step after")  # the fewer it has taken by then, the fewer the undisturbed run has to take
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 128 + signal.SIGTERM
@@ -79,7 +79,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(tmp_path):
     assert reached == max(runs.losses(stopped)) > 0
     for workdir in (stopped, undisturbed):
         command = tiny_vt.command(workdir, [*bindings, f"STEPS = {reached + 3}"])
-        process = processes.command(tmp_path / "log.txt", command, grappler=True)
+        process = processes.command(tmp_path / "log.txt", command, as_users=True)
         assert process.wait() == 0, process.output()
     losses, expected = runs.losses(stopped), runs.losses(undisturbed)
     assert losses.keys() == expected.keys()
