@@ -13,7 +13,7 @@ tf.config.set_logical_device_configuration(
 )
 quick_graphs.set_up()
 
-# Every operation of a graph looks up the lines of all Python frames around it, a tenth of the time in which the graph is
-# made: here they all show one and the same. Not in what is forked: there this ends in a crash.
+# Every operation of a graph looks up the lines of all Python frames around it, a tenth of the time in which it is made:
+# here they all show one and the same. Not in what is forked: there this ends in a crash.
 _FRAMES = tf_stack.extract_stack()
 tf_stack.extract_stack = lambda stacklevel=1: _FRAMES
