@@ -186,7 +186,7 @@ class Model:
     def _warn_of_unknown_texts(self, rows, found, batch_size):
         nothing = self._run("text", [b""], batch_size)
         space = next(iter(self.spaces["text"]))
-        same = np.isclose(found[space], nothing[space], rtol=1e-4, atol=1e-6).all(axis=1)
+        same = retrieval.same(found[space], nothing[space])
         unknown = [row.item for row, is_same in zip(rows, same, strict=True) if is_same and row.item.strip()]
         if unknown:
             shown = ", ".join(repr(text[:40]) for text in unknown[:3]) + (", ..." if len(unknown) > 3 else "")

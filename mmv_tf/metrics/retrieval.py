@@ -30,6 +30,14 @@ def common_space(first: str, second: str, spaces: Mapping[str, Collection[str]])
     return min(shared, key=lambda space: sum(space in names for names in spaces.values()), default=None)
 
 
+def same(embeddings: np.ndarray, one: np.ndarray) -> np.ndarray:
+    """bool [N]: which of embeddings [N, d] are one [d] or [1, d], but for the rounding of float32.
+
+    Of texts without any word that a network knows, all are the embedding of the empty text.
+    """
+    return np.isclose(embeddings, one, rtol=1e-4, atol=1e-6).all(axis=1)
+
+
 def _checked(name: str, embeddings) -> np.ndarray:
     array = np.asarray(embeddings, dtype=np.float64)
     if array.ndim != 2 or array.shape[0] == 0:

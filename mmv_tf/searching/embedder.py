@@ -17,6 +17,7 @@ from mmv_tf.export import module_files
 from mmv_tf.export.embedding import inputs as embedding_inputs
 from mmv_tf.export.embedding.clip_cutter import ClipCutter, ClipSettings
 from mmv_tf.export.embedding.pipeline import ModuleHandler
+from mmv_tf.metrics import retrieval
 from mmv_tf.records import schema
 from mmv_tf.records.card import Reason
 from mmv_tf.searching.engines.two_stage import unit
@@ -219,8 +220,17 @@ class Embedder:
         if "text" not in self.signatures:
             raise ValueError("this module has no text: search by picture, sound or clip")
         (spaces,) = self.vectors("text", [text.encode()])
-        if not spaces or not any(np.any(vector) for vector in spaces.values()):
+        if not spaces:
+            raise ValueError("the module refuses this text, or makes NaN or Inf of it")
+        nothing = self._of_no_words
+        if nothing and all(retrieval.same(vector[None], nothing[space])[0] for space, vector in spaces.items()):
             raise ValueError("no word of this text is in the vocabulary of the module")
+        return spaces
+
+    @functools.cached_property
+    def _of_no_words(self):
+        """{space: vector} of the empty text, which all texts without a known word have."""
+        (spaces,) = self.vectors("text", [b""])
         return spaces
 
     def of_file(self, kind: str, path: str, span=(0.0, None)) -> dict[str, dict]:

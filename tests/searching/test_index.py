@@ -11,6 +11,7 @@ from helpers.videos import write_video
 from mmv_tf import search
 from mmv_tf.beam.decoding.client import DecodeClient
 from mmv_tf.searching import indexing, playing
+from mmv_tf.searching.embedder import Embedder
 from mmv_tf.searching.index import Index
 from mmv_tf.searching.selection import Filter
 from mmv_tf.searching.store import Store
@@ -55,6 +56,29 @@ def test_words_are_found_as_words(made):
     (hit,) = [hit for hit in found.hits if "words" in hit.matched]
     assert hit.file == "a.mp4" and hit.words == "Pour the batter" and hit.start <= 2.0 <= hit.end
     assert [hit.file for hit in made.index.query("SOUND wav").hits if "words" in hit.matched] == ["sound.wav"]
+
+
+class _Trained(Embedder):
+    """The tiny module with biases, as training leaves them: a text without known words is not zero."""
+
+    def vectors(self, modality, values):
+        found = super().vectors(modality, values)
+        if modality == "text":
+            found = [{space: vector + np.float32(0.5) for space, vector in spaces.items()} for spaces in found]
+        return found
+
+
+def test_words_that_the_module_does_not_know_are_said_and_sought_as_words_alone(made):
+    index = Index(made.index.store, _Trained(made.index.embedder.folder))
+    for text, also in (("batter", {"a.mp4"}), ("zyx", set())):
+        found = index.query(text, within="video")
+        assert "no word of this text is in the vocabulary of the module" in found.notes
+        assert {hit.file for hit in found.hits} == also
+        assert {way for hit in found.hits for way in hit.matched} <= {"words"}
+    found = index.query("a red ball", within="video")
+    assert not any("vocabulary" in note for note in found.notes) and found.hits
+    with pytest.raises(ValueError, match="no word of this text is in the vocabulary"):
+        index.embedder.of_text("zyx")
 
 
 def test_pictures_likes_and_unlikes(made, tmp_path):
