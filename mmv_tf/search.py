@@ -198,20 +198,21 @@ def _query(args):
 
     if args.k < 1 or args.per_file < 1:
         raise ValueError("--k and --per_file must be at least 1")
-    asked, span = {}, (0.0, None)
+    asked, spans = {}, {}
     for kind in ("image", "sound", "video"):
         if value := getattr(args, kind):
-            path, span_of = (value, span) if kind == "image" or os.path.isfile(paths.home(value)) else _span(value)
+            is_whole = kind == "image" or os.path.isfile(paths.home(value))
+            path, spans[kind] = (value, (0.0, None)) if is_whole else _span(value)
             path = paths.home(path)
             if not os.path.isfile(path):
                 raise ValueError(f"--{kind} {path}: no such file")
-            asked[kind], span = path, span_of
+            asked[kind] = path
     times = [value and selection.moment_of(f"--{name}", value)
              for name, value in (("after", args.after), ("before", args.before))]  # fmt: skip
     only = Filter(args.folder, args.name, *times, args.min_seconds, args.max_seconds, args.kind, args.label)
     index = Index.open(args.index, args.module, args.allow_file_operations, args.engine, args.uri)
     found = index.query(
-        args.text, **asked, span=span, like=args.like, unlike=args.unlike, within=args.within, k=args.k,
+        args.text, **asked, span=spans, like=args.like, unlike=args.unlike, within=args.within, k=args.k,
         per_file=args.per_file, only=only, weights=weights_of(args.weights),
     )  # fmt: skip
     cuts = _cut(index, found.hits, args.cut) if args.cut else [None] * len(found.hits)

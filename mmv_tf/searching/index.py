@@ -57,6 +57,14 @@ class Results(NamedTuple):
     notes: list[str]
 
 
+class _Part(NamedTuple):
+    """What a question is joined from; several may be of one modality."""
+
+    modality: str
+    spaces: dict  # {space: vector}
+    weight: float
+
+
 class Index:
     """An opened index; see `open`. May be used by several threads."""
 
@@ -143,7 +151,7 @@ class Index:
         image: str | bytes | None = None,
         sound: str | bytes | None = None,
         video: str | bytes | None = None,
-        span: tuple = (0.0, None),
+        span: tuple | Mapping[str, tuple] = (0.0, None),
         like: int | None = None,
         unlike: int | None = None,
         vectors: dict | None = None,
@@ -159,7 +167,7 @@ class Index:
         Args:
           text: words; searched for by meaning, if the module has text, and as words in narrations and names.
           image, sound, video: path of a file.
-          span: of a sound or video, seconds.
+          span: of a sound or video, seconds; {'sound': (a, b), 'video': (c, d)} where they are asked with together.
           like: id of a window, whose likes are wanted; unlike: of one whose likes are not.
           vectors: {modality: {space: vector}} of a question that was embedded before.
           weights: of what is asked with together, by the names of WEIGHTS, which are taken where one is not given; the
@@ -172,36 +180,40 @@ class Index:
           ValueError: nothing is asked, it cannot be embedded, or a weight is of what is not asked; says why.
         """
         opened, windows = self._now()
-        asked: dict[str, dict] = dict(vectors or {})
-        names_of, notes = {name: name for name in asked}, []
-        if "audio" in asked:
-            names_of["audio"] = "video" if "video" in asked else "sound"
+        parts, notes = [], []
+        kinds = {modality: modality for modality in vectors or {}}
+        if "audio" in kinds:
+            kinds["audio"] = "video" if "video" in kinds else "sound"
         weights = _weights(weights or {}, {"text": text, "image": image, "sound": sound, "video": video, "like": like,
-                                           "unlike": unlike} | {name: True for name in names_of.values()})  # fmt: skip
+                                           "unlike": unlike} | {kind: True for kind in kinds.values()})  # fmt: skip
+
+        def ask(kind, found):
+            if weights[kind]:
+                parts.extend(_Part(modality, spaces, weights[kind]) for modality, spaces in found.items())
+
+        for modality, spaces in (vectors or {}).items():
+            ask(kinds[modality], {modality: spaces})
         text = text if weights["text"] else ""
         words = " ".join(re.findall(r"\w+", text))
         if text and "text" in self.modalities:
             try:
-                asked["text"] = self.embedder.of_text(text)
+                ask("text", {"text": self.embedder.of_text(text)})
             except ValueError as error:
                 notes.append(str(error))
         elif text:
             notes.append("this module has no text: only words in narrations and names of files are searched")
         for kind, path in (("image", image), ("sound", sound), ("video", video)):
             if path is not None:
-                found = self.embedder.of_file(kind, os.path.abspath(os.fspath(path)), span)
-                asked, names_of = asked | found, names_of | dict.fromkeys(found, kind)
+                of_kind = span.get(kind, (0.0, None)) if isinstance(span, Mapping) else span
+                ask(kind, self.embedder.of_file(kind, os.path.abspath(os.fspath(path)), of_kind))
         if like is not None:
-            found = {name: spaces for name, spaces in self._of_window(like).items() if within in (name, "both")}
-            asked, names_of = asked | found, names_of | dict.fromkeys(found, "like")
-        asked = {name: spaces for name, spaces in asked.items() if weights[names_of.get(name, name)]}
-        of_modality = {name: weights[names_of.get(name, name)] for name in asked}
-        if not asked and not words:
+            ask("like", {name: spaces for name, spaces in self._of_window(like).items() if within in (name, "both")})
+        if not parts and not words:
             raise ValueError("nothing is asked: give a text, a picture, a sound, a video or a moment")
         allowed = selection.allowed(self.store, only, windows) if only else None
         ways, names, scores, spread, is_exact, outstanding = [], [], [], [], True, False
         targets = [target for target in ("video", "audio") if within in (target, "both")]
-        for target, space, vector in self._comparisons(asked, of_modality, targets, notes):
+        for target, space, vector in self._comparisons(parts, targets, notes):
             if unlike is not None:
                 other = self._of_window(unlike).get(target, {}).get(space)
                 vector = vector - weights["unlike"] * unit(other) if other is not None else vector
@@ -241,12 +253,12 @@ class Index:
         ]
         return Results([hit for hit in hits if hit], len(folded), is_exact, stands_out, notes)
 
-    def _comparisons(self, asked, weights, targets, notes):
+    def _comparisons(self, parts, targets, notes):
         """[(target, space, vector)] that a question is compared by.
 
         Where both picture and sound may be searched, and but one was compared with it in training, it is that one.
         """
-        found = [(target, *compared) for target in targets if (compared := self._vector(asked, weights, target))]
+        found = [(target, *compared) for target in targets if (compared := self._vector(parts, target))]
         trained = [one for one in found if not one[-1]]
         for target, _, _, untrained in found:
             if untrained and trained:
@@ -255,23 +267,23 @@ class Index:
                 notes.append(f"{untrained} was never compared with {_SHOWN[target]} in training: expect little")
         return [(target, space, vector) for target, space, vector, _ in trained or found]
 
-    def _vector(self, asked, weights, target):
+    def _vector(self, parts, target):
         """(space, vector, a modality that was never compared with the target or '') of a question, or None.
 
-        The weighted sum of directions where several modalities were asked.
+        The weighted sum of directions where it has several parts.
         """
-        usable = {}
-        for name, spaces in asked.items():
-            space = self.embedder.common_space(name, target)
-            if space is not None and space in spaces:
-                usable[name] = space
+        usable = []
+        for part in parts:
+            space = self.embedder.common_space(part.modality, target)
+            if space is not None and space in part.spaces:
+                usable.append((part, space))
         if not usable:
             return None
         # All in the one space that most of them have; of a picture and a text that is the text's.
-        space = min(usable.values(), key=lambda one: sum(one not in asked[name] for name in usable))
-        mine = [name for name in usable if space in asked[name]]
-        untrained = [name for name in mine if self.embedder.was_trained(name, target) is False]
-        vector = sum(weights[name] * unit(asked[name][space]) for name in mine)
+        space = min((one for _, one in usable), key=lambda one: sum(one not in part.spaces for part, _ in usable))
+        mine = [part for part, _ in usable if space in part.spaces]
+        untrained = [part.modality for part in mine if self.embedder.was_trained(part.modality, target) is False]
+        vector = sum(part.weight * unit(part.spaces[space]) for part in mine)
         return space, unit(vector), untrained[0] if len(untrained) == len(mine) else ""
 
     def _of_window(self, number):

@@ -12,7 +12,8 @@ from mmv_tf import search
 from mmv_tf.beam.decoding.client import DecodeClient
 from mmv_tf.searching import indexing, playing
 from mmv_tf.searching.embedder import Embedder
-from mmv_tf.searching.index import Index
+from mmv_tf.searching.engines.two_stage import unit
+from mmv_tf.searching.index import Index, Results
 from mmv_tf.searching.selection import Filter
 from mmv_tf.searching.store import Store
 
@@ -79,6 +80,59 @@ def test_words_that_the_module_does_not_know_are_said_and_sought_as_words_alone(
     assert not any("vocabulary" in note for note in found.notes) and found.hits
     with pytest.raises(ValueError, match="no word of this text is in the vocabulary"):
         index.embedder.of_text("zyx")
+
+
+class _Told(Embedder):
+    """Gives files the vectors that it was told, and keeps what was asked for."""
+
+    def of_file(self, kind, path, span=(0.0, None)):
+        self.asked = [*getattr(self, "asked", ()), (kind, span)]
+        random = np.random.default_rng(len(kind) + int(span[0]))
+        names = ("audio",) if kind == "sound" else ("video", "audio")
+        return {name: {"va": random.normal(size=16).astype(np.float32)} for name in names}
+
+
+def test_what_is_asked_with_together_is_added_up_whatever_its_modality(made):
+    index = Index(made.index.store, embedder := _Told(made.index.embedder.folder))
+    every = {"within": "audio", "per_file": 99, "k": 99}
+
+    def scores(**question):
+        return {hit.id: hit.score for hit in index.query(**question, **every).hits}
+
+    def agree(found, vector):
+        expected = scores(vectors={"audio": {"va": vector}})
+        shared = found.keys() & expected.keys()  # without the liked one other moments of its file are distinct
+        assert len(shared) > 4
+        assert {n: found[n] for n in shared} == pytest.approx({n: expected[n] for n in shared}, abs=2e-4)
+
+    sound, video = embedder.of_file("sound", "s", (7.0, 8.0)), embedder.of_file("video", "v", (2.0, 3.0))
+    first = next(iter(scores(vectors=sound)))
+    like = index._of_window(first)["audio"]["va"]
+    weights = {"sound": 0.5, "video": 2.0, "like": 0.25}
+    added = weights["sound"] * unit(sound["audio"]["va"]) + weights["like"] * unit(like)
+    added += weights["video"] * (unit(video["video"]["va"]) + unit(video["audio"]["va"]))
+    embedder.asked = []
+    spans = {"sound": (7.0, 8.0), "video": (2.0, 3.0)}
+    agree(scores(sound="s", video="v", span=spans, like=first, weights=weights), added)
+    assert embedder.asked == [("sound", (7.0, 8.0)), ("video", (2.0, 3.0))]
+    agree(scores(vectors=sound, video="v", span=(2.0, 3.0), like=first, weights=weights), added)
+    # A weight of 0 leaves out the one and not the other, though both have sound.
+    alone = unit(video["video"]["va"]) + unit(video["audio"]["va"])
+    agree(scores(sound="s", video="v", span=spans, weights={"sound": 0.0}), alone)
+
+
+def test_each_file_of_a_question_has_the_seconds_that_it_came_with(made, monkeypatch, tmp_path):
+    asked = {}
+    monkeypatch.setattr(Index, "query", lambda self, text, **more: asked.update(more) or Results([], 0, True, True, []))
+    sound, video, at = made.videos / "sound.wav", made.videos / "a.mp4", tmp_path / "x@1-2"
+    at.write_text("")
+    for given, spans in (
+        ([f"{sound}@1-2", f"{video}@0.5-3"], {"sound": (1.0, 2.0), "video": (0.5, 3.0)}),
+        ([f"{sound}@1-2", str(video)], {"sound": (1.0, 2.0), "video": (0.0, None)}),
+        ([str(at), f"{video}@0-1"], {"sound": (0.0, None), "video": (0.0, 1.0)}),
+    ):
+        assert search.cli(["query", "--index", str(made.folder), "--sound", given[0], "--video", given[1]]) == 1
+        assert asked["span"] == spans
 
 
 def test_pictures_likes_and_unlikes(made, tmp_path):
