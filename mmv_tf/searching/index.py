@@ -194,7 +194,8 @@ class Index:
         for modality, spaces in (vectors or {}).items():
             ask(kinds[modality], {modality: spaces})
         text = text if weights["text"] else ""
-        words = " ".join(re.findall(r"\w+", text))
+        every = list(dict.fromkeys(re.findall(r"\w+", text)))
+        words = " ".join(every[: selection.MOST_WORDS])
         if text and "text" in self.modalities:
             try:
                 ask("text", {"text": self.embedder.of_text(text)})
@@ -235,6 +236,9 @@ class Index:
             outstanding |= bool(len(values)) and moments.stands_out(float(values[0]), found.sample)
         said = {}
         if words and like is None:
+            if len(every) > selection.MOST_WORDS:
+                first = f"the first {selection.MOST_WORDS} of {len(every)} words"
+                notes.append(f"narrations and names of files are searched for {first} only")
             found = selection.with_words(self.store, words, windows, allowed)
             said = {one.window: text for one, text in found}
             if found:

@@ -11,6 +11,7 @@ from mmv_tf.searching.moments import Candidate
 from mmv_tf.searching.store import Store, words_of
 
 KINDS = ("video", "sound")
+MOST_WORDS = 100  # that are looked for; SQLite takes no more than 1,000 conditions
 
 
 @dataclasses.dataclass(frozen=True)

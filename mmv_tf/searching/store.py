@@ -110,12 +110,12 @@ class Store:
             raise ValueError(
                 f"{folder}: no index; make one with mmv_tf search index VIDEOS --module MODULE --index {folder}"
             )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / SEGMENTS).mkdir(exist_ok=True)
+        if settings is not None:
+            (self.folder / SEGMENTS).mkdir(parents=True, exist_ok=True)
         try:
-            # The page answers in several threads; each uses the connection under SQLite's own lock.
-            self.database = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-            self.database.execute("PRAGMA journal_mode = WAL")
+            self.database = _connected(path) if settings is not None else _connected_to_read(path)
+            if settings is not None:
+                self.database.execute("PRAGMA journal_mode = WAL")
             self.database.execute("PRAGMA synchronous = FULL")
             self.database.execute("PRAGMA foreign_keys = ON")
             if not self.database.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
@@ -128,7 +128,7 @@ class Store:
                     self._set("settings", settings | (more or {}))
                     self._set("generation", 0)
         except sqlite3.DatabaseError as error:
-            raise ValueError(f"{path}: damaged, or no index ({error}); delete the folder and index again") from None
+            raise self._told(error) from None
         if self.get("version") != VERSION:
             raise ValueError(f"{folder}: of another version of mmv_tf; delete the folder and index again")
         self.settings = self.get("settings")
@@ -150,14 +150,24 @@ class Store:
     def transaction(self):
         """All or nothing; and a new generation, by which readers see that something has changed."""
         with self._lock:
-            self.database.execute("BEGIN IMMEDIATE")
             try:
+                self.database.execute("BEGIN IMMEDIATE")
                 yield
                 self.database.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'generation'")
                 self.database.execute("COMMIT")
-            except BaseException:
-                self.database.execute("ROLLBACK")
+            except BaseException as error:
+                if self.database.in_transaction:  # a full disk has ended it already
+                    self.database.execute("ROLLBACK")
+                if isinstance(error, sqlite3.DatabaseError):
+                    raise self._told(error) from None
                 raise
+
+    def _told(self, error):
+        """An error of SQLite as one line that says what to do; what only a fault of ours makes stays as it is."""
+        path, code = self.folder / DATABASE, _code(error)
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return ValueError(f"{path}: damaged, or no index ({error}); delete the folder and index again")
+        return ValueError(f"{path}: {error}") if isinstance(error, sqlite3.OperationalError) else error
 
     def get(self, name):
         rows = self.rows("SELECT value FROM meta WHERE name = ?", name)
@@ -171,8 +181,7 @@ class Store:
             with self._lock:
                 return self.database.execute(statement, values).fetchall()
         except sqlite3.DatabaseError as error:
-            path = self.folder / DATABASE
-            raise ValueError(f"{path}: damaged ({error}); delete the folder and index again") from None
+            raise self._told(error) from None
 
     @property
     def generation(self) -> int:
@@ -376,6 +385,36 @@ class FirstStage:
         with contextlib.suppress(OSError):  # a folder that only others may write: then it is made each time
             with files.whole_file(path) as partial, open(partial, "wb") as file:
                 np.save(file, array)
+
+
+def _code(error):
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what SQLite adds to it
+
+
+def _connected(where, **more):
+    # The page answers in several threads; each uses the connection under SQLite's own lock.
+    return sqlite3.connect(where, check_same_thread=False, isolation_level=None, timeout=30, **more)
+
+
+def _connected_to_read(path):
+    """A connection also where nothing may be written: then SQLite cannot make the files that it reads with others by.
+
+    Raises:
+      ValueError: changes lie beside it that were never taken in, which reading it alone would pass over.
+    """
+    database = _connected(path)
+    try:
+        database.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        database.close()
+        if _code(error) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            raise
+        waiting = path.with_name(f"{path.name}-wal")
+        if waiting.exists() and waiting.stat().st_size:
+            what = "holds changes that were not taken in yet, which needs a folder that may be written: ask there once"
+            raise ValueError(f"{waiting}: {what}") from None
+        return _connected(f"{path.absolute().as_uri()}?immutable=1", uri=True)
+    return database
 
 
 def _loaded(path):

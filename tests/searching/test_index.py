@@ -59,6 +59,14 @@ def test_words_are_found_as_words(made):
     assert [hit.file for hit in made.index.query("SOUND wav").hits if "words" in hit.matched] == ["sound.wav"]
 
 
+def test_a_long_text_is_sought_by_its_first_words_and_each_once(made):
+    found = made.index.query(" ".join(f"w{n}" for n in range(1000)), within="video")
+    assert "narrations and names of files are searched for the first 100 of 1000 words only" in found.notes
+    found = made.index.query("sound wav " * 600)
+    assert [hit.file for hit in found.hits if "words" in hit.matched] == ["sound.wav"]
+    assert not any("words only" in note for note in found.notes)
+
+
 class _Trained(Embedder):
     """The tiny module with biases, as training leaves them: a text without known words is not zero."""
 

@@ -1,4 +1,7 @@
+import contextlib
+import ctypes
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -110,6 +113,53 @@ def test_what_does_not_fit_or_is_damaged_is_one_line(tmp_path):
     (tmp_path / "x/index.sqlite").write_bytes(b"no database" * 1000)
     with pytest.raises(ValueError, match="damaged, or no index"):
         Store(str(tmp_path / "x"))
+
+
+def test_a_full_disk_is_said_and_is_no_damage(tmp_path):
+    store = Store(str(tmp_path / "i"), SETTINGS)
+    store.put([_file("a")])
+    (pages,) = store.rows("PRAGMA page_count")[0]
+    store.database.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(ValueError, match=r"^\S*index\.sqlite: database or disk is full$"):
+        store.put([_file("b", content="x" * 100_000)], ["a"])
+    assert store.rows("SELECT path FROM files") == [("a",)]
+    with pytest.raises(ValueError, match=r"^\S*index\.sqlite: no such table: gone$"):
+        store.rows("SELECT * FROM gone")
+
+
+@contextlib.contextmanager
+def _bound_by_modes():
+    """What a folder forbids is forbidden to this thread, also where root runs the tests."""
+    library = ctypes.CDLL(None, use_errno=True)
+    header, held = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert library.capget(header, held) == 0
+    before, held[0] = held[0], held[0] & ~0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    assert library.capset(header, held) == 0
+    try:
+        yield
+    finally:
+        held[0] = before
+        assert library.capset(header, held) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="rights of Linux")
+def test_an_index_that_may_not_be_written_can_be_read(tmp_path):
+    store = Store(str(tmp_path / "i"), SETTINGS)
+    store.put([_file("a")])
+    shutil.copytree(tmp_path / "i", tmp_path / "cut off")
+    store.close()
+    (tmp_path / "cut off/index.sqlite-shm").unlink()
+    for folder in ("i", "cut off"):
+        (tmp_path / folder).chmod(0o555)
+    with _bound_by_modes():
+        found = Store(str(tmp_path / "i"))
+        assert found.settings == SETTINGS and found.rows("SELECT path FROM files") == [("a",)]
+        assert len(list(found.segments())) == 1
+        with pytest.raises(ValueError, match="index.sqlite: attempt to write a readonly database"):
+            found.move("a", "b", 1)
+        with pytest.raises(ValueError, match="index.sqlite-wal: holds changes that were not taken in yet"):
+            Store(str(tmp_path / "cut off"))
+    found.close()
 
 
 _WRITER = """
