@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -22,13 +23,14 @@ Embeddings = dict[str, dict[str, Array]]
 class Model:
     """A network that embeds video, pictures, sound and text. Made by `mmv_tf.load`.
 
-    Its workings are those of an export and of `mmv_tf embed`: the same files give the same vectors.
+    Its workings are those of an export and of `mmv_tf embed`: the same files give the same vectors. Several threads may
+    call it, and take turns: one child decodes, and one network runs.
     """
 
     def __init__(self, networks: Networks, path: str):
         self._networks, self.path = networks, path
         self._functions: dict = {}
-        self._windows = windows.Windows(networks.clips)
+        self._windows, self._turn = windows.Windows(networks.clips), threading.Lock()
 
     def __repr__(self):
         return f"<mmv_tf.Model {self.path}: {', '.join(self.modalities)}>"
@@ -121,8 +123,9 @@ class Model:
                         what = "is a folder: give its files" if os.path.isdir(row.name) else "no such file"
                         raise ValueError(f"{modality}: {row.name}: {what}")
         found = {}
-        for modality, rows in named.items():
-            found[modality] = self._embed(modality, rows, batch_size, representations, on_error, progress)
+        with self._turn:
+            for modality, rows in named.items():
+                found[modality] = self._embed(modality, rows, batch_size, representations, on_error, progress)
         return found
 
     def _embed(self, modality, rows, batch_size, representations, on_error, progress):
@@ -239,7 +242,8 @@ class Model:
         """
         if "video" not in self._networks.spaces and "image" not in self._networks.spaces:
             raise ValueError(f"{self.path}: embeds {', '.join(self.modalities)}, and no video: nothing to deflate")
-        return self._networks.image_module()
+        with self._turn:
+            return self._networks.image_module()
 
 
 def _cosines(first, second):

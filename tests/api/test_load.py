@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import warnings
 
 import cv2
@@ -13,6 +14,7 @@ import tensorflow as tf
 import mmv_tf
 from helpers import tiny, tiny_export
 from helpers.videos import write_video
+from mmv_tf.api.model import Model
 from mmv_tf.api.windows import Row, Windows, rows
 from mmv_tf.common import config
 from mmv_tf.export.embedding.clip_cutter import ClipCutter, ClipSettings
@@ -202,6 +204,44 @@ def test_an_unreadable_input_is_an_error_or_a_row_of_nan(exported, films):
 def test_what_is_wrong_is_named(exported, given, message):
     with pytest.raises(ValueError, match=message):
         exported.embed(**given)
+
+
+class _Cutting:
+    """As Windows, but begins another call while the first one is inside, and gives it time to get in."""
+
+    def __init__(self, begin):
+        self._begin, self._inside, self._second, self.most = begin, 0, threading.Event(), 0
+
+    def __enter__(self):
+        self._inside += 1
+        self.most = max(self.most, self._inside)
+        if self.most > 1:
+            self._second.set()
+        return self
+
+    def __exit__(self, *error):
+        self._inside -= 1
+
+    def of(self, modality, row):
+        if begin := self._begin:
+            self._begin = None
+            begin()
+            self._second.wait(0.2)
+        yield row.item
+
+
+def test_threads_take_turns(exported, monkeypatch):
+    model, found = Model(exported._networks, exported.path), {}
+    monkeypatch.setattr(model, "_run", lambda modality, values, size: {"va": np.array([[v.mean()] for v in values])})
+
+    def embed(level):
+        found[level] = model.embed(video=np.full((4, 32, 32, 3), level, np.uint8))["video"]["va"].tolist()
+
+    other = threading.Thread(target=embed, args=(7,))
+    model._windows = cutting = _Cutting(other.start)
+    embed(3)
+    other.join(60)
+    assert found == {3: [[3.0]], 7: [[7.0]]} and cutting.most == 1
 
 
 def test_texts_without_a_known_word_are_named(exported):
