@@ -62,9 +62,9 @@ def kept(output: str, made_with: dict, marks: dict[str, list | None], in_parts: 
     path = FileSystems.join(output, SUMMARY)
     try:
         before = json.loads(storage.read_text(path))
-        sources = [json.loads(line) for line in storage.read_text(FileSystems.join(output, SOURCES)).splitlines()]
+        sources = _lines(FileSystems.join(output, SOURCES))
         old = {one["path"]: [one["size"], one["changed"]] for one in sources}
-        dead = [json.loads(line) for line in storage.read_text(FileSystems.join(output, DEAD_LETTERS)).splitlines()]
+        dead = _lines(FileSystems.join(output, DEAD_LETTERS))
         dead = [Line(*(one[name] for name in Line._fields)) for one in dead]
         files, run, unknown = before["files"], before["made_with"], before.get("texts_without_known_words")
         # What only the earlier run names counts, too.
@@ -91,6 +91,11 @@ def kept(output: str, made_with: dict, marks: dict[str, list | None], in_parts: 
         tuple(one for one in dead if one.reason in of_remarks),
         {one["path"]: one["remarks"] for one in sources if one.get("remarks") and one["path"] in stays}, unknown,
     )  # fmt: skip
+
+
+def _lines(path):
+    """The lines of a file of JSON. Names may hold U+2028 and the like, at which str.splitlines splits, too."""
+    return [json.loads(line) for line in storage.read_text(path).split("\n") if line]
 
 
 def source_lines(marks: dict[str, list | None], remarked: dict[str, dict]) -> str:

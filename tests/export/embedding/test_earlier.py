@@ -95,6 +95,20 @@ def test_only_what_is_new_or_changed_is_embedded(root, tmp_path, read, capsys, m
     assert summaries[0]["files"] == summaries[1]["files"] and summaries[0]["dead_letters"] == {}
 
 
+def test_names_may_hold_what_else_ends_a_line(tmp_path):
+    marks = {f"a{end}b.mp4": [1, 2] for end in ("\u2028", "\u2029", "\x85", "\x1c", "\v")}
+    (tmp_path / earlier.SUMMARY).write_text(json.dumps({"files": {}, "made_with": {}}))
+    (tmp_path / earlier.SOURCES).write_text(earlier.source_lines(marks, {}))
+    letter = {"path": "a\u2028b.mp4", "key": "", "reason": "decode_error", "detail": "\u2029"}
+    (tmp_path / earlier.DEAD_LETTERS).write_text(json.dumps(letter, ensure_ascii=False) + "\n")
+    kept = earlier.kept(str(tmp_path), {}, marks, in_parts=True)
+    assert (kept.why, kept.marks) == ("", marks)
+    assert [one.path for one in kept.rejections] == ["a\u2028b.mp4"]
+    for name in (earlier.SOURCES, earlier.DEAD_LETTERS):
+        (tmp_path / name).write_text("")
+    assert earlier.kept(str(tmp_path), {}, marks, in_parts=True)[:2] == ("", {})
+
+
 def test_what_vectors_depend_on_makes_all_anew(tmp_path):
     made_with, marks = {"module": "m", "--num_shards": 1}, {"a": [1, 2], "b": [3, 4], "c": [5, 6], "d": None}
     files = {"x.parquet": {"rows": 1, "bytes": 3, "sha256": "s"}}
