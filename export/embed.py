@@ -89,6 +89,9 @@ def _dims(args, kind, signatures):
     """{(signature, space): dimension} of what is to be written; one line for what the module does not have."""
     from mmv_tf.export.embedding import inputs as embed_inputs
 
+    for option in ("signatures", "spaces"):
+        if (given := getattr(args, option)) and not _names(given):
+            raise ValueError(f"--{option} {given!r}: no name in it; leave the option out for the default")
     offered = embed_inputs.OFFERED[kind]
     wanted = (
         _names(args.signatures) if args.signatures else [m for m in embed_inputs.BY_DEFAULT[kind] if m in signatures]
@@ -110,6 +113,9 @@ def _dims(args, kind, signatures):
     for space in _names(args.spaces or ""):
         if space not in known:
             raise ValueError(f"--spaces: the signatures {', '.join(wanted)} give {', '.join(known)}, not {space!r}")
+    for name in dict.fromkeys(wanted):
+        if not any(name == of for of, _ in dims):
+            print(f"{name} is left out: it gives {', '.join(signatures[name].spaces)}, and --spaces is {args.spaces}")
     return dims
 
 

@@ -1,8 +1,10 @@
 """The embedding job run again: only what is new or changed is read, and a kill leaves one run or the other whole."""
 
+import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 
 import cv2
@@ -11,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from helpers import tiny_export
-from mmv_tf.export import embed
+from mmv_tf.export import embed, module_files
 from mmv_tf.export.embedding import earlier, parquet_file
 from mmv_tf.export.embedding import inputs as embed_inputs
 from mmv_tf.export.embedding import pipeline as embed_pipeline
@@ -93,6 +95,23 @@ def test_only_what_is_new_or_changed_is_embedded(root, tmp_path, read, capsys, m
     assert _digests(out) == _digests(tmp_path / "at_once")
     summaries = [json.loads((folder / earlier.SUMMARY).read_text()) for folder in (out, tmp_path / "at_once")]
     assert summaries[0]["files"] == summaries[1]["files"] and summaries[0]["dead_letters"] == {}
+
+
+def test_options_that_choose_nothing_touch_nothing(root, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / earlier.SUMMARY).write_text("{}")
+    for option in ("--spaces=,", "--spaces= , ", "--signatures=,"):
+        assert _run(root, out, option) == 2
+        assert re.fullmatch(r"error: --\w+ '[ ,]+': no name in it; .*\n", capsys.readouterr().err)
+    assert [path.name for path in out.iterdir()] == [earlier.SUMMARY]
+
+
+def test_a_signature_without_the_chosen_spaces_is_said(capsys):
+    args = argparse.Namespace(module="m", signatures=None, spaces="va")
+    dims = embed._dims(args, "records", module_files.signatures(str(tiny_export.export().module)))
+    assert dims == {("video", "va"): 16, ("audio", "va"): 16}
+    assert capsys.readouterr().out == "text is left out: it gives before_head, vat, and --spaces is va\n"
 
 
 def test_names_may_hold_what_else_ends_a_line(tmp_path):
