@@ -241,8 +241,9 @@ def _cut(index, hits, folder):
     clips, cuts = Clips(index.store.settings["root"]), []
     try:
         for number, hit in enumerate(hits, 1):
-            name = f"{number:02d}-{pathlib.PurePosixPath(hit.file).stem[:80]}-{hit.start:g}.mp4"
-            cuts.append(os.path.join(folder, name))
+            # Of bytes, which a file system counts: a letter may take four.
+            stem = os.fsencode(pathlib.PurePosixPath(hit.file).stem)[:80].decode("utf-8", "ignore")
+            cuts.append(os.path.join(folder, f"{number:02d}-{stem}-{hit.start:g}.mp4"))
             files.write_bytes(cuts[-1], clips.preview(hit.file, hit.start, hit.end, height=720))
     finally:
         clips.close()

@@ -1,6 +1,8 @@
 import json
 import os
+import pathlib
 import shutil
+import types
 
 import cv2
 import numpy as np
@@ -11,6 +13,7 @@ from helpers.videos import write_video
 from mmv_tf import search
 from mmv_tf.beam.decoding.client import DecodeClient
 from mmv_tf.searching import indexing, playing
+from mmv_tf.searching.clips import Clips
 from mmv_tf.searching.embedder import Embedder
 from mmv_tf.searching.engines.two_stage import unit
 from mmv_tf.searching.index import Index, Results
@@ -239,6 +242,17 @@ def test_the_command(made, capsys, tmp_path, monkeypatch):
     arguments = ["index", str(made.videos), "--module", str(other), "--index", str(made.folder)]
     assert search.cli(arguments) == 2
     assert "was made with module" in capsys.readouterr().err
+
+
+def test_cuts_of_long_names_are_written(monkeypatch, tmp_path):
+    monkeypatch.setattr(Clips, "preview", lambda self, path, *span, height: path.encode())
+    index = types.SimpleNamespace(store=types.SimpleNamespace(settings={"root": str(tmp_path)}))
+    names = ["a" * 100, "видео " * 20, "a" + "動" * 80]
+    hits = [types.SimpleNamespace(file=f"sub/{name}.mp4", start=1.5, end=2.0) for name in names]
+    cuts = search._cut(index, hits, str(tmp_path / "cuts"))
+    stems = ["a" * 80, ("видео " * 20)[:43], "a" + "動" * 26]
+    assert [os.path.basename(cut) for cut in cuts] == [f"0{n}-{stem}-1.5.mp4" for n, stem in enumerate(stems, 1)]
+    assert [pathlib.Path(cut).read_bytes().decode() for cut in cuts] == [hit.file for hit in hits]
 
 
 def test_nearly_the_same_window_of_another_file_is_folded(made):
