@@ -3,7 +3,7 @@
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,8 @@ _AXES = {"video": "[T,H,W,3]", "image": "[H,W,3]", "audio": "[S]"}
 _WHAT = {"video": "pictures that move", "image": "picture", "audio": "sound, or it is silent"}
 _BRIGHTEST = 1.5  # what resampling of [0, 1] overshoots to; 0..255 does not pass
 _LOUDEST = 8.0
+_FASTEST = 1e9  # Hz
+_CONTENT = bytes | bytearray  # of a file, or its path: which, nobody says
 
 
 class Row(NamedTuple):
@@ -41,20 +43,25 @@ def rows(modality: str, given) -> list[Row]:
       ValueError: neither; says what it is.
     """
     if modality == "text":
-        texts = [given] if isinstance(given, str) else list(given)
-        if wrong := next((text for text in texts if not isinstance(text, str)), None):
-            raise ValueError(f"text: a string or a list of strings, not {type(wrong).__name__}")
+        texts: list = [given] if isinstance(given, str | bytes) or not isinstance(given, Iterable) else list(given)
+        if wrong := [text for text in texts if not isinstance(text, str)]:
+            raise ValueError(f"text: a string or a list of strings, not {type(wrong[0]).__name__}")
         return [Row(f"text[{number}]", text) for number, text in enumerate(texts)]
     axes = _AXES[modality].count(",") + 1
-    alone = isinstance(given, str | os.PathLike) or (_is_timed(given)) or getattr(given, "ndim", None) == axes
-    if not alone and not isinstance(given, Sequence) and getattr(given, "ndim", None) != axes + 1:
+    ndim = getattr(given, "ndim", None)
+    alone = isinstance(given, str | os.PathLike) or _is_timed(given) or ndim == axes
+    several = ndim == axes + 1 or (isinstance(given, Sequence) and not isinstance(given, _CONTENT))
+    wanted = f"paths of files or arrays {_AXES[modality]}"
+    if not alone and not several:
         shape = getattr(given, "shape", None)
         what = type(given).__name__ if shape is None else f"an array of shape {list(shape)}"
-        raise ValueError(f"{modality}: paths of files or arrays {_AXES[modality]}, not {what}")
+        raise ValueError(f"{modality}: {wanted}, not {what}")
     found = []
     for number, item in enumerate([given] if alone else given):
+        if isinstance(item, _CONTENT):
+            raise ValueError(f"{modality}[{number}]: {wanted}, not {type(item).__name__}")
         is_file = isinstance(item, str | os.PathLike)
-        found.append(Row(os.path.expanduser(os.fspath(item)) if is_file else f"{modality}[{number}]", item))
+        found.append(Row(os.path.expanduser(os.fsdecode(item)) if is_file else f"{modality}[{number}]", item))
     return found
 
 
@@ -140,7 +147,7 @@ class Windows:
     def _of_video(self, frames, rate):
         settings = self._settings
         rate = rate or settings.frame_rate
-        span = math.ceil(settings.num_frames * rate / settings.frame_rate - 1e-3)
+        span = max(1, math.ceil(settings.num_frames * rate / settings.frame_rate - 1e-3))
         for start in _starts(len(frames), span):
             steps = start + np.round(np.arange(settings.num_frames) * rate / settings.frame_rate).astype(int)
             inside = start + span <= len(frames)
@@ -187,7 +194,8 @@ def _checked(modality, name, array, rate):
     axes = _AXES[modality].count(",") + 1
     if array.ndim != axes or (modality != "audio" and array.shape[-1] != 3) or not array.size:
         raise ValueError(f"{name}: an array {_AXES[modality]}, none of them 0, not {list(array.shape)}")
-    if rate is not None and not 0 < rate < math.inf:
+    slowest = 1 if modality == "audio" else 0  # sound is resampled from whole Hz
+    if rate is not None and not (rate >= slowest and 0 < rate <= _FASTEST):
         raise ValueError(f"{name}: {rate} is no number of frames or samples a second")
     if modality == "audio" and array.dtype == np.int16:
         return array.astype(np.float32) / 32768

@@ -148,9 +148,9 @@ class Index:
         self,
         text: str = "",
         *,
-        image: str | bytes | None = None,
-        sound: str | bytes | None = None,
-        video: str | bytes | None = None,
+        image: str | bytes | os.PathLike | None = None,
+        sound: str | bytes | os.PathLike | None = None,
+        video: str | bytes | os.PathLike | None = None,
         span: tuple | Mapping[str, tuple] = (0.0, None),
         like: int | None = None,
         unlike: int | None = None,
@@ -166,7 +166,7 @@ class Index:
 
         Args:
           text: words; searched for by meaning, if the module has text, and as words in narrations and names.
-          image, sound, video: path of a file.
+          image, sound, video: path of a file, in bytes or not.
           span: of a sound or video, seconds; {'sound': (a, b), 'video': (c, d)} where they are asked with together.
           like: id of a window, whose likes are wanted; unlike: of one whose likes are not.
           vectors: {modality: {space: vector}} of a question that was embedded before.
@@ -206,7 +206,7 @@ class Index:
         for kind, path in (("image", image), ("sound", sound), ("video", video)):
             if path is not None:
                 of_kind = span.get(kind, (0.0, None)) if isinstance(span, Mapping) else span
-                ask(kind, self.embedder.of_file(kind, os.path.abspath(os.fspath(path)), of_kind))
+                ask(kind, self.embedder.of_file(kind, os.path.abspath(os.fsdecode(path)), of_kind))
         if like is not None:
             ask("like", {name: spaces for name, spaces in self._of_window(like).items() if within in (name, "both")})
         if not parts and not words:

@@ -120,6 +120,13 @@ def test_an_array_is_cut_as_a_file_is(exported, count, rate):
         np.testing.assert_allclose(ours[:, 16, 16, 0], theirs[:, 16, 16, 0], atol=1)
 
 
+def test_frames_that_lie_far_apart_are_windows_each(exported):
+    frames = np.stack([np.full((32, 32, 3), level, np.uint8) for level in (3, 7)])
+    found = _windows(exported, (frames, 1 / 3600))
+    assert [window.shape for window in found] == [(4, 32, 32, 3)] * 2
+    assert [np.unique(window).tolist() for window in found] == [[3], [7]]
+
+
 @pytest.mark.parametrize(("height", "width"), [(40, 57), (56, 40), (32, 32), (80, 96)])
 def test_arrays_that_need_not_be_resized_are_cut_as_they_are(height, width):
     frames = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), np.uint8)
@@ -197,7 +204,16 @@ def test_an_unreadable_input_is_an_error_or_a_row_of_nan(exported, films):
         ({"image": [np.zeros((8, 8, 3), int)]}, r"image\[0\]: uint8, or float in \[0, 1\], not int64"),
         ({"audio": [np.full(9, np.nan)]}, r"audio\[0\]: holds NaN or Inf"),
         ({"audio": [(np.zeros(9), 0.0)]}, r"audio\[0\]: 0.0 is no number of frames or samples a second"),
+        ({"audio": [(np.zeros(9), 0.3)]}, r"audio\[0\]: 0.3 is no number of frames or samples a second"),
+        ({"video": [(np.zeros((4, 8, 8, 3)), 1e308)]}, r"video\[0\]: 1e\+308 is no number of frames or samples"),
+        ({"video": b"/there.mp4"}, r"video: paths of files or arrays \[T,H,W,3\], not bytes"),
+        ({"image": ["there.png", b"there.png"]}, r"image\[1\]: paths of files or arrays \[H,W,3\], not bytes"),
         ({"text": [b"bytes"]}, "text: a string or a list of strings, not bytes"),
+        ({"text": b"bytes"}, "text: a string or a list of strings, not bytes"),
+        ({"text": ["a red ball", None]}, "text: a string or a list of strings, not NoneType"),
+        ({"text": [0]}, "text: a string or a list of strings, not int"),
+        ({"text": [b""]}, "text: a string or a list of strings, not bytes"),
+        ({"text": 3}, "text: a string or a list of strings, not int"),
         ({"text": "a", "batch_size": 0}, "batch_size = 0"),
     ],
 )

@@ -132,6 +132,15 @@ def test_what_is_asked_with_together_is_added_up_whatever_its_modality(made):
     agree(scores(sound="s", video="v", span=spans, weights={"sound": 0.0}), alone)
 
 
+def test_paths_may_be_bytes(made):
+    index, asked = Index(made.index.store, made.index.embedder), []
+    index._embedder = types.SimpleNamespace(of_file=lambda kind, path, span: asked.append(path) or {})
+    for kind in ("image", "sound", "video"):
+        with pytest.raises(ValueError, match="nothing is asked"):
+            index.query(**{kind: b"/videos/\xc3\xa4\xff.mp4"})
+    assert asked == ["/videos/ä\udcff.mp4"] * 3
+
+
 def test_each_file_of_a_question_has_the_seconds_that_it_came_with(made, monkeypatch, tmp_path):
     asked = {}
     monkeypatch.setattr(Index, "query", lambda self, text, **more: asked.update(more) or Results([], 0, True, True, []))
