@@ -216,8 +216,9 @@ class Index:
         targets = [target for target in ("video", "audio") if within in (target, "both")]
         for target, space, vector in self._comparisons(parts, targets, notes):
             if unlike is not None:
-                other = self._of_window(unlike).get(target, {}).get(space)
-                vector = vector - weights["unlike"] * unit(other) if other is not None else vector
+                other, share = self._of_window(unlike).get(target, {}).get(space), 1 / max(1.0, weights["unlike"])
+                if other is not None:  # the larger of the two counts 1: float32 ends at 3e38
+                    vector = share * vector - share * weights["unlike"] * unit(other)
             engine, place = opened.get((target, space), (None, None))
             if engine is None or not engine.num_live:
                 continue
@@ -287,7 +288,8 @@ class Index:
         space = min((one for _, one in usable), key=lambda one: sum(one not in part.spaces for part, _ in usable))
         mine = [part for part, _ in usable if space in part.spaces]
         untrained = [part.modality for part in mine if self.embedder.was_trained(part.modality, target) is False]
-        vector = sum(part.weight * unit(part.spaces[space]) for part in mine)
+        most = max(part.weight for part in mine)  # only the ratio counts, and float32 ends at 3e38
+        vector = sum(part.weight / most * unit(part.spaces[space]) for part in mine)
         return space, unit(vector), untrained[0] if len(untrained) == len(mine) else ""
 
     def _of_window(self, number):

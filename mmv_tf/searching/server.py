@@ -117,9 +117,9 @@ class _Previews:
                 self._kept.move_to_end(key)
                 return self._kept[key]
         content = self.clips.preview(path, start, end)
-        with self._lock:
+        with self._lock:  # another request may have kept the same meanwhile
+            self._size += len(content) - len(self._kept.pop(key, b""))
             self._kept[key] = content
-            self._size += len(content)
             while self._size > _KEPT_PREVIEWS:
                 self._size -= len(self._kept.popitem(last=False)[1])
         return content

@@ -132,6 +132,22 @@ def test_what_is_asked_with_together_is_added_up_whatever_its_modality(made):
     agree(scores(sound="s", video="v", span=spans, weights={"sound": 0.0}), alone)
 
 
+def test_weights_of_any_size_are_a_ratio(made):
+    vectors, every = {"video": {"va": np.arange(16, dtype=np.float32)}}, {"within": "video", "per_file": 99, "k": 99}
+    first, *_, last = [hit.id for hit in made.index.query(vectors=vectors, **every).hits]
+
+    def scores(**weights):
+        found = made.index.query(vectors=vectors, like=first, unlike=last, weights=weights, **every)
+        return {hit.id: hit.score for hit in found.hits}
+
+    usual = scores(video=1.0, like=0.5, unlike=0.0)
+    assert len(usual) > 4
+    for factor in (1e308, 1e-308):
+        assert scores(video=factor, like=factor / 2, unlike=0.0) == pytest.approx(usual, abs=2e-4)
+    far = scores(unlike=1e300)
+    assert far == pytest.approx(scores(unlike=1e6), abs=2e-4) and min(far.values()) < -0.99
+
+
 def test_paths_may_be_bytes(made):
     index, asked = Index(made.index.store, made.index.embedder), []
     index._embedder = types.SimpleNamespace(of_file=lambda kind, path, span: asked.append(path) or {})

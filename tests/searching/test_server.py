@@ -90,6 +90,20 @@ def test_files_pictures_previews_and_timelines(client, made):
     assert timeline["file"] == "a.mp4" and abs(timeline["seconds"] - 4) < 0.2 and len(timeline["moments"]) > 2
 
 
+def test_a_preview_that_two_ask_for_at_once_is_counted_once():
+    previews, asked = server._Previews("/videos"), []
+
+    def preview(path, start, end):  # while the first one is made, a second request makes it as well
+        asked.append(path)
+        if len(asked) == 1:
+            previews.get(path, start, end)
+        return bytes(1000)
+
+    previews.clips.preview = preview
+    assert previews.get("a.mp4", 0.0, 2.0) == previews.get("a.mp4", 0.0, 2.0) == bytes(1000)
+    assert len(asked) == 2 and previews._size == sum(map(len, previews._kept.values())) == 1000
+
+
 def test_labels_folders_and_remarks_are_offered(client, made):
     labels.take(made.index.store, _table(made, "a.mp4,dog"), str(made.videos))
     assert client.get("/api/choices").json() == {"labels": ["dog"], "folders": ["sub"]}
