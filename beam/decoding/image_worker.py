@@ -4,7 +4,6 @@ A picture becomes what a frame of a video becomes: upright, on white, short side
 """
 
 import os
-import signal
 
 from mmv_tf.beam.decoding import picture
 from mmv_tf.beam.decoding import worker as decode_worker
@@ -26,22 +25,17 @@ class _Refused(Exception):
         self.reason = reason
 
 
-def _answer(request, settings, out):
-    signal.alarm(int(settings.timeout_seconds * 1.5) + 1)  # should the parent be gone, which kills what takes too long
+def _answer(request, settings, say):
     try:
         image = _decoded(request["path"], settings)
         height, width, jpeg = _encoded(image, settings)
-        decode_worker.write_message(out, {"plan": [[0, 0.0, 0.0]], "truncated": None})
-        header = {"piece": 0, "end": 0.0, "height": height, "width": width, "frames": 1}
-        decode_worker.write_message(out, header, [jpeg])
-        decode_worker.write_message(out, {"done": True})
+        say({"plan": [[0, 0.0, 0.0]], "truncated": None})
+        say({"piece": 0, "end": 0.0, "height": height, "width": width, "frames": 1}, [jpeg])
+        say({"done": True})
     except _Refused as error:
-        decode_worker.write_message(out, {"reason": error.reason.value, "detail": str(error)})
+        say({"reason": error.reason.value, "detail": str(error)})
     except MemoryError:
-        decode_worker.write_message(
-            out, {"reason": Reason.OUT_OF_MEMORY.value, "detail": f"over {settings.max_memory_bytes >> 20} MiB"}
-        )
-    signal.alarm(0)
+        say({"reason": Reason.OUT_OF_MEMORY.value, "detail": f"over {settings.max_memory_bytes >> 20} MiB"})
 
 
 def _decoded(path, settings):

@@ -45,29 +45,22 @@ def _limit(max_memory_bytes):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))  # its stderr is a small file
 
 
-def _answer(request, settings, out):
+def _answer(request, settings, say):
     import av
 
     from mmv_tf.beam.decoding import av_source, clips
 
-    # The parent kills a child that takes too long; should the parent be gone, the alarm does.
-    def restart_alarm():
-        signal.alarm(int(settings.timeout_seconds * 1.5) + 1)
-
-    restart_alarm()
     try:
         pieces, truncated = clips.plan(request["path"], request["clips"], settings)
-        write_message(out, {"plan": pieces, "truncated": truncated})
-        restart_alarm()  # the parent gives the first piece as much time again
+        say({"plan": pieces, "truncated": truncated})
         numbers = {piece: number for number, piece in enumerate(pieces)}
         remarks = []
         for clip, error in clips.decode(request["path"], pieces, settings, remarks):
-            restart_alarm()
             number = numbers[clip.index, clip.start, clip.wanted_end]
             said = {"remarks": [(kind.value, *rest) for kind, *rest in remarks]} if remarks else {}
             remarks.clear()  # once a source
             if error:
-                write_message(out, said | {"piece": number, "reason": error.reason.value, "detail": str(error)})
+                say(said | {"piece": number, "reason": error.reason.value, "detail": str(error)})
                 continue
             sound = [] if clip.waveform is None else [clip.waveform.astype("<f4").tobytes()]
             height, width = clip.size
@@ -80,19 +73,38 @@ def _answer(request, settings, out):
             }
             if clip.sound_failed:
                 header["sound_failed"] = True
-            write_message(out, header, clip.jpegs + sound)
-        write_message(out, {"done": True})
+            say(header, clip.jpegs + sound)
+        say({"done": True})
     except av_source.SourceError as error:
-        write_message(out, {"reason": error.reason.value, "detail": str(error)})
+        say({"reason": error.reason.value, "detail": str(error)})
     except MemoryError:
-        write_message(out, {"reason": "out_of_memory", "detail": f"over {settings.max_memory_bytes >> 20} MiB"})
+        say({"reason": "out_of_memory", "detail": f"over {settings.max_memory_bytes >> 20} MiB"})
     except av.error.FFmpegError as error:  # not of a packet: of the filters that scale and convert
-        write_message(out, {"reason": "decode_error", "detail": f"{error.strerror}"[:200]})
+        say({"reason": "decode_error", "detail": f"{error.strerror}"[:200]})
+
+
+def _answer_by(answer, request, settings, out):
+    """Answers a request. The parent kills a child that takes too long; should it be stopped itself, the alarm does.
+
+    While an answer is written there is no alarm: the parent may be at work with the one before, for as long as it
+    likes. From each answer on, what comes next has its time anew.
+    """
+
+    def set_alarm():
+        signal.alarm(int(settings.timeout_seconds * 1.5) + 1)
+
+    def say(header, blobs=()):
+        signal.alarm(0)
+        write_message(out, header, blobs)
+        set_alarm()
+
+    set_alarm()
+    answer(request, settings, say)
     signal.alarm(0)
 
 
 def main(answer=_answer):
-    """Answers requests by `answer(request, settings, out)` until standard input ends."""
+    """Answers requests by `answer(request, settings, say)`, with say(header, blobs), until standard input ends."""
     orphans.exit_with_parent()
     # Answers go to a private copy of standard output: nothing that a library prints can get between them.
     out = os.fdopen(os.dup(1), "wb")
@@ -122,7 +134,7 @@ def main(answer=_answer):
         if not limited:
             _limit(settings.max_memory_bytes)
             limited = True
-        answer(request, settings, out)
+        _answer_by(answer, request, settings, out)
 
 
 if __name__ == "__main__":

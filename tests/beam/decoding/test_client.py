@@ -7,12 +7,13 @@ import signal
 import time
 
 import av
+import cv2
 import numpy as np
 import pytest
 
 from helpers import hostile_videos as hostile
 from helpers.videos import write_video
-from mmv_tf.beam.decoding import worker
+from mmv_tf.beam.decoding import image_worker, worker
 from mmv_tf.beam.decoding.client import DecodeClient, Failure
 from mmv_tf.beam.specs import Settings
 from mmv_tf.records.card import Reason
@@ -149,13 +150,21 @@ def test_a_child_that_hangs_is_killed(good):
     client.close()
 
 
-def test_the_alarm_of_the_child_is_set_anew_with_every_answer(good, monkeypatch):
-    """Else a long plan and a long first piece add up to more than the alarm allows: a crash in place of a timeout."""
+def test_the_alarm_of_the_child_is_set_anew_with_every_answer_and_off_while_it_is_written(good, monkeypatch):
+    """Else a long plan and a long first piece add up to more than the alarm allows, and a parent that is at work with
+    an answer (a recogniser of speech, minutes a piece) is one that is gone: crashes, where nothing is too slow."""
     happened = []
     monkeypatch.setattr(worker.signal, "alarm", lambda seconds: happened.append("alarm" if seconds else "off"))
     monkeypatch.setattr(worker, "write_message", lambda out, header, blobs=(): happened.append(min(header)))
-    worker._answer({"path": str(good), "clips": [[0.0, None]]}, Settings(), None)
-    assert happened == ["alarm", "plan", "alarm", "alarm", "end", "done", "off"]
+    request = {"path": str(good), "clips": [[0.0, 0.5], [0.5, 1.0]]}
+    worker._answer_by(worker._answer, request, Settings(), None)
+    written = ["off", "plan", "alarm", "off", "end", "alarm", "off", "end", "alarm", "off", "done", "alarm"]
+    assert happened == ["alarm", *written, "off"]
+    happened.clear()
+    cv2.imwrite(str(good.with_suffix(".png")), np.zeros((8, 8, 3), np.uint8))
+    request = {"path": str(good.with_suffix(".png")), "clips": [[0.0, None]]}
+    worker._answer_by(image_worker._answer, request, Settings(), None)
+    assert happened == ["alarm", "off", "plan", "alarm", "off", "end", "alarm", "off", "done", "alarm", "off"]
 
 
 def test_a_child_that_dies_is_replaced(client, good):
