@@ -90,7 +90,7 @@ def read(path: str) -> tuple[str, ...]:
     path = paths.home(path)
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
-            lines = file.read().decode("utf-8").split("\n")
+            lines = file.read().decode("utf-8-sig").split("\n")  # some editors mark the beginning
     except tf.errors.OpError as error:
         raise ValueError(f"vocabulary {path}: cannot be read ({error.message})") from None
     except UnicodeDecodeError as error:

@@ -1,5 +1,6 @@
 """Files of word vectors: word2vec (text and binary), GloVe (text) and .npy; bounded, and never executed."""
 
+import codecs
 import hashlib
 import os
 import pathlib
@@ -33,10 +34,12 @@ def read(path, keep: Collection[str] | None = None) -> tuple[list[str], np.ndarr
       ValueError: the file is malformed, truncated or too large; names the file and the line or record.
     """
     with open(path, "rb") as file:
+        begin = len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
+        file.seek(begin)
         first = file.readline(_MAX_WORD_BYTES + 32 * _MAX_DIM)
         header = _header(first)
         if header is None:
-            file.seek(0)
+            file.seek(begin)
             return _read_text(path, file, None, None, keep)
         count, dim = header
         _check_size(path, count, dim)
@@ -119,7 +122,7 @@ def write_matrix(vocabulary: Sequence[str], path, words_path, output) -> Written
     check(path, words_path)
     if words_path:
         matrix = read_npy(path)
-        with open(words_path, encoding="utf-8", errors="replace") as file:
+        with open(words_path, encoding="utf-8-sig", errors="replace") as file:
             words = file.read(_MAX_WORDS * 64).removesuffix("\n").split("\n")
         if len(words) != len(matrix):
             raise ValueError(f"{words_path}: {len(words)} words, and {len(matrix)} vectors in {path}.")
@@ -220,7 +223,7 @@ def _read_text(path, file, count, dim, keep):
         if keep is not None and word not in keep:
             continue
         try:
-            rows.append(np.array(parts[-dim:], dtype="S32").astype(np.float32))
+            rows.append(np.fromiter(map(float, parts[-dim:]), np.float32, dim))
         except ValueError:
             raise ValueError(f"{path}: line {number} must be a word and {dim} numbers.") from None
         words.append(word)

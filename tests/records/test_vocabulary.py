@@ -35,6 +35,15 @@ def test_words_of_a_card_are_words_of_the_tokenizer(tmp_path):
     assert vocabulary.from_card(tmp_path) == ("dog", "cat")
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path):
+    (tmp_path / "words.txt").write_text("dog\ncat\n", "utf-8-sig")
+    assert vocabulary.read(str(tmp_path / "words.txt")) == ("dog", "cat")
+    np.save(tmp_path / "matrix.npy", np.array([[1, 2], [3, 4]], np.float32))
+    output = tmp_path / "embeddings.npy"
+    written = word_vectors.write_matrix(("cat", "dog"), tmp_path / "matrix.npy", tmp_path / "words.txt", output)
+    assert written.words == 2 and np.load(output).tolist() == [[0, 0], [3, 4], [1, 2]]
+
+
 @pytest.fixture
 def vectors(tmp_path):
     path = tmp_path / "vectors.txt"

@@ -1,5 +1,6 @@
 """Readers of word vectors: the formats, and files that are cut off, malformed or hostile."""
 
+import codecs
 import pickle
 
 import numpy as np
@@ -28,7 +29,11 @@ def word2vec_binary(words=WORDS, matrix=MATRIX, header=None, newline=b"\n"):
     return data
 
 
-@pytest.mark.parametrize("data", [word2vec_text(), glove_text(), word2vec_binary(), word2vec_binary(newline=b"")])
+FORMATS = [word2vec_text(), glove_text(), word2vec_binary(), word2vec_binary(newline=b"")]
+MARKED = [codecs.BOM_UTF8 + data for data in FORMATS[:2]]  # as some editors write text
+
+
+@pytest.mark.parametrize("data", FORMATS + MARKED)
 def test_formats(tmp_path, data):
     (tmp_path / "vectors").write_bytes(data)
     words, matrix = word_vectors.read(tmp_path / "vectors")
@@ -43,6 +48,11 @@ def test_glove_words_may_have_spaces(tmp_path):
     (tmp_path / "vectors").write_bytes(b"at 1.0 2.0\n. . . 3.0 4.0\n")
     words, matrix = word_vectors.read(tmp_path / "vectors")
     assert words == ["at", ". . ."] and matrix.tolist() == [[1, 2], [3, 4]]
+
+
+def test_numbers_of_any_length(tmp_path):
+    (tmp_path / "vectors").write_bytes(b"at 1.2345678901234567890123456789012e-05 " + b"0" * 40 + b"2\n")
+    assert word_vectors.read(tmp_path / "vectors")[1].tolist() == [[float(np.float32(1.2345678901234567e-05)), 2]]
 
 
 @pytest.mark.parametrize(
