@@ -26,6 +26,17 @@ class ClipSpec(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
+def joined(clips):
+    """One ClipSpec of several, with the span of the first.
+
+    Captions and labels are there once, in an order that does not depend on that of the clips.
+    """
+    captions = {caption for clip in clips for caption in clip.captions}
+    captions = sorted(captions, key=lambda c: (-1 if c.start is None else c.start, c.end or 0, c.text))
+    labels = sorted({label for clip in clips for label in clip.labels})
+    return clips[0]._replace(captions=tuple(captions), labels=tuple(labels))
+
+
 class Source(NamedTuple):
     """One file and the clips wanted from it, sorted by time: it is opened once and decoded forward once."""
 

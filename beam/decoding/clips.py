@@ -27,7 +27,7 @@ _RESYNC = 0.04  # seconds between the clock and the running count of samples fro
 class Clip:
     """One clip while it is being decoded, and then what became of it."""
 
-    index: int  # of the clip in the request
+    indices: tuple[int, ...]  # of the clips in the request that it is, or is a piece of
     start: float
     end: float
     num_frames: int  # ticks of the frame grid in the span
@@ -53,7 +53,7 @@ def plan(path, clips, settings):
       path: of the source.
       clips: list of (start, end or None), seconds.
     Returns:
-      (pieces, truncated): pieces is a list of (index in clips, start, end), sorted by start; truncated is None or the
+      (pieces, truncated): pieces is a list of (indices in clips, start, end), sorted by start; truncated is None or the
       span (end of the data, stated end) that is missing. A source that is cut is read through once, without decoding,
       because headers lie. There are round(duration / clip_seconds) pieces, at least one, of clip_seconds each; the
       last one is between half as long and half as long again: nothing is dropped, no piece is tiny.
@@ -73,8 +73,10 @@ def plan(path, clips, settings):
             times = [round(start + edge / settings.frame_rate, 6) for edge in edges]
             pieces += [(i, begin, end) for begin, end in zip(times, times[1:], strict=False)]
     # A piece may equal a clip that was asked for by its times: that is one clip.
-    unique = {(start, end): (i, start, end) for i, start, end in sorted(pieces, reverse=True)}
-    return sorted(unique.values(), key=lambda piece: piece[1:]), truncated
+    of_span = {}
+    for i, *span in sorted(pieces):
+        of_span.setdefault(tuple(span), []).append(i)
+    return [(tuple(indices), *span) for span, indices in sorted(of_span.items())], truncated
 
 
 def _ticks(seconds, rate):
@@ -87,7 +89,7 @@ def decode(path, pieces, settings, remarks=None):
 
     Args:
       path: of the source.
-      pieces: list of (index, start, end), sorted by start.
+      pieces: list of (indices, start, end), sorted by start.
       remarks: list, to which (Remark, detail, number) about the source are added when it is opened.
     Yields:
       (Clip, None) with jpegs and waveform, or (Clip, SourceError), in the order in which they are finished.
@@ -236,14 +238,14 @@ class _Stretch:
 
     Args:
       media: the open source.
-      run: [(index, start, end)] of the clips, sorted by start; seconds.
+      run: [(indices, start, end)] of the clips, sorted by start; seconds.
       must_precede: whether the first picture (sound, if there are none) must come before the first clip, after a seek.
     """
 
     def __init__(self, media, run, settings, must_precede):
         self.media, self.settings, self.must_precede = media, settings, must_precede
         self.rate = settings.frame_rate
-        self.waiting = [Clip(i, start, end, _ticks(end - start, self.rate)) for i, start, end in run]
+        self.waiting = [Clip(of, start, end, _ticks(end - start, self.rate)) for of, start, end in run]
         video = media.video
         # Containers with a clock of milliseconds round; a clock that ticks once a picture (AVI) is exact.
         self.half_tick = min(media.ticks[video.index] / 2, 0.0005) if video is not None else 0.0

@@ -18,7 +18,7 @@ from mmv_tf.beam.decoding.client import DecodeClient, Failure
 from mmv_tf.beam.decoding.image_worker import ImageClient
 from mmv_tf.beam.remarks import Remarks
 from mmv_tf.beam.sources import source_files
-from mmv_tf.beam.specs import ClipSpec, Rejection
+from mmv_tf.beam.specs import ClipSpec, Rejection, joined
 from mmv_tf.records import schema, vocabulary
 from mmv_tf.records.card import Reason, Remark
 from mmv_tf.records.naming import clip_key, shard_of
@@ -167,7 +167,12 @@ class _Stage:
           key_of: function of the start and the end that were asked for.
         """
         # Until there is a plan, the pieces are the clips as they were asked for.
-        pieces = dict(enumerate((n, *clip[:2]) for n, clip in enumerate(clips)))
+        pieces = dict(enumerate(((n,), *clip[:2]) for n, clip in enumerate(clips)))
+
+        @functools.cache
+        def spec_of(*indices):  # a piece of a whole source may be a clip that is wanted for itself
+            return joined([clips[n] for n in indices]) if len(indices) > 1 else clips[indices[0]]
+
         self._planned += len(pieces)
         try:
             for header, blobs in client.ask(path, [clip[:2] for clip in clips]):
@@ -179,11 +184,11 @@ class _Stage:
                         self.reject(key_of(*header["truncated"]), Reason.TRUNCATED, what)
                     continue
                 self._remark(header)
-                clip, start, end = pieces.pop(header["piece"])
+                indices, start, end = pieces.pop(header["piece"])
                 if "reason" in header:
                     self._lose(key_of(start, end), Reason(header["reason"]), header["detail"])
                 else:
-                    self._accept(clips[clip], key_of(start, end), start, header, blobs)
+                    self._accept(spec_of(*indices), key_of(start, end), start, header, blobs)
         except Failure as failure:
             for _, start, end in pieces.values():
                 self._lose(key_of(start, end), failure.reason, str(failure))

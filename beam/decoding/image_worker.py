@@ -29,7 +29,7 @@ def _answer(request, settings, say):
     try:
         image = _decoded(request["path"], settings)
         height, width, jpeg = _encoded(image, settings)
-        say({"plan": [[0, 0.0, 0.0]], "truncated": None})
+        say({"plan": [[[0], 0.0, 0.0]], "truncated": None})
         say({"piece": 0, "end": 0.0, "height": height, "width": width, "frames": 1}, [jpeg])
         say({"done": True})
     except _Refused as error:

@@ -1,8 +1,8 @@
 """The child process that decodes: requests on standard input, answers on standard output. No pickles, no code travels.
 
 A message is the length of a JSON header (4 bytes, big-endian), the header, and as many blobs as header['blobs'] gives
-lengths for. Request: {path, clips: [[start, end or null], ...], settings}. Answers, in this order: one {plan: [[index,
-start, end], ...], truncated}, then for each piece of the plan {piece, ...} with the JPEGs and, if any, the waveform
+lengths for. Request: {path, clips: [[start, end or null], ...], settings}. Answers, in this order: one {plan: [[indices
+of clips, start, end], ...], truncated}, then for each piece of the plan {piece, ...} with the JPEGs and, if any, the waveform
 (float32, little-endian) as blobs, or {piece, reason, detail}; with the first of them, `remarks` about the source may
 come, as [[kind, detail, number]]; at last {done: true}. A piece with `sound_failed: true`
 has pictures, and sound that could not be decoded. A source that cannot be used at all, or no further, is answered by
@@ -56,7 +56,7 @@ def _answer(request, settings, say):
         numbers = {piece: number for number, piece in enumerate(pieces)}
         remarks = []
         for clip, error in clips.decode(request["path"], pieces, settings, remarks):
-            number = numbers[clip.index, clip.start, clip.wanted_end]
+            number = numbers[clip.indices, clip.start, clip.wanted_end]
             said = {"remarks": [(kind.value, *rest) for kind, *rest in remarks]} if remarks else {}
             remarks.clear()  # once a source
             if error:

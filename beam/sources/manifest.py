@@ -9,7 +9,7 @@ from mmv_tf.beam.captions.speech import clean, one_line
 from mmv_tf.beam.decoding import image_worker
 from mmv_tf.beam.sources import tables
 from mmv_tf.beam.sources.paths import check_root, inside, rejection
-from mmv_tf.beam.specs import ClipSpec, Inputs, Source
+from mmv_tf.beam.specs import ClipSpec, Inputs, Source, joined
 from mmv_tf.records.card import Reason, Remark
 from mmv_tf.records.schema import Caption
 
@@ -68,23 +68,16 @@ def _kind(path):
 
 def source(path, clips, inputs, kind="video"):
     """A Source of the clips wanted from a file; those of one span become one, and the order is that of time."""
-    merged = {}
+    of_span = {}
     for clip in clips:
-        if earlier := merged.get(clip[:2]):
+        if clip[:2] in of_span:
             inputs.remarks.add(Remark.ROW_JOINED, f"the clip from {clip.start:g} s", path=path)
-            clip = earlier._replace(captions=earlier.captions + clip.captions, labels=earlier.labels + clip.labels)
-        merged[clip[:2]] = clip
-    return Source(path, tuple(sorted((_in_order(clip) for clip in merged.values()), key=_span)), kind)
+        of_span.setdefault(clip[:2], []).append(clip)
+    return Source(path, tuple(sorted(map(joined, of_span.values()), key=_span)), kind)
 
 
 def _span(clip):
     return clip.start, math.inf if clip.end is None else clip.end
-
-
-def _in_order(clip):
-    """Captions and labels, each once, in an order that does not depend on that of the rows."""
-    captions = sorted(set(clip.captions), key=lambda c: (-1 if c.start is None else c.start, c.end or 0, c.text))
-    return clip._replace(captions=tuple(captions), labels=tuple(sorted(set(clip.labels))))
 
 
 def _rows(manifest, remarks):

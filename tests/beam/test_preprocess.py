@@ -130,6 +130,20 @@ def test_manifest_labels_captions_and_rejections(videos, tmp_path):
     assert card.counters["read"] == 8 and card.counters["accepted"] == 4
 
 
+def test_a_piece_that_rows_share_has_the_captions_and_labels_of_all(videos, tmp_path):
+    rows = ["sub/b.mkv,,,,A", "sub/b.mkv,1,,second part,B", "sub/b.mkv,0,1,pour,C"]
+    out = tmp_path / "out"
+    assert _run("--manifest", _manifest(tmp_path, rows), "--video_root", videos, "--output", out) == 0
+    found = {
+        key: (record["text"].numpy().tolist(), record["label_name"].numpy().tolist())
+        for key, record in _records(out).items()
+    }
+    assert found == {
+        "sub/b.mkv:0-1": ([b"pour"], [b"A", b"C"]),
+        "sub/b.mkv:1-2": ([b"second part"], [b"A", b"B"]),
+    }
+
+
 def test_same_bytes_for_any_order_and_number_of_workers(videos, tmp_path):
     runs = []
     for number, rows in ((1, ROWS), (2, ROWS[::-1]), (4, ROWS[3:] + ROWS[:3])):

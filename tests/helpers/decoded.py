@@ -8,12 +8,12 @@ from mmv_tf.beam.specs import Settings
 
 
 def run(path, clips, **settings):
-    """Decoded clips, sorted by the index of their request and by time; fails on a rejection."""
+    """Decoded clips, sorted by the indices in their request and by time; fails on a rejection."""
     settings = Settings(**settings)
     pieces, _ = decode.plan(str(path), clips, settings)
     results = list(decode.decode(str(path), pieces, settings))
     assert [str(error) for _, error in results if error] == []
-    return sorted((clip for clip, _ in results), key=lambda clip: (clip.index, clip.start))
+    return sorted((clip for clip, _ in results), key=lambda clip: (clip.indices, clip.start))
 
 
 def shown(start, count, fps=25, rate=10):

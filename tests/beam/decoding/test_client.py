@@ -39,7 +39,7 @@ def _reason(client, path, clips=((0.0, None),)):
 
 def _works(client, good):
     answers = list(client.ask(str(good), [(0.0, None)]))
-    assert answers[0][0]["plan"] == [[0, 0.0, 1.0]]
+    assert answers[0][0]["plan"] == [[[0], 0.0, 1.0]]
     assert answers[1][0]["frames"] == 10 and len(answers[1][1]) == 11
 
 

@@ -438,6 +438,6 @@ def test_pictures_stand_upright(tmp_path):
         plan, (header, blobs) = client.ask(str(path), [(0.0, None)])
     finally:
         client.close()
-    assert isinstance(client, DecodeClient) and plan[0]["plan"] == [[0, 0.0, 0.0]]
+    assert isinstance(client, DecodeClient) and plan[0]["plan"] == [[[0], 0.0, 0.0]]
     assert (header["height"], header["width"]) == (30, 10)
     assert cv2.imdecode(np.frombuffer(blobs[0], np.uint8), cv2.IMREAD_COLOR).shape == (30, 10, 3)
