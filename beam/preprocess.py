@@ -4,10 +4,12 @@ Writes RECORDS/train-00000-of-00008 ... (TFRecords of tf.train.SequenceExample, 
 dataset.json (counts, label map, settings) and dead_letters.jsonl (every clip that was rejected, and why).
 """
 
+import argparse
 import dataclasses
 import logging
 
 from mmv_tf.beam import options as pipeline_options
+from mmv_tf.beam.captions import sidecars
 from mmv_tf.beam.datasets import catalog
 from mmv_tf.beam.datasets.entries import Request
 from mmv_tf.beam.specs import Settings
@@ -56,6 +58,13 @@ def _options(default):
     }
 
 
+def _languages(text):
+    try:
+        return sidecars.languages(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _parser():
     parser = command.parser(
         "preprocess",
@@ -69,7 +78,10 @@ def _parser():
     inputs.add_argument("--videos", help="folder with videos, sounds or pictures, searched recursively")
     inputs.add_argument("--captions", help="folder with .srt and .vtt files in the subfolders that --videos has")
     inputs.add_argument(
-        "--caption_languages", metavar="en,de", help="of several narrations of a video, those to take, in this order"
+        "--caption_languages",
+        type=_languages,
+        metavar="en,de",
+        help="of several narrations of a video, those to take, in this order",
     )
     inputs.add_argument("--manifest", help=".csv or .jsonl file with one clip a row")
     inputs.add_argument("--video_root", help="folder that the paths of the manifest are relative to")
@@ -166,8 +178,7 @@ def _inputs(args, split, settings):
 
     if not args.dataset:
         if args.videos:
-            languages = tuple(filter(None, (args.caption_languages or "").split(",")))
-            return from_folder(args.videos, args.captions, languages)
+            return from_folder(args.videos, args.captions, args.caption_languages or ())
         return from_manifest(args.manifest, args.video_root)
     options = {name: getattr(args, name) for name in _DATASET_OPTIONS if getattr(args, name) is not None}
     request = Request(args.videos, args.annotations or args.videos, split, settings, **options)

@@ -58,9 +58,13 @@ class Sidecars:
                     self.strangers.append(name)
 
     def of(self, video, languages=()):
-        """(those to try, the best first, those of languages that are not asked for), lists of Sidecar."""
+        """(those to try, the best first, those of languages that are not asked for), lists of Sidecar.
+
+        Args:
+          languages: as the function of this name gives them; () for any.
+        """
         found = self._of.get(video, [])
-        order = [language.lower().replace("_", "-") for language in languages or DEFAULT_LANGUAGES]
+        order = languages or DEFAULT_LANGUAGES
 
         def key(sidecar):
             known = min((order.index(one) for one in sidecar.languages if one in order), default=len(order))
@@ -70,6 +74,32 @@ class Sidecars:
 
         wanted = [one for one in found if not (languages and one.languages) or set(one.languages) & set(order)]
         return sorted(wanted, key=key), [one for one in found if one not in wanted]
+
+
+def languages(text):
+    """('en', 'pt-br') of 'English, pt_BR', as they are asked for: codes or names that are known, between commas.
+
+    Raises:
+      ValueError: one that no name of a file can mean; names it.
+    """
+    found = []
+    for one in filter(None, map(str.strip, text.split(","))):
+        name = _NAMES.get(one.lower(), one)
+        if not _LANGUAGE.fullmatch(name) or name.lower() in _WORST_LAST and name.lower() != "hi":
+            names = ", ".join(name for name in _NAMES if len(name) > 3)
+            raise ValueError(f"{one!r} is neither a code such as en or pt-BR nor one of the names {names}")
+        language, region, _ = _parts(name)
+        found.append(f"{language}-{region}" if region else language)
+    return tuple(dict.fromkeys(found))
+
+
+def _parts(mark):
+    """(language, region or '', place in _WORST_LAST) of 'pt-BR', 'en-orig', 'eng'."""
+    language, region = _LANGUAGE.fullmatch(mark).groups()
+    parts = [part for part in re.split("[-_]", region.lower()) if part]
+    worst = max([0, *(_WORST_LAST.index(part) for part in parts if part in _WORST_LAST)])
+    language = _NAMES.get(language.lower(), language.lower())
+    return language, "-".join(part for part in parts if part not in _WORST_LAST), worst
 
 
 def _plain(name):
@@ -108,10 +138,7 @@ def _sidecar(name, suffix, marks):
         elif lower in _NAMES:
             language = _NAMES[lower]
         else:
-            language, region = _LANGUAGE.fullmatch(mark).groups()
-            parts = [part for part in re.split("[-_]", region.lower()) if part]
-            worst = max([worst, *(_WORST_LAST.index(part) for part in parts if part in _WORST_LAST)])
-            region = "-".join(part for part in parts if part not in _WORST_LAST)
-    language = language.lower()
-    languages = tuple(dict.fromkeys(filter(None, (language, region and f"{language}-{region}"))))
-    return Sidecar(name, languages, (worst, region, SUFFIXES.index(suffix.lower())))
+            language, region, place = _parts(mark)
+            worst = max(worst, place)
+    spoken = tuple(dict.fromkeys(filter(None, (language, region and f"{language}-{region}"))))
+    return Sidecar(name, spoken, (worst, region, SUFFIXES.index(suffix.lower())))

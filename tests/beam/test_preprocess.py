@@ -219,6 +219,7 @@ def test_nothing_accepted_is_said_by_the_exit_status(tmp_path):
         (["--videos=x", "--output=y", "--jpeg_quality=0"], "--jpeg_quality must be 1 to 100"),
         (["--videos=x", "--output=y", "--fps=nan"], "--fps must be positive"),
         (["--videos=x", "--output=y", "--split=a/b"], "--split must be a word"),
+        (["--videos=x", "--output=y", "--caption_languages=de,Klingon"], "--caption_languages: 'Klingon' is neither"),
         (["--output=y"], "either --videos or --manifest"),
         (["--manifest=x", "--output=y"], "--manifest and --video_root belong together"),
         (["--videos=x", "--outpu=y"], "--output"),

@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 
-from mmv_tf.beam.captions.sidecars import Sidecars
+from mmv_tf.beam.captions.sidecars import Sidecars, languages
 
 
 def _of(video, *names, languages=(), videos=None):
@@ -54,3 +54,18 @@ def test_the_order_of_several():
     wanted, unwanted = _of("a.mp4", *names, languages=("de", "en"))
     assert wanted[:2] == ["a.de.vtt", "a.en.vtt"] and wanted[-2:] == ["a.srt", "a.vtt"] and unwanted == ["a.cs.vtt"]
     assert _of("a.mp4", "a.pt-BR.srt", "a.pt.srt", languages=("pt-br",)) == (["a.pt-BR.srt"], ["a.pt.srt"])
+
+
+def test_languages_are_asked_for_as_files_name_them():
+    assert languages("de, en,") == ("de", "en") and languages("") == ()
+    assert languages("ENG,English,en,Deutsch,pt_BR,eng-US,en-orig,hi,swe") == tuple("en de pt-br en-us hi swe".split())
+    for name in ("a.eng.srt", "a.English.srt", "a.EN.srt", "a.eng-US.srt"):
+        assert _of("a.mp4", name, languages=languages("eng")) == ([name], [])
+        assert _of("a.mp4", name, languages=languages("german")) == ([], [name])
+    assert _of("a.mp4", "a.eng-US.srt", languages=languages("en_us")) == (["a.eng-US.srt"], [])
+
+
+@pytest.mark.parametrize("text", ["klingon", "en de", "de,sdh", "e", "en;de", "*"])
+def test_what_no_file_can_be_named_by_is_refused(text):
+    with pytest.raises(ValueError, match="' is neither a code such as en or pt-BR nor one of the names english, german"):
+        languages(text)
