@@ -45,7 +45,7 @@ def preprocess(inputs, root, output, split, num_shards, settings, options):
             file.write(text.encode())
 
     others = _dead_letters_of_others(output, split)  # before the work, should the file be damaged
-    spooled = spool.write(inputs.sources, staging)
+    spooled = spool.write(inputs.sources, staging, settings.max_clip_seconds)
     num_shards = num_shards or spooled.num_shards
     _add_labels(card, output, inputs.labels, spooled.labels)
     card.save(output, write_text)  # while shards are being replaced, the card does not promise any

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from apache_beam.io.filesystems import FileSystems
 
 from mmv_tf.beam import storage
-from mmv_tf.beam.specs import ClipSpec, Source
+from mmv_tf.beam.specs import ClipSpec, Settings, Source
 from mmv_tf.records.schema import Caption
 
 SOURCES_PER_FILE = 256
@@ -37,8 +37,15 @@ class Spool(NamedTuple):
         return min(MAX_SHARDS, max(MIN_SHARDS, round(self.seconds / SECONDS_PER_SHARD)))
 
 
-def write(sources, staging):
-    """Writes sources, read once and one by one, as lines of JSON. Returns a Spool."""
+def write(sources, staging, max_clip_seconds=Settings.max_clip_seconds):
+    """Writes sources, read once and one by one, as lines of JSON.
+
+    Args:
+      max_clip_seconds: what a clip counts for at most: longer ones are rejected, and one wrong time is no reason for
+        thousands of shards.
+    Returns:
+      Spool.
+    """
     files, lines, size, number, seconds, labels = [], [], 0, 0, 0.0, set()
 
     def flush():
@@ -50,7 +57,7 @@ def write(sources, staging):
     for source in sources:
         lines.append(json.dumps(source).encode() + b"\n")
         number, size = number + 1, size + len(lines[-1])
-        seconds += _seconds(source)
+        seconds += _seconds(source, max_clip_seconds)
         labels.update(label for clip in source.clips for label in clip.labels)
         if len(lines) == SOURCES_PER_FILE or size > _BYTES_PER_FILE:
             flush()
@@ -60,9 +67,10 @@ def write(sources, staging):
     return Spool(files, number, seconds, labels)
 
 
-def _seconds(source):
+def _seconds(source, most):
     guess = _SECONDS[source.kind]
-    return sum(guess if clip.end is None else clip.end - clip.start for clip in source.clips or (ClipSpec(),))
+    clips = source.clips or (ClipSpec(),)
+    return sum(guess if clip.end is None else min(most, clip.end - clip.start) for clip in clips)
 
 
 def references(file):

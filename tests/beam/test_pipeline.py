@@ -240,10 +240,12 @@ def test_spool_is_read_once_and_gives_back_what_was_written(tmp_path):
 
 
 def test_number_of_shards_follows_the_amount(tmp_path):
-    def number(source, times):
-        return spool.write((source for _ in range(times)), str(tmp_path)).num_shards
+    def number(source, times, **most):
+        return spool.write((source for _ in range(times)), str(tmp_path), **most).num_shards
 
     assert number(Source("a", WHOLE), 10) == 8
     assert number(Source("a", (ClipSpec(0.0, 10.0),)), 20_000) == 56  # 200,000 s, an hour each
     assert number(Source("a", WHOLE), 1000) == 33
-    assert number(Source("a", (ClipSpec(0.0, 1e7),) * 10), 10) == spool.MAX_SHARDS
+    assert number(Source("a", (ClipSpec(0.0, 1e7),) * 10), 10, max_clip_seconds=1e7) == spool.MAX_SHARDS
+    # A wrong time, which becomes a rejection: a clip counts for 600 s at most.
+    assert number(Source("a", (ClipSpec(0.0, 1e7),)), 10) == 8
