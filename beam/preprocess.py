@@ -12,7 +12,7 @@ from mmv_tf.beam import options as pipeline_options
 from mmv_tf.beam.captions import sidecars
 from mmv_tf.beam.datasets import catalog
 from mmv_tf.beam.datasets.entries import Request
-from mmv_tf.beam.specs import Settings
+from mmv_tf.beam.specs import MOST, Settings
 from mmv_tf.common import command, lock
 
 _DATASET_OPTIONS = ("fold", "classes", "ids", "files", "min_clip_seconds")
@@ -124,6 +124,9 @@ def _settings(parser, args):
     for name in [*positive, "num_shards", "min_clip_seconds"]:
         if (value := getattr(args, name)) is not None and not 0 < value < float("inf"):
             parser.error(f"--{name} must be positive, not {value}")
+    for name, most in (MOST | dict.fromkeys(("clip_seconds", "min_clip_seconds"), default.max_clip_seconds)).items():
+        if (getattr(args, name) or 0) > most:
+            parser.error(f"--{name} must be at most {most:.0f}, not {getattr(args, name)}")
     for name in ("max_captions", "max_caption_gap"):
         if not 0 <= getattr(args, name) < float("inf"):
             parser.error(f"--{name} must not be negative, and is {getattr(args, name)}")

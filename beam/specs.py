@@ -14,6 +14,10 @@ from mmv_tf.beam.remarks import Remarks
 from mmv_tf.records.schema import SCHEMA_VERSION, Caption
 
 
+# The most that an option of a command may ask for: timers and limits of the system take no number.
+MOST = {"timeout_seconds": 1_000_000, "max_memory_mb": 1 << 24}
+
+
 class ClipSpec(NamedTuple):
     """A clip that is wanted. Seconds from the start of the source; without an end, all of it, cut into pieces.
 

@@ -61,6 +61,11 @@ def main(argv=None):
     for name in ("batch_size", "num_shards", "timeout_seconds", "max_memory_mb"):
         if not 0 < getattr(args, name) < float("inf"):
             parser.error(f"--{name} must be positive, not {getattr(args, name)}")
+    from mmv_tf.beam.specs import MOST
+
+    for name, most in MOST.items():
+        if getattr(args, name) > most:
+            parser.error(f"--{name} must be at most {most}, not {getattr(args, name)}")
     logging.getLogger().setLevel(logging.ERROR)  # Beam's imports warn of Google Cloud packages that we do not need
     from mmv_tf.beam import options as pipeline_options
 

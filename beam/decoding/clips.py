@@ -56,7 +56,8 @@ def plan(path, clips, settings):
       (pieces, truncated): pieces is a list of (indices in clips, start, end), sorted by start; truncated is None or the
       span (end of the data, stated end) that is missing. A source that is cut is read through once, without decoding,
       because headers lie. There are round(duration / clip_seconds) pieces, at least one, of clip_seconds each; the
-      last one is between half as long and half as long again: nothing is dropped, no piece is tiny.
+      last one is between half as long and half as long again, or two halves of that where it is longer than
+      max_clip_seconds: nothing is dropped, no piece is tiny.
     """
     pieces = [(i, start, end) for i, (start, end) in enumerate(clips) if end is not None]
     truncated = None
@@ -65,11 +66,15 @@ def plan(path, clips, settings):
         duration, stated = _scan(path, settings)
         if stated and stated - duration > max(1.0, 0.02 * stated):
             truncated = (duration, stated)
-        ticks_per_clip = max(1, round(settings.clip_seconds * settings.frame_rate))
+        most = max(1, math.floor(settings.max_clip_seconds * settings.frame_rate + 1e-6))
+        ticks_per_clip = min(most, max(1, round(settings.clip_seconds * settings.frame_rate)))
         for i, start in whole:
             ticks = _ticks(duration - start, settings.frame_rate)
             number = max(1, math.floor(ticks / ticks_per_clip + 0.5))
-            edges = [n * ticks_per_clip for n in range(number)] + [ticks]
+            edges = [n * ticks_per_clip for n in range(number)]
+            if ticks - edges[-1] > most:
+                edges.append((edges[-1] + ticks) // 2)
+            edges.append(ticks)
             times = [round(start + edge / settings.frame_rate, 6) for edge in edges]
             pieces += [(i, begin, end) for begin, end in zip(times, times[1:], strict=False)]
     # A piece may equal a clip that was asked for by its times: that is one clip.
@@ -96,7 +101,7 @@ def decode(path, pieces, settings, remarks=None):
     """
     runs = []
     for piece in pieces:
-        if piece[2] - piece[1] > settings.max_clip_seconds:
+        if piece[2] - piece[1] > settings.max_clip_seconds + 1e-6:  # to which times are rounded
             what = f"{piece[2] - piece[1]:.0f} s long, over {settings.max_clip_seconds:.0f} s"
             yield Clip(*piece, 0), SourceError(Reason.TOO_LARGE, what)
             continue

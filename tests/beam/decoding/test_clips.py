@@ -105,6 +105,16 @@ def test_pieces_of_a_whole_source_cover_it(tmp_path):
         assert [round(end - start, 6) for _, start, end in pieces] == lengths
         assert pieces[0][1] == 0 and pieces[-1][2] == 7
         assert all(a[2] == b[1] for a, b in zip(pieces, pieces[1:], strict=False))
+    # A last piece that would be longer than a clip may be is halved.
+    for settings, times in [
+        (Settings(clip_seconds=5.0, max_clip_seconds=6.0), [0, 3.5, 7]),
+        (Settings(clip_seconds=2.9, max_clip_seconds=3.0), [0, 2.9, 4.9, 7]),
+        (Settings(clip_seconds=3.0, max_clip_seconds=3.0, frame_rate=1.25), [0, 2.4, 4.8, 7.2]),
+        (Settings(clip_seconds=99.0, max_clip_seconds=2.0), [0, 2, 4, 6, 7]),
+    ]:
+        pieces, _ = decode.plan(str(path), [(0.0, None)], settings)
+        assert [start for _, start, _ in pieces] + [pieces[-1][2]] == pytest.approx(times)
+        assert not any(error for _, error in decode.decode(str(path), pieces, settings))
     whole = run(path, [(0.0, None)], clip_seconds=2.0)
     assert [n for clip in whole for n in numbers(clip.jpegs)] == shown(0, 70)
 
