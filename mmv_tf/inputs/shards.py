@@ -12,6 +12,7 @@ from mmv_tf.common import paths
 from mmv_tf.inputs.faults import FAULT_MARK
 from mmv_tf.records import card as dataset_card
 from mmv_tf.records import schema
+from mmv_tf.records.naming import parse_shard_name
 from mmv_tf.records.tfrecord import FOOTER, HEADER, checksum, content_length, count_records
 
 
@@ -33,7 +34,9 @@ def find(pattern) -> Shards:
     Args:
       pattern: a glob such as 'records/train-*', or several; local or remote.
     Raises:
-      ValueError: nothing matches, a shard of dataset.json is missing, or there is no record at all. Names the pattern.
+      ValueError: nothing matches, a shard of dataset.json is missing, a shard is not in the dataset.json beside it (so
+        it is while preprocess is at work, and after it was killed) or of another run than its neighbours, or there is
+        no record at all. Names the pattern or the file.
     """
     patterns = [pattern] if isinstance(pattern, str) else list(pattern)
     counts = {}
@@ -44,12 +47,10 @@ def find(pattern) -> Shards:
             raise ValueError(f"{pipes[0]}: not a regular file")  # it would be waited for
         if not files:
             raise ValueError(f"no file matches {one!r}; a pattern of records looks like 'records/train-*'")
-        known = _known_counts(one)
-        absent = sorted(set(known) - set(files))
-        if absent:
-            raise ValueError(
-                f"{absent[0]} is in dataset.json and not in the folder; copy it there, or preprocess again"
-            )
+        known = {}
+        for folder in dict.fromkeys(map(os.path.dirname, files)):
+            of_folder = [file for file in files if os.path.dirname(file) == folder]
+            known |= _known_counts(folder, os.path.basename(one), of_folder)
         for file in files:
             counts[file] = known[file] if file in known else count_records(file)
     # An empty shard is legal (a split by hash can leave one) and never opened.
@@ -74,13 +75,35 @@ def held_out_beside(patterns) -> str:
     return ""
 
 
-def _known_counts(pattern):
-    """{path: records} of the shards in the dataset.json of the pattern's folder whose names the pattern matches."""
-    folder, name = os.path.split(pattern)
-    if not tf.io.gfile.exists(os.path.join(folder, dataset_card.FILE_NAME)):  # as for a pattern of folders
+def _known_counts(folder, pattern, files):
+    """{path: records} of the shards in the dataset.json of a folder, if there is one, whose names a pattern matches.
+
+    Args:
+      files: of the folder, that were found by the pattern.
+    Raises:
+      ValueError: they are not the shards of one run that has ended.
+    """
+    shards = {file: parts for file in files if (parts := parse_shard_name(os.path.basename(file)))}
+    if not tf.io.gfile.exists(os.path.join(folder, dataset_card.FILE_NAME)):  # records of other tools
+        numbers = {}
+        for file, parts in shards.items():
+            other = numbers.setdefault(parts.split, file)
+            if shards[other].number != parts.number:
+                raise ValueError(
+                    f"{file} and {os.path.basename(other)} are shards of two runs, which may hold the same records: "
+                    f"take the older ones away, or name those of one, such as '{parts.split}-*-of-{parts.number:05d}*'"
+                )
         return {}
     card = dataset_card.load(folder, read_text=lambda path: tf.io.gfile.GFile(path).read())
-    return {os.path.join(folder, shard): n for shard, n in card.shards.items() if fnmatch.fnmatch(shard, name)}
+    known = {os.path.join(folder, shard): n for shard, n in card.shards.items() if fnmatch.fnmatch(shard, pattern)}
+    if absent := sorted(set(known) - set(files)):
+        raise ValueError(f"{absent[0]} is in dataset.json and not in the folder; copy it there, or preprocess again")
+    if strange := sorted(set(shards) - set(known)):
+        raise ValueError(
+            f"{strange[0]} is not in the dataset.json beside it: a run of preprocess has not ended; start it again "
+            "(what another tool wrote needs a folder of its own)"
+        )
+    return known
 
 
 def read_shard(file: tf.Tensor, count: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.data.Dataset:

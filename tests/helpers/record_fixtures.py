@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from mmv_tf.records import schema
-from mmv_tf.records.card import DatasetCard, Split
+from mmv_tf.records.card import DatasetCard, Split, load
 
 SAMPLE_RATE = 1000
 
@@ -51,7 +51,10 @@ def write_shards(directory, shards, split="train", card=True):
             for one in content:
                 writer.write(schema.encode(one))
     if card:
-        DatasetCard(10.0, SAMPLE_RATE, 40, splits={split: Split(shards=counts)}).save(directory)
+        there = (directory / "dataset.json").exists()
+        content = load(directory) if there else DatasetCard(10.0, SAMPLE_RATE, 40)
+        content.splits[split] = Split(shards=counts)
+        content.save(directory)
     return str(directory / f"{split}-*")
 
 

@@ -1,6 +1,7 @@
 import pytest
 import tensorflow as tf
 
+from helpers import record_fixtures
 from mmv_tf.inputs import shards
 from mmv_tf.inputs.faults import FAULT_MARK, explain_data_error
 from mmv_tf.inputs.shards import read_at, read_shard, read_what_can_be_read
@@ -95,3 +96,41 @@ def test_held_out_records_lie_beside(tmp_path):
     assert shards.held_out_beside([pattern]) == str(tmp_path / "validation-*")
     (tmp_path / "test-00000-of-00001").touch()
     assert shards.held_out_beside([(pattern, "elsewhere/train-*")]) == str(tmp_path / "test-*")
+
+
+def touch(folder, *names):
+    for name in names:
+        with tf.io.TFRecordWriter(str(folder / name)) as writer:
+            writer.write(name.encode())
+
+
+def test_shards_of_a_run_that_has_not_ended_are_refused(tmp_path):
+    """preprocess takes its split out of dataset.json before it writes the first shard."""
+    for name in ("a", "b"):
+        record_fixtures.write_shards(tmp_path / name, [[record_fixtures.record(name)]], split="test")
+    touch(tmp_path / "a", "train-00000-of-00002", "notes")  # killed at its first run
+    why = "a/train-00000-of-00002 is not in the dataset.json beside it: a run of preprocess has not ended; start it"
+    for pattern in ("a/train-*", "a/*-of-*", "*/train-*", "a/train-00000-of-00002"):
+        with pytest.raises(ValueError, match=why):
+            shards.find(str(tmp_path / pattern))
+    assert shards.find(str(tmp_path / "*/test-*")).counts == (1, 1)
+    assert shards.find(str(tmp_path / "a/notes")).counts == (1,)  # no shard of ours by its name
+    # At another --num_shards.
+    pattern = record_fixtures.write_shards(tmp_path / "a", [[record_fixtures.record("c")]] * 3)
+    with pytest.raises(ValueError, match="a/train-00000-of-00002 is not in the dataset.json"):
+        shards.find(pattern)
+    assert shards.find(str(tmp_path / "a/train-*-of-00003")).num_records == 3
+    (tmp_path / "a/train-00001-of-00003").unlink()
+    with pytest.raises(ValueError, match="a/train-00001-of-00003 is in dataset.json and not in the folder"):
+        shards.find(str(tmp_path / "*/train-*-of-00003"))
+
+
+def test_shards_of_other_tools_are_of_one_number(tmp_path):
+    first = [f"train-{n:05d}-of-00003" for n in range(3)]
+    touch(tmp_path, *first[1:], "other-00000-of-00009.tfrecord")  # some of them are what a pattern may mean
+    assert shards.find(str(tmp_path / "*-of-*")).num_records == 3
+    touch(tmp_path, "train-00000-of-00002")
+    why = "train-00001-of-00003 and train-00000-of-00002 are shards of two runs, .* such as 'train-\\*-of-00003\\*'"
+    with pytest.raises(ValueError, match=why):
+        shards.find(str(tmp_path / "train-*"))
+    assert shards.find([str(tmp_path / "train-*-of-00003"), str(tmp_path / "train-*-of-00002")]).num_records == 3
