@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import sys
 
 from mmv_tf.beam.captions.speech import clean
@@ -29,6 +30,8 @@ from mmv_tf.records.schema import Caption
 
 SAMPLE_RATE = 16000  # Hz; what recognisers of speech take
 FAILURES = "failures.jsonl"
+
+_ARROWS, _ARROW = re.compile("[-=]+>"), "\u2192"
 
 # Pictures are of no use here: few and tiny. Two a second, so that at most a quarter of a second is cut off at the end.
 SETTINGS = Settings(frame_rate=2.0, short_side=16, sample_rate=SAMPLE_RATE, clip_seconds=600.0, max_clip_seconds=900.0)
@@ -176,10 +179,10 @@ def _sound(client, file):
 
 
 def srt(captions):
-    """The text of an .srt file."""
+    """The text of an .srt file; arrows in what is said become one character, that no reader takes for those of times."""
     blocks = []
     for number, (text, start, end) in enumerate(captions, 1):
-        blocks.append(f"{number}\n{_clock(start)} --> {_clock(end)}\n{text.replace('-->', '->')}\n")
+        blocks.append(f"{number}\n{_clock(start)} --> {_clock(end)}\n{_ARROWS.sub(_ARROW, text)}\n")
     return "\n".join(blocks)
 
 

@@ -8,7 +8,7 @@ from mmv_tf.beam.captions import rolling
 from mmv_tf.beam.captions.speech import REPLACED, clean, one_line
 from mmv_tf.beam.sources import encoding
 from mmv_tf.records.card import Remark
-from mmv_tf.records.schema import Caption
+from mmv_tf.records.schema import MAX_SECONDS, Caption
 
 MAX_FILE_BYTES = 16 << 20
 MAX_CAPTIONS = 100_000  # a file
@@ -17,7 +17,8 @@ _LONGEST_TIMES = 400  # characters of a line of times that are looked at
 # 00:01:02,500, 01:02.5, 0:00:01 and what else tools write: hours and fraction may be missing, the fraction may follow a
 # colon, spaces may stand anywhere, the time may be below 0.
 _CLOCK = r"([-\u2212]?)\s*(\d{1,9}(?:\s*:\s*\d{1,9}){1,3})\s*(?:[.,]\s*(\d{0,9}))?"
-_ARROW = r"\s*[-\u2010-\u2015\u2212=]{1,3}\s*(?:>|&gt;)\s*"
+_ARROW = r"\s*([-\u2010-\u2015\u2212=]{1,3}\s*(?:>|&gt;))\s*"
+_USUAL = ("-->", "--&gt;")
 _TIMES = re.compile(rf"\s*{_CLOCK}{_ARROW}{_CLOCK}(?![\d:])(.*)")
 _BROKEN_TIMES = re.compile(r"\s*[-\u2212]?\d[^<>]{0,40}-->|.{0,40}-->\s*[-\u2212]?\d{1,9}\s*:\s*\d")
 _SETTING = re.compile(r"[A-Za-z]\w{0,20}:\S+")  # line:91%, X1:40
@@ -83,6 +84,8 @@ def _unusable(cue, lines, number):
         return "no words"
     if cue.times[1] < max(0.0, cue.times[0]):
         return f"it ends at {cue.times[1]:g} s, before it begins"
+    if cue.times[1] > MAX_SECONDS:
+        return f"it ends at {cue.times[1]:g} s, over {MAX_SECONDS:g} s"
     return f"over {MAX_CAPTIONS} captions" if number >= MAX_CAPTIONS else None
 
 
@@ -96,6 +99,8 @@ def _cues(text, remarks):
             times = _TIMES.match(line[:_LONGEST_TIMES])
             if times or _BROKEN_TIMES.match(line[:_LONGEST_TIMES]):
                 starts.append((index, times))
+    if any(times and times[4] in _USUAL for _, times in starts):
+        starts = [(index, times) for index, times in starts if not (times and _is_spoken(times))]
     if not starts:
         return []
     header = _stripped(lines[: starts[0][0]])
@@ -113,11 +118,16 @@ def _cues(text, remarks):
         texts = _without_comments(texts)
         span = None
         if times:
-            rest = (times[7] + lines[index][_LONGEST_TIMES:]).split()
+            rest = (times[8] + lines[index][_LONGEST_TIMES:]).split()
             texts.insert(0, " ".join(word for word in rest if not _SETTING.fullmatch(word)))
-            span = _seconds(*times.groups()[:3]), _seconds(*times.groups()[3:6])
+            span = _seconds(*times.groups()[:3]), _seconds(*times.groups()[4:7])
         found.append(Cue(index + 1, span, texts))
     return found
+
+
+def _is_spoken(times):
+    """Whether what could be a line of times is text, in a file that has an arrow of its own: '12:30 => 13:15 lunch'."""
+    return times[4] not in _USUAL and times[3] is None and times[7] is None
 
 
 def _stripped(lines):

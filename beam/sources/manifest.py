@@ -11,13 +11,12 @@ from mmv_tf.beam.sources import tables
 from mmv_tf.beam.sources.paths import check_root, inside, rejection
 from mmv_tf.beam.specs import ClipSpec, Inputs, Source, joined
 from mmv_tf.records.card import Reason, Remark
-from mmv_tf.records.schema import Caption
+from mmv_tf.records.schema import MAX_SECONDS, Caption
 
 COLUMNS = ("video_path", "start", "end")
 OTHERS = ("caption", "label")
 KEYS = (*COLUMNS, *OTHERS, "captions")  # of a row in .jsonl
 MAX_LINE = 64 << 20  # characters of a row in .jsonl
-MAX_SECONDS = 1e7  # no source is longer, and float32 has no more to say
 
 
 def from_manifest(manifest, video_root):

@@ -192,3 +192,4 @@ def parse(serialized, parts=("video", "audio")):
 
 
 MAX_CHARACTERS = 1000  # a caption
+MAX_SECONDS = 1e7  # of a time in a source: none is longer, and float32 has no more to say

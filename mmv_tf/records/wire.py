@@ -40,8 +40,15 @@ def float_feature(values):
 
 
 def int64_feature(values):
-    """Serialised tf.train.Feature of integers; negative ones take ten bytes, as protobuf demands."""
-    return field(INT64_LIST, field(1, b"".join(_varint(int(value) & (1 << 64) - 1) for value in values)))
+    """Serialised tf.train.Feature of integers; negative ones take ten bytes, as protobuf demands.
+
+    Raises:
+      ValueError: one of more than 64 bits, of which something else would be read.
+    """
+    numbers = [int(value) for value in values]
+    if numbers and not -(1 << 63) <= min(numbers) <= max(numbers) < 1 << 63:
+        raise ValueError(f"an integer of more than 64 bits among {min(numbers)} to {max(numbers)}")
+    return field(INT64_LIST, field(1, b"".join(_varint(number & (1 << 64) - 1) for number in numbers)))
 
 
 def _map(entries):

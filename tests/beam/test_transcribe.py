@@ -1,6 +1,7 @@
 """Narrations by a recogniser: a stub that hears tones stands in for it; decoding, files and counts are real."""
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -46,7 +47,7 @@ def test_every_file_is_written_or_counted(videos, tmp_path):
         "sub/a.mp4.srt",
     ]
     found = cues.read(output / "sub" / "a.mp4.srt", Remarks(), "x")
-    assert [caption.text for caption in found] == ["tone -> 3 s"]
+    assert [caption.text for caption in found] == ["tone \u2192 3 s"]
     assert found[0].start == pytest.approx(1.2, abs=0.051) and found[0].end == pytest.approx(1.3, abs=0.051)
     failures = [json.loads(line) for line in (output / "failures.jsonl").read_text().splitlines()]
     assert [(f["path"], f["reason"]) for f in failures] == [("list.mp4", "not_a_video"), ("mute.mp4", "empty_clip")]
@@ -65,7 +66,7 @@ def test_preprocess_finds_the_narrations(videos, tmp_path):
     output = tmp_path / "out"
     transcribe.transcribe(str(videos), str(output), hear_tones)
     sources = {source.path: source.clips[0] for source in folder.from_folder(videos, output).sources}
-    assert [caption.text for caption in sources["sub/a.mp4"].captions] == ["tone -> 3 s"]
+    assert [caption.text for caption in sources["sub/a.mp4"].captions] == ["tone \u2192 3 s"]
     assert sources["sub/a.mkv"].captions == ()
 
 
@@ -114,6 +115,12 @@ def test_a_recogniser_that_fails_leaves_nothing_half_written(videos, tmp_path):
 def test_clock_of_srt():
     text = transcribe.srt([Caption("a", 3599.9996, 3661.5), Caption("b", 0.0, 1.0)])
     assert text == "1\n01:00:00,000 --> 01:01:01,500\na\n\n2\n00:00:00,000 --> 00:00:01,000\nb\n"
+
+
+@pytest.mark.parametrize("said", ["1:02,5 --> 1:03,5", "0:01.0 -> 0:02.0 b", "a ==> b"])
+def test_what_is_said_is_not_read_back_as_times(said):
+    found = cues.parse(transcribe.srt([Caption(said, 1.0, 2.0)]), Remarks())
+    assert found == [Caption(re.sub("[-=]+>", "\u2192", said), 1.0, 2.0)]
 
 
 def test_what_is_missing_is_said_in_one_line(videos, tmp_path, monkeypatch, capsys):

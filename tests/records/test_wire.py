@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from mmv_tf.records import wire
@@ -31,3 +32,9 @@ def test_equals_what_tensorflow_reads():
 def test_order_of_keys_does_not_matter():
     one, two = wire.int64_feature([1]), wire.int64_feature([2])
     assert wire.sequence_example({"a": one, "b": two}, {}) == wire.sequence_example({"b": two, "a": one}, {})
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 10**30])
+def test_an_integer_of_more_than_64_bits_is_refused(value):
+    with pytest.raises(ValueError, match="an integer of more than 64 bits among "):
+        wire.int64_feature([0, value])

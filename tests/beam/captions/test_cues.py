@@ -99,6 +99,19 @@ def test_times_as_tools_write_them(times, start, end):
     assert _parsed(f"1\n{times}\npour\n") == [Caption("pour", start, end)]
 
 
+@pytest.mark.parametrize("text", ["12:30 => 13:15 lunch", "12:30 -> 13:15", "1:30\u20132:30 => 3:15"])
+def test_an_arrow_of_another_kind_is_text_where_times_have_their_own(text):
+    whole = f"1\n00:00:01,000 --> 00:00:02,000\n{text}\n\n2\n00:00:03,000 -> 00:00:04,000\nstir\n"
+    assert _parsed(whole) == [Caption(text, 1.0, 2.0), Caption("stir", 3.0, 4.0)]  # the second mistyped
+    assert _texts("0:01 => 0:02\npour\n0:03 => 0:04\nstir") == ["pour", "stir"]
+
+
+@pytest.mark.parametrize("times", ["00:00:01,000 --> 999999999:00:00:00,000", "2777:46:41 --> 2777:46:42"])
+def test_times_beyond_any_source_are_dropped(times):
+    text = f"1\n{times}\npour\n\n2\n00:00:00,000 --> 2777:46:40,000\nstir\n"
+    assert _parsed(text, caption_dropped=1) == [Caption("stir", 0.0, 1e7)]
+
+
 @pytest.mark.parametrize(
     "times",
     ["00:00:01,000 --> ", "--> 00:00:03,000", "00:00:01,000 --> 00:00:0x", "1 --> 3", "00:00:01.0 --> 1:00:00:00:01"],
