@@ -29,13 +29,14 @@ def _from_records(name, shape, count, records):
     import numpy as np
     import tensorflow as tf
 
+    from mmv_tf.common import paths
     from mmv_tf.export.embedding.clip_cutter import ClipCutter, ClipSettings
 
     cutter, found = ClipCutter(ClipSettings.from_gin(has_audio=name == "audio"), [name]), []
-    files = tf.io.gfile.glob(records)
+    files = paths.matching(records)
     if not files:
         raise FileNotFoundError(f"{records}: no such records.")
-    for serialized in tf.data.TFRecordDataset(sorted(files)).as_numpy_iterator():
+    for serialized in tf.data.TFRecordDataset(files).as_numpy_iterator():
         for item in cutter.cut(serialized):
             value = item.value.astype(np.float32) / 255 if name == "image" else item.value
             if name == "audio":

@@ -36,10 +36,15 @@ def read(request):
         raise ValueError(f"--annotations {given}: a csv is --split=test_1k; the split {request.split} needs {JSON}")
     path = files.locate(given, _JSON_NAMES["test" if request.split == "test" else "train"], JSON)
     videos, sentences = _content(path)
+    needed = ("video_id",) if request.split.startswith("train_") else ("video_id", "split")
+    for video in videos:
+        if not isinstance(video, dict) or not all(isinstance(video.get(name), str) for name in needed):
+            what = f"a video without {' and '.join(needed)}: {str(video)[:80]!r}"
+            raise ValueError(f"{path}: {what}; expected {JSON}")
     if request.split.startswith("train_"):
         wanted = _listed(given, request.split)
         # Published in two files, the test videos, which the 9k list takes most of, have theirs in the other.
-        if not wanted <= {video.get("video_id") for video in videos if isinstance(video, dict)}:
+        if not wanted <= {video["video_id"] for video in videos}:
             other = files.locate(given, _JSON_NAMES["test"], JSON)
             sentences = sentences + (_content(other)[1] if other != path else [])
     else:
@@ -74,8 +79,6 @@ def _listed(folder, split):
 def _of_split(path, videos, request):
     of_split = {}
     for video in videos:
-        if not isinstance(video, dict) or not all(isinstance(video.get(n), str) for n in ("video_id", "split")):
-            raise ValueError(f"{path}: a video without video_id and split: {str(video)[:80]!r}; expected {JSON}")
         of_split.setdefault(video["split"], set()).add(video["video_id"])
     wanted = set().union(*(of_split.get(name, ()) for name in _SPLITS[request.split]))
     if not wanted:

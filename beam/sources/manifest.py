@@ -129,7 +129,7 @@ def _parse_row(row, remarks):
         else:
             remarks.add(Remark.CAPTION_DROPPED, "no words")
     labels = dict.fromkeys(label for one in _labels(row.get("label")) if (label := one_line(str(one), remarks)))
-    return path.strip(), ClipSpec(start, end, tuple(texts), tuple(labels))
+    return path, ClipSpec(start, end, tuple(texts), tuple(labels))
 
 
 def _check_keys(row, known, what):

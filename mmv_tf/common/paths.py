@@ -7,6 +7,7 @@ written to and is never found again. Such a name is refused before any work is d
 import argparse
 import collections
 import os
+import re
 
 _SPECIAL = "*?[]\\"
 
@@ -48,10 +49,15 @@ def literal(path: str | os.PathLike) -> str:
 
 
 def matching(pattern: str | os.PathLike) -> list[str]:
-    """The files that a pattern means, sorted. Where nothing matches, its folder is taken literally: `my[1]/train-*`."""
+    """The files that a pattern means, sorted. Where nothing matches, its folder is taken literally: `my[1]/train-*`.
+
+    Several slashes are one, as everywhere but in TensorFlow's patterns.
+    """
     import tensorflow as tf
 
     pattern = home(pattern)
+    if "://" not in pattern:
+        pattern = re.sub("/{2,}", "/", pattern)
     found = tf.io.gfile.glob(pattern)
     folder, name = os.path.split(pattern)
     if not found and any(character in folder for character in _SPECIAL):

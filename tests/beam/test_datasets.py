@@ -226,6 +226,16 @@ def test_msrvtt(tmp_path):
         _read(name, request, split="test", annotations=tmp_path / "MSRVTT_JSFUSION_test.csv")
 
 
+@pytest.mark.parametrize("split", ["train", "train_9k", "test"])
+def test_a_video_of_msrvtt_without_an_id_is_told(tmp_path, split):
+    name, request, (file,) = annotations.msrvtt(tmp_path)
+    content = json.loads(file.read_text())
+    content["videos"][1]["video_id"] = ["video1"]
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="MSRVTT_data.json: a video without video_id.*: .*'video1'"):
+        _read(name, request, split=split)
+
+
 def test_msrvtt_in_the_two_files_of_the_challenge(tmp_path):
     """train_val_videodatainfo.json and test_videodatainfo.json: the 9k list takes videos of both."""
     name, request, (file,) = annotations.msrvtt(tmp_path)

@@ -49,6 +49,9 @@ def test_a_folder_with_brackets_is_a_folder(tmp_path):
     (tmp_path / "my1/train-7").touch()
     assert paths.matching(tmp_path / "my[1]" / "train-*") == [str(tmp_path / "my1/train-7")]  # a pattern comes first
     assert paths.matching(tmp_path / "none[1]" / "*") == []
+    for slashes in ("//", "///"):
+        assert paths.matching(f"{tmp_path}{slashes}my1{slashes}train-*") == [str(tmp_path / "my1/train-7")]
+        assert paths.matching(f"{tmp_path}/what*?{slashes}test-*") == [str(tmp_path / "what*?/test-0")]
     (tmp_path / "home").mkdir()
     (tmp_path / "home/a").touch()
     assert paths.matching("~/*") == [os.path.join(tmp_path, "home/a")]
@@ -65,7 +68,7 @@ def test_a_tilde_in_a_setting_is_the_home_of_the_user_everywhere(tmp_path):
     record_fixtures.write_shards(tmp_path / "home/my[1]", [[record_fixtures.record("a")]])
     (tmp_path / "home/words.txt").write_text("ball\n")
     assert Tokenizer("~/words.txt").words == ("ball",)
-    for pattern in ("~/my[1]/train-*", str(tmp_path / "home/my[1]/train-*")):
+    for pattern in ("~/my[1]/train-*", "~//my[1]//train-*", str(tmp_path / "home/my[1]/train-*")):
         assert shards.find(pattern).num_records == 1
     (pattern,) = protocol.split_pattern("~/my[1]", "train", "")
     assert shards.find(pattern).counts == (1,) and protocol.label_names("~/my[1]") == protocol.label_names(

@@ -54,6 +54,13 @@ def test_jsonl(root, tmp_path):
     assert source.clips == (ClipSpec(0.0, 4.0, (loose, two, one), ("a", "b")), ClipSpec(0.0, None, (), ("7",)))
 
 
+def test_spaces_of_a_name_in_json_are_part_of_it(root, tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"video_path": " lead.mp4"}\n{"video_path": " "}\n')
+    inputs = manifest.from_manifest(tmp_path / "m.jsonl", root)
+    assert [source.path for source in inputs.sources] == [" lead.mp4"]
+    assert [rejection.detail for rejection in inputs.rejections] == ["line 2: no video_path"]
+
+
 def test_rows_of_one_span_are_one_clip_whatever_their_order(root, tmp_path):
     rows = ["a.mp4,0,2,first,x", "a.mp4,0,2,second,y", "a.mp4,0.0,2.0,first,x"]
     results = []
