@@ -13,7 +13,6 @@ from typing import NamedTuple
 from mmv_tf.beam.remarks import Remarks
 from mmv_tf.records.schema import SCHEMA_VERSION, Caption
 
-
 # The most that an option of a command may ask for: timers and limits of the system take no number.
 MOST = {"timeout_seconds": 1_000_000, "max_memory_mb": 1 << 24}
 

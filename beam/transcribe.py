@@ -179,7 +179,7 @@ def _sound(client, file):
 
 
 def srt(captions):
-    """The text of an .srt file; arrows in what is said become one character, that no reader takes for those of times."""
+    """The text of an .srt file. Arrows in what is said become one character: no reader takes it for that of times."""
     blocks = []
     for number, (text, start, end) in enumerate(captions, 1):
         blocks.append(f"{number}\n{_clock(start)} --> {_clock(end)}\n{_ARROWS.sub(_ARROW, text)}\n")

@@ -2,11 +2,11 @@
 
 A message is the length of a JSON header (4 bytes, big-endian), the header, and as many blobs as header['blobs'] gives
 lengths for. Request: {path, clips: [[start, end or null], ...], settings}. Answers, in this order: one {plan: [[indices
-of clips, start, end], ...], truncated}, then for each piece of the plan {piece, ...} with the JPEGs and, if any, the waveform
-(float32, little-endian) as blobs, or {piece, reason, detail}; with the first of them, `remarks` about the source may
-come, as [[kind, detail, number]]; at last {done: true}. A piece with `sound_failed: true`
-has pictures, and sound that could not be decoded. A source that cannot be used at all, or no further, is answered by
-{reason, detail} in place of what is missing.
+of clips, start, end], ...], truncated}, then for each piece of the plan {piece, ...} with the JPEGs and, if any, the
+waveform (float32, little-endian) as blobs, or {piece, reason, detail}; with the first of them, `remarks` about the
+source may come, as [[kind, detail, number]]; at last {done: true}. A piece with `sound_failed: true` has pictures, and
+sound that could not be decoded. A source that cannot be used at all, or no further, is answered by {reason, detail} in
+place of what is missing.
 """
 
 import json

@@ -407,7 +407,7 @@ def test_what_cannot_be_done_is_one_line(export, tmp_path, flags, message, capsy
         (["--module=m", "--output=o", "--records=r", "--images=i"], "not allowed with"),
         (["--module=m", "--output=o", "--records=r", "--runer=Direct"], "unknown option --runer=Direct"),
         (["--module=m", "--output=o", "--records=r", "--batch_size=0"], "--batch_size must be positive"),
-        (["--module=m", "--output=o", "--videos=v", "--timeout_seconds=1e7"], "--timeout_seconds must be at most 1000000"),
+        (["--module=m", "--output=o", "--videos=v", "--timeout_seconds=1e7"], "--timeout_seconds must be at most"),
     ],
 )
 def test_bad_options_are_named(flags, message, capsys):
