@@ -24,6 +24,16 @@ _OF_FILES = frozenset(
 _OF_DISKS = ("No space left on device", "Read-only file system", "Disk quota exceeded", "Input/output error")
 
 
+def _original(error: Exception) -> Exception:
+    """The error itself where AutoGraph tells one again with all lines of code that it went through.
+
+    One of a class that AutoGraph does not know, such as those that gin makes, becomes a StagingError of that text.
+    """
+    while isinstance(error.__context__, Exception) and str(error).startswith("in user code:"):
+        error = error.__context__
+    return error
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that says what is wrong in one line, as `run` does, and takes no abbreviations.
 
@@ -128,7 +138,8 @@ def run(main, argv=None) -> int:
     try:
         with _terminated_as_stopped():
             return main(argv) or 0
-    except Exception as error:
+    except Exception as raised:
+        error = _original(raised)
         if not isinstance(error, _TOLD) and not _is_of_a_file(error):
             raise
         if os.environ.get(TRACEBACK):

@@ -269,7 +269,10 @@ class MMV(keras.Model):
             quotients are means.
         """
         batch = self.without_empty_texts(batch)
-        return self.compute_losses_of(self.represent(batch, training), batch, training)
+        # Also where nothing is trained: what no pair compares may have shapes that no other input has.
+        skipped = set(self.graph.inputs) - set(self.graph.trained_inputs)
+        looked_at = {name: value for name, value in batch.items() if name not in skipped}
+        return self.compute_losses_of(self.represent(looked_at, training), batch, training)
 
     def compute_losses_of(self, representations: Mapping[str, tf.Tensor], batch, training: bool = False):
         """`compute_losses` from what `represent` has given, and the masks, texts, sources and numbers of the batch."""

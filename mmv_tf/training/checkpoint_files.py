@@ -102,10 +102,14 @@ def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
     """Restores all that `checkpoint` lists.
 
     Raises:
-      ValueError: the file lacks something, or has another shape of it; names the file.
+      ValueError: the file is damaged, lacks something, or has another shape of it; names the file.
     """
     try:
         # Partial first: what an error leaves unread would be listed at exit, a warning each.
         checkpoint.restore(path).expect_partial().assert_existing_objects_matched()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
+    except (AssertionError, ValueError, IndexError, tf.errors.OpError) as error:
+        # What TensorFlow says of a file that was cut short, or changed; an index is an sstable.
+        if isinstance(error, IndexError | tf.errors.DataLossError) or "sstable" in str(error):
+            what = "copy its files again, or take them away to go on from an older checkpoint"
+            raise ValueError(f"{path} is damaged ({error}): {what}") from error
         raise ValueError(f"{path} does not fit the configured model: {error}") from error

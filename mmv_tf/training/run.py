@@ -92,6 +92,8 @@ def train(
 
     workdir = paths.plain(workdir, "--workdir")
     _check_settings(strategy, batch_size, steps_per_loop, checkpoint_every, optimizer)
+    if init_parts and not init_from:
+        raise ValueError(f"train.init_parts = {tuple(init_parts)} are parts of train.init_from, which is not set.")
     chief = strategies.is_chief(strategy)
     compiled = jit_compile or isinstance(strategy, tf.distribute.TPUStrategy)  # then every shape must be known
 

@@ -130,8 +130,8 @@ def describe(workdir: str, pipeline: InputPipeline, configuration: str, init_fro
         files.write_text(os.path.join(workdir, RECORDS), contents.to_json(records))
     if not tf.io.gfile.exists(os.path.join(workdir, VOCABULARY)):  # `check_words` holds it to be the same
         pipeline.save_vocabulary(os.path.join(workdir, VOCABULARY))
-    licence = os.path.join(init_from, WEIGHTS_LICENSE)
-    if init_from and tf.io.gfile.exists(licence):
+    licence = os.path.join(_workdir_of(init_from), WEIGHTS_LICENSE) if init_from else ""
+    if licence and tf.io.gfile.exists(licence):
         files.write_text(os.path.join(workdir, WEIGHTS_LICENSE), files.read_text(licence))
     if changes := write_config(workdir, configuration):
         print("the configuration differs from the one that this workdir began with:", *changes, sep="\n  ", flush=True)
@@ -284,12 +284,19 @@ def initialise(model: MMV, source: str, parts=(), words=()) -> list[str]:
     return chosen
 
 
+def _workdir_of(source: str) -> str:
+    """The workdir that train.init_from means, or that the checkpoint which it means lies in."""
+    folder = paths.plain(source, "train.init_from =")
+    if not tf.io.gfile.isdir(folder):
+        folder = os.path.dirname(folder)
+        while os.path.basename(folder) in (CHECKPOINTS, "kept"):
+            folder = os.path.dirname(folder)
+    return folder
+
+
 def _words_beside(checkpoint_path: str) -> tuple[str, ...] | None:
     """The vocabulary of the workdir that a checkpoint lies in; None if there is none."""
-    folder = os.path.dirname(checkpoint_path)
-    while os.path.basename(folder) in (CHECKPOINTS, "kept"):
-        folder = os.path.dirname(folder)
-    path = os.path.join(folder, VOCABULARY)
+    path = os.path.join(_workdir_of(checkpoint_path), VOCABULARY)
     return vocabularies.read(path) if tf.io.gfile.exists(path) else None
 
 

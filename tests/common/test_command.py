@@ -36,6 +36,21 @@ def test_errors_of_tensorflow_about_files_are_one_line(capsys, tmp_path):
     del caught
 
 
+def test_what_a_loss_says_in_a_step_is_said_as_it_is(capsys):
+    """AutoGraph tells errors again with all code on the way; one of a class that it does not know, as another class."""
+
+    class OfGin(ValueError):
+        pass
+
+    def step(kind):
+        for _ in tf.range(2):
+            raise kind("use another loss")
+
+    for kind in (OfGin, ValueError):
+        assert command.run(lambda argv, kind=kind: tf.function(step)(kind)) == 2
+        assert capsys.readouterr().err == "error: use another loss\n"
+
+
 def test_a_line_is_bounded(capsys):
     assert len(_ended(ValueError("x" * 10**6), capsys)[1]) < 3000
 

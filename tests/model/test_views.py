@@ -108,6 +108,15 @@ def test_views_of_two_shapes_pass_one_by_one_or_are_refused():
     assert np.isfinite(model_of(graph, join_views=False).compute_losses(inputs, training=True)[0])
 
 
+def test_what_no_pair_compares_is_not_looked_at_in_a_test_either():
+    views = {"video_2": "video", "video_3": "video"}
+    graph = two(views=views, pairs=[("video_2", "video_3", "v", {"loss": losses.nt_xent})])
+    model, inputs = model_of(graph), {**batch(graph, 3), "video": tf.zeros([3, 1, 2, 2, 3])}
+    for training in (True, False):
+        total, logs = model.compute_losses(inputs, training=training)
+        assert total > 0 and "spread/video/v" not in logs
+
+
 def test_a_view_is_embedded_as_its_modality_and_needs_no_batch_to_build():
     model, inputs = model_of(two()), batch(two(), 3)
     found = model.embed({"video": inputs["video"], "video_2": inputs["video"]})

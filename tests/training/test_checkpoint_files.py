@@ -1,5 +1,6 @@
 """Which checkpoint of a folder is the newest, where a copy has lost some of its files."""
 
+import os
 import shutil
 
 import pytest
@@ -53,6 +54,13 @@ def test_without_it_the_newest_whole_one_is_and_a_line_says_so(folder, loss):
     assert _newest(folder) == ("ckpt-6", [])
     listed = tf.train.get_checkpoint_state(str(folder)).all_model_checkpoint_paths
     assert [path.rsplit("/")[-1] for path in listed] == ["ckpt-0", "ckpt-4", "ckpt-6"]
+
+
+@pytest.mark.parametrize(("ending", "size"), [("index", 0), ("data-00000-of-00001", 0), ("data-00000-of-00001", 2)])
+def test_a_file_that_was_cut_short_is_told(folder, ending, size):
+    os.truncate(folder / f"ckpt-10.{ending}", size)
+    with pytest.raises(ValueError, match=r"ckpt-10 is damaged \(.*\): copy its files again, or take them away"):
+        checkpoint_files.restore(tf.train.Checkpoint(value=tf.Variable(0)), str(folder / "ckpt-10"))
 
 
 @pytest.mark.parametrize("ending", ["index", "data-00000-of-00001"])

@@ -250,6 +250,19 @@ def test_a_checkpoint_without_memories_begins_them_as_a_new_run_does(tmp_path):
         np.testing.assert_array_equal(variable, expected[key])
 
 
+def test_a_table_that_a_checkpoint_does_not_hold_is_refreshed_at_once(tmp_path):
+    before = _model(classes=False)
+    before.per_record.refreshed.assign(4)
+    step = orbit.utils.create_global_step()
+    Checkpoints(str(tmp_path), before, before.optimizer, step, every=1, keep=1, strategy=STRATEGY).save()
+    kept = _model().per_record
+    kept.refreshed.assign(3)
+    (line,) = state.restore(kept, _newest(tmp_path), 4)
+    assert line.endswith("does not hold table/classes, which begin anew") and int(kept.refreshed) == -1
+    state.restore(before.per_record, _newest(tmp_path), 4)
+    assert int(before.per_record.refreshed) == 4
+
+
 @pytest.mark.parametrize("block", [7, 64])
 @pytest.mark.parametrize(
     ("settings", "golden"),

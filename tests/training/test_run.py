@@ -175,6 +175,7 @@ def test_a_schedule_that_does_not_end_with_the_run_is_told(data, undisturbed, tm
         ("Probe.every = 3", "Probe.every = 3"),
         ("train.precision = 'float8'", "float8"),
         ("train.checkpoint_every = 3", "must be a multiple of train.steps_per_loop"),
+        ("train.init_parts = ('video',)", "are parts of train.init_from, which is not set"),
         ("keras.optimizers.Adam.gradient_accumulation_steps = 2", "set MMV.micro_batches = 2"),
         ("TextNetwork.vocabulary_size = 3", "vocabulary_size"),
     ],

@@ -1,5 +1,7 @@
 """What a checkpoint holds, and what a workdir gives back."""
 
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -65,6 +67,16 @@ def test_a_run_can_begin_with_all_weights_of_another_or_with_some_parts(saved):
     assert model.optimizer.iterations == 0
     _, _, changed = _initialised(path, ("video", "va -> vat"))
     assert changed == {"video", "va -> vat"}
+
+
+def test_the_licence_of_weights_goes_with_them_however_they_are_named(saved, tmp_path, monkeypatch):
+    _, folder, path = saved
+    (folder / workdirs.WEIGHTS_LICENSE).write_text("of the authors")
+    monkeypatch.setenv("HOME", str(folder.parent))
+    pipeline = types.SimpleNamespace(save_vocabulary=lambda path: None)
+    for number, source in enumerate((str(folder), path, f"~/{folder.name}")):
+        workdirs.describe(str(tmp_path / f"{number}"), pipeline, "", source)
+        assert (tmp_path / f"{number}" / workdirs.WEIGHTS_LICENSE).read_text() == "of the authors"
 
 
 def test_initial_weights_that_are_not_there_are_named(saved, tmp_path):

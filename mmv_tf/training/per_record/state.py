@@ -59,6 +59,9 @@ def restore(kept, path: str, seed: int) -> list[str]:
         _check_records(kept, path)
     ours = kept.named_variables()
     taken = {name: variable for name, variable in ours.items() if name in theirs}
+    if any(name.startswith("table/") and name not in taken for name in ours):
+        taken.pop("refreshed", None)
+        kept.refreshed.assign(-1)  # a table without numbers teaches nothing: the next refresh is at once
     kept.begin(seed, [name for name in ours if name not in taken])
     if taken:
         checkpoint_files.restore(tf.train.Checkpoint(**{_PLACE[:-1]: taken}), path)
