@@ -47,40 +47,53 @@ def parse(data: bytes) -> Stored:
     context, lists = read_sequence_example(data)
 
     def values(key, kind, features=context):
-        """The list under a key; [] when it is missing."""
-        got_kind, got = features.get(key, (kind, []))
-        if got_kind != kind and len(got):
+        """The list under a key; [] when it is missing or without a type."""
+        got_kind, got = features.get(key, (None, []))
+        if got_kind not in (kind, None):
             raise ValueError(f"{key} holds values of the wrong type")
-        return got if got_kind == kind else []
+        return got
 
-    def many(key, kind):
-        return [value for feature in lists.get(key, []) for value in values(key, kind, {key: feature})]
+    def one(key, kind, default, features=context):
+        """The only value under a key, which is there with just that or not at all: training reads no other."""
+        if key not in features:
+            return default
+        if len(got := values(key, kind, features)) != 1:
+            raise ValueError(f"{key} holds {len(got)} values, not one")
+        return got[0]
 
-    def first(key, kind, default):
-        return next(iter(values(key, kind)), default)
+    def unread(key, kind, features=context):
+        """The list under a key that training does not look at: one of another type is no fault."""
+        return features[key][1] if key in features and features[key][0] == kind else []
 
     def either(*lists_of_values):
         return next((some for some in lists_of_values if len(some)), [])
 
-    waveform = None
-    for key in ("WAVEFORM/feature/floats", "waveform/floats"):
-        if key in lists and waveform is None:
-            waveform = np.concatenate(
-                [np.zeros(0, np.float32), *(values(key, FLOAT_LIST, {key: feature}) for feature in lists[key])]
-            )
+    waveforms = [
+        np.concatenate([np.zeros(0, np.float32), *(values(key, FLOAT_LIST, {key: feature}) for feature in lists[key])])
+        for key in ("WAVEFORM/feature/floats", "waveform/floats")
+        if key in lists
+    ]
+    key, media_id = (one(name, BYTES_LIST, b"") for name in ("example/id", "clip/media_id"))
     return Stored(
-        version=first("schema/version", INT64_LIST, None),
-        key=either(values("example/id", BYTES_LIST), values("clip/media_id", BYTES_LIST), [b""])[0],
-        path=either(values("clip/data_path", BYTES_LIST), values("video/filename", BYTES_LIST), [b""])[0],
-        start=first("clip/start/timestamp", INT64_LIST, None),
-        end=first("clip/end/timestamp", INT64_LIST, None),
-        jpegs=many("image/encoded", BYTES_LIST),
-        picture_times=many("image/timestamp", INT64_LIST),
-        frame_rate=float(first("image/frame_rate", FLOAT_LIST, DEFAULT_FRAME_RATE)),
-        height=first("image/height", INT64_LIST, 0),
-        width=first("image/width", INT64_LIST, 0),
-        waveform=waveform,
-        sample_rate=float(first("WAVEFORM/feature/sample_rate", FLOAT_LIST, DEFAULT_SAMPLE_RATE)),
+        version=one("schema/version", INT64_LIST, None),
+        key=key or media_id,
+        path=either(unread("clip/data_path", BYTES_LIST), unread("video/filename", BYTES_LIST), [b""])[0],
+        start=one("clip/start/timestamp", INT64_LIST, None),
+        end=one("clip/end/timestamp", INT64_LIST, None),
+        jpegs=[
+            one("image/encoded", BYTES_LIST, b"", {"image/encoded": feature})
+            for feature in lists.get("image/encoded", [])
+        ],
+        picture_times=[
+            time
+            for feature in lists.get("image/timestamp", [])
+            for time in unread("image/timestamp", INT64_LIST, {"image/timestamp": feature})
+        ],
+        frame_rate=float(one("image/frame_rate", FLOAT_LIST, DEFAULT_FRAME_RATE)),
+        height=next(iter(unread("image/height", INT64_LIST)), 0),
+        width=next(iter(unread("image/width", INT64_LIST)), 0),
+        waveform=next((some for some in waveforms if len(some)), waveforms[0] if waveforms else None),
+        sample_rate=float(one("WAVEFORM/feature/sample_rate", FLOAT_LIST, DEFAULT_SAMPLE_RATE)),
         captions=values("caption/string", BYTES_LIST),
         caption_starts=values("caption/start/timestamp", INT64_LIST),
         caption_ends=values("caption/end/timestamp", INT64_LIST),

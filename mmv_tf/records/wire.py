@@ -73,6 +73,8 @@ def sequence_example(context, feature_lists):
 def read_sequence_example(data: bytes) -> tuple[dict, dict]:
     """({key: feature}, {key: [feature, ...]}) of context and feature lists; a feature is (kind, list or array).
 
+    The kind of one that holds nothing at all is None.
+
     Raises:
       ValueError: not a tf.train.SequenceExample.
     """
@@ -95,7 +97,7 @@ def _entries(part: memoryview) -> Iterator[tuple[str, memoryview]]:
 
 
 def _feature(part: memoryview):
-    kind, values = BYTES_LIST, []
+    kind, values = None, []
     for kind, content in _messages(part):
         if kind == BYTES_LIST:
             values = [bytes(value) for number, value in _messages(content) if number == 1]

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from helpers.record_fixtures import FULL, foreign
-from mmv_tf.records import reader, schema
+from mmv_tf.records import reader, schema, wire
 
 
 def same(data):
@@ -40,6 +40,70 @@ def test_reads_records_of_other_tools():
     same(foreign({"clip/label/index": [7], "clip/label/text": [b"run"], "clip/media_id": [b"id7"]}, lists))
     same(foreign({"label/index": [1], "label/text": [b"a"]}, {"waveform/floats": [[0.5]]}))
     same(foreign({"clip/label/string": [b"b"]}, {"WAVEFORM/feature/floats": [[0.5], [0.25]]}))
+
+
+NO_TYPE = b""  # a feature that says not even of what it is empty
+FEATURES = [
+    NO_TYPE,
+    *(wire.bytes_feature(["1"] * number) for number in range(3)),
+    *(wire.int64_feature([1] * number) for number in range(3)),
+    *(wire.float_feature([1.0] * number) for number in range(3)),
+]
+
+
+@pytest.mark.parametrize(
+    ("keys", "readable"),
+    [
+        (["schema/version", "clip/start/timestamp", "clip/end/timestamp"], [5]),
+        (["example/id", "clip/media_id"], [2]),
+        (["image/frame_rate", "WAVEFORM/feature/sample_rate"], [8]),
+        (["caption/start/timestamp", "caption/end/timestamp", "clip/label/index", "label/index"], [0, 4, 5, 6]),
+        (["caption/string", "clip/label/text", "clip/label/string", "label/text"], [0, 1, 2, 3]),
+        (["clip/data_path", "video/filename", "image/height", "image/width"], range(10)),  # training reads none of them
+    ],
+)
+def test_refuses_the_values_that_tensorflows_parser_refuses(keys, readable):
+    for key in keys:
+        for number, feature in enumerate(FEATURES):
+            both_read(wire.sequence_example({key: feature}, {}), number in readable, f"{key}.* (type|value)")
+
+
+@pytest.mark.parametrize(
+    ("key", "readable"),
+    [
+        ("image/encoded", [2]),
+        ("image/timestamp", range(10)),
+        ("WAVEFORM/feature/floats", [0, 7, 8, 9]),
+        ("waveform/floats", [0, 7, 8, 9]),
+    ],
+)
+def test_refuses_the_features_of_a_list_that_tensorflows_parser_refuses(key, readable):
+    good = wire.bytes_feature(["j"]) if key == "image/encoded" else wire.float_feature([0.5])
+    for number, feature in enumerate(FEATURES):
+        for features in ([feature], [good, feature]):
+            both_read(wire.sequence_example({}, {key: features}), number in readable, f"{key} holds")
+    both_read(wire.sequence_example({}, {key: []}), True, "")
+
+
+def both_read(data, readable, said):
+    if readable:
+        same(data)
+        return
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        schema.parse(data)
+    with pytest.raises(ValueError, match=said):
+        reader.parse(data)
+
+
+def test_takes_the_other_key_where_the_first_is_empty():
+    half, empty = wire.float_feature([0.5]), wire.float_feature([])
+    for first, second in (([empty], [half]), ([half], [empty]), ([], [half]), ([empty], [empty])):
+        data = wire.sequence_example({}, {"WAVEFORM/feature/floats": first, "waveform/floats": second})
+        same(data)
+        assert reader.parse(data).waveform.tolist() == ([0.5] if half in first + second else [])
+    named = {"example/id": wire.bytes_feature([""]), "clip/media_id": wire.bytes_feature(["m"])}
+    same(wire.sequence_example(named, {}))
+    assert reader.parse(wire.sequence_example(named, {})).key == b"m"
 
 
 def test_hostile_bytes_are_a_value_error():
