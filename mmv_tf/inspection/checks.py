@@ -8,6 +8,7 @@ import numpy as np
 
 from mmv_tf.inspection.folder import shown
 from mmv_tf.pages import jpeg
+from mmv_tf.records.card_checks import MAX_SAMPLE_RATE
 from mmv_tf.records.reader import Stored
 from mmv_tf.records.schema import MAX_CHARACTERS, SCHEMA_VERSION
 
@@ -109,7 +110,7 @@ def _pictures(record, expected, ours, decode):
 def _sound(record, expected, ours):
     if record.waveform is None:
         return
-    if not record.sample_rate > 0 or not math.isfinite(record.sample_rate):
+    if not 0 < record.sample_rate <= MAX_SAMPLE_RATE:
         yield f"a sample rate of {record.sample_rate:g}"
     elif ours and expected.sample_rate and record.sample_rate != expected.sample_rate:
         yield f"sound at {record.sample_rate:g} Hz; dataset.json says {expected.sample_rate:g}"

@@ -5,6 +5,7 @@ import numpy as np
 from mmv_tf.inspection.folder import shown
 from mmv_tf.inspection.statistics import duration, loudness
 from mmv_tf.pages import charts, jpeg, pictures
+from mmv_tf.records.card_checks import MAX_SAMPLE_RATE
 from mmv_tf.records.reader import Stored
 
 FRAMES, NARRATIONS = 12, 100  # shown of a clip
@@ -84,8 +85,10 @@ def _sound(record, seconds):
     """{'wave', 'spectrogram', 'axis', 'wav'}, or {'missing': why there is nothing to see or hear}."""
     if record.waveform is None:
         return {"missing": "no sound"}
-    if not len(record.waveform) or not np.isfinite(record.waveform).all() or not record.sample_rate > 0:
-        return {"missing": "sound without samples, rate or finite values"}
+    if not len(record.waveform) or not np.isfinite(record.waveform).all():
+        return {"missing": "sound without samples or finite values"}
+    if not 0 < record.sample_rate <= MAX_SAMPLE_RATE:
+        return {"missing": f"sound at a sample rate of {record.sample_rate:g}"}
     return {
         "missing": "",
         "wave": charts.waveform(record.waveform),

@@ -1,11 +1,11 @@
 """The checks of dataset.json: it lies beside the records, and whoever could change them could change it."""
 
 import json
-import math
 import re
 
 MAX_BYTES = 256 << 20
 MAX_RECORDS = 1 << 31  # of a shard
+MAX_SAMPLE_RATE = 1e9  # Hz
 _MAX_NUMBER = 1 << 53  # a JSON number that is a count
 _SPLIT = re.compile(r"[\w-]{1,100}")
 
@@ -34,7 +34,7 @@ def check(fields: dict) -> None:
       ValueError: names the first field that is wrong, and shows it.
     """
     _number(fields, "frame_rate", 1e6)
-    _number(fields, "sample_rate", 1e9, whole=True)
+    _number(fields, "sample_rate", MAX_SAMPLE_RATE, whole=True)
     _number(fields, "short_side", 1e6, whole=True)
     _counts(fields, "label_map")
     ids = list(fields.get("label_map", {}).values())
@@ -77,7 +77,7 @@ def _number(fields, name, most, whole=False):
         return  # whoever needs it says so
     value = fields[name]
     is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not 0 < value <= most:
+    if not is_number or not 0 < value <= most:
         raise ValueError(f"{name}: {_shown(value)} is no {'whole ' if whole else ''}number from 0 to {most:g}")
 
 

@@ -10,10 +10,12 @@ import pytest
 from helpers import record_fixtures
 from mmv_tf import inspect
 from mmv_tf.inspection import show, statistics
+from mmv_tf.inspection.checks import Expected, check
 from mmv_tf.pages import jpeg
 from mmv_tf.pages.charts import columns, rows
-from mmv_tf.records import schema
+from mmv_tf.records import reader, schema, wire
 from mmv_tf.records.card import DEAD_LETTERS, load
+from mmv_tf.records.tfrecord import framed
 
 EVIL = "<script>alert(1)</script>\"'&"
 
@@ -186,6 +188,15 @@ def test_a_clip_of_very_many_narrations_makes_no_large_page(tmp_path):
     assert inspect.cli(["show", str(tmp_path / "records"), "--output", str(tmp_path / "p.html"), "--processes=1"]) == 0
     page = (tmp_path / "p.html").read_text("utf-8")
     assert len(page) < 1_000_000 and "and 29900 more narrations" in page
+
+
+@pytest.mark.parametrize(("rate", "said"), [(np.inf, "inf"), (1e38, "1e+38"), (-5.0, "-5"), (0.0, "0")])
+def test_sound_at_an_impossible_rate_is_told(tmp_path, rate, said):
+    sound = {"WAVEFORM/feature/floats": [wire.float_feature([0.5, -0.5])]}
+    data = wire.sequence_example({"WAVEFORM/feature/sample_rate": wire.float_feature([rate])}, sound)
+    (tmp_path / "train-00000-of-00001").write_bytes(framed(data))
+    assert f"sound at a sample rate of {said}" in page(tmp_path, tmp_path)[0]
+    assert f"a sample rate of {said}" in list(check(reader.parse(data), Expected()))
 
 
 def test_columns_are_few_and_lose_nothing():
