@@ -25,14 +25,14 @@ class ReadNarrations(beam.DoFn):
 
     def process(self, path):
         with FileSystems.open(path, compression_type="uncompressed") as file:
-            for _, record, _, problem in reader.read(file, storage.size(path)):
+            for number, record, _, problem in reader.read(file, storage.size(path)):
                 if problem:
                     yield (_DAMAGED, f"{path}: {problem}".encode()), ""
                     continue
                 starts = record.caption_starts or [None] * len(record.captions)
                 for text, start in zip(record.captions, starts, strict=False):
                     # Records of other tools may not say where they are from; then each clip counts.
-                    which = repr((record.path or record.key, start, text)).encode()
+                    which = repr((record.path or record.key or (path, number), start, text)).encode()
                     yield (_NARRATION, hashlib.sha256(which).digest()[:16]), text.decode("utf-8", "replace")
 
 

@@ -10,6 +10,7 @@ from mmv_tf.beam import vocabulary as job
 from mmv_tf.beam import word_count
 from mmv_tf.records import word_vectors
 from mmv_tf.records.schema import Caption, Record
+from mmv_tf.records.tfrecord import framed
 
 ONCE = Caption("The Saw, the saw's teeth", 1.0, 2.0)
 
@@ -49,6 +50,15 @@ def test_each_narration_counts_once(records, tmp_path, capsys):
     assert json.loads((tmp_path / "out" / "words.txt.json").read_text())["coverage"] == {"1": 3 / 8}
     assert run(records, output, "--min_count", "2") == 0
     assert output.read_text().split() == ["saw", "teeth", "wood"]
+
+
+def test_clips_that_do_not_say_where_they_are_from_count_each(tmp_path):
+    clip = record_fixtures.foreign({"caption/string": [b"pour the batter"]}, {})
+    for shard, number in enumerate((2, 3)):
+        (tmp_path / f"train-0000{shard}-of-00002").write_bytes(framed(clip) * number)
+    assert run(tmp_path, tmp_path / "words.txt") == 0
+    report = json.loads((tmp_path / "words.txt.json").read_text())
+    assert (report["narrations"], report["tokens"], report["stop_words"]) == (5, 15, 5)
 
 
 def test_vectors_in_the_order_of_the_vocabulary(records, tmp_path, capsys):
