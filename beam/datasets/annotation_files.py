@@ -191,8 +191,7 @@ def by_id(names, path):
     """
     if names and not 0 <= min(names) <= max(names) < MAX_LABELS:
         raise ValueError(f"{path}: ids of classes must be 0 to {MAX_LABELS - 1}")
-    if len(set(names.values())) < len(names):
-        twice = sorted(name for name in set(names.values()) if list(names.values()).count(name) > 1)
+    if twice := tables.twice(names.values()):
         raise ValueError(f"{path}: two classes are called {twice[0][:50]!r}")
     return tuple(names.get(number, f"(class {number})") for number in range(max(names, default=-1) + 1))
 

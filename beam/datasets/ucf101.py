@@ -44,8 +44,9 @@ def _entries(path, ids, index):
     """Of lines 'ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1'; the lists of test videos have no number."""
     for where, line in files.lines(path):
         video, number = line.replace("\\", "/"), None
-        if match := re.fullmatch(r"(.+?)\s+(\d{1,9})", video):
-            video, number = match[1], int(match[2])
+        *before, last = video.rsplit(None, 1)
+        if before and re.fullmatch(r"\d{1,9}", last):
+            video, number = before[0], int(last)
         folder, stem = os.path.basename(os.path.dirname(video)), pathlib.PurePosixPath(video).stem
         label = folder or (stem.split("_") + [""])[1]
         if label not in ids:

@@ -137,8 +137,8 @@ def _header(path, where, fields, delimiter, columns, others, what):
     expected = what or ", ".join((*columns, *(others or ())))
     if missing := [name for name in columns if name not in names]:
         raise ValueError(f"{path}: {where}: no column {', '.join(missing)}; {seen}; expected {expected}")
-    if twice := sorted({name for name in names if name and names.count(name) > 1}):
-        raise ValueError(f"{path}: {where}: column {twice[0][:50]!r} is there twice; {seen}")
+    if found := twice(name for name in names if name):
+        raise ValueError(f"{path}: {where}: column {found[0][:50]!r} is there twice; {seen}")
     if others is not None and (unknown := [name for name in names if name and name not in (*columns, *others)]):
         listed = ", ".join(unknown)[:200]
         raise ValueError(f"{path}: {where}: unknown column {listed}; {seen}; expected {expected}")
@@ -154,6 +154,11 @@ def _broken(path, first, last, error):
         ),
     }.get(str(error), shown(str(error)))
     return f"{path}: {what}: no csv: {why}"
+
+
+def twice(names):
+    """Those of some names that are there more than once, sorted."""
+    return sorted(name for name, count in collections.Counter(names).items() if count > 1)
 
 
 def unique_keys(pairs):

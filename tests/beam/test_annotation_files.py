@@ -1,5 +1,6 @@
 import json
 import os
+import time
 
 import pytest
 
@@ -104,6 +105,16 @@ def test_rows_of_many_kinds_of_csv(tmp_path):
 def test_what_is_no_time(text):
     with pytest.raises(ValueError, match="is not a (number|time)"):
         files.seconds(text)
+
+
+def test_many_names_take_no_square_of_their_number(tmp_path):
+    names, began = [f"c{n // 2}" for n in range(40_000)], time.process_time()
+    with pytest.raises(ValueError, match="f: two classes are called 'c0'"):
+        files.by_id(dict(enumerate(names)), "f")
+    (tmp_path / "a.csv").write_text(",".join(names) + "\n")
+    with pytest.raises(ValueError, match="a.csv: line 1: column 'c0' is there twice"):
+        list(files.rows(tmp_path / "a.csv", ("c1",), "it"))
+    assert time.process_time() - began < 5
 
 
 def test_ids_with_gaps():
