@@ -22,11 +22,12 @@ def read(request):
     """
     folder = _prepared(request.root)
     import tensorflow_datasets as tfds
+    from google.protobuf import json_format
 
     try:
         info = tfds.builder_from_directory(str(folder)).info
         splits = {name: list(split.filenames) for name, split in info.splits.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (json_format.ParseError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ValueError(f"{folder}: tensorflow_datasets cannot read it ({str(error)[:100]!r})") from None
     if request.split not in splits:
         raise ValueError(f"{folder}: no split {request.split}; it has {', '.join(sorted(splits)) or 'none'}")

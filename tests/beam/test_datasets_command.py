@@ -155,6 +155,16 @@ def test_imagenet(prepared):
         catalog.read("imagenet", request._replace(split="test"))
 
 
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json"])
+@pytest.mark.parametrize("content", ["", "{", '{"a": 1}', "[]", "null", '{"splits": 7, "sequence": 7}'])
+def test_damaged_descriptions_of_imagenet_are_one_line(prepared, tmp_path, name, content):
+    for file in prepared.glob("*.*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=f"{tmp_path}: tensorflow_datasets cannot read it"):
+        catalog.read("imagenet", annotations.Request(str(tmp_path), "", "train"))
+
+
 def test_imagenet_through_the_command(prepared, tmp_path):
     flags = ("--videos", prepared, "--split=train,validation", "--output", tmp_path)
     assert _run("--dataset=imagenet", *flags) == 0
