@@ -41,6 +41,9 @@ def decode(data: bytes, max_pixels: int) -> np.ndarray:
     if data[:3] == b"\xff\xd8\xff":  # JPEG has no alpha
         return image
     with_alpha = _decoded(cv2, data, cv2.IMREAD_UNCHANGED)
+    if with_alpha is not None and with_alpha.ndim == 2 and (clear := _transparent_grey(data)) is not None:
+        alpha = (with_alpha != clear) * np.iinfo(with_alpha.dtype).max
+        with_alpha = np.dstack([with_alpha] * 3 + [alpha.astype(with_alpha.dtype)])
     if with_alpha is None or with_alpha.ndim < 3 or with_alpha.shape[2] != 4:
         return image
     alpha = with_alpha[..., 3] / np.float32(np.iinfo(with_alpha.dtype).max if with_alpha.dtype.kind == "u" else 1)
@@ -75,6 +78,21 @@ def _decoded(cv2, data, flags):
         # Its own check of the size is among the errors that it raises.
         kind = TooLarge if "MAX_IMAGE" in str(error) else ValueError
         raise kind(" ".join(str(error.err).split())[:200]) from None
+
+
+def _transparent_grey(data):
+    """The grey of a PNG in grey that is transparent (tRNS), which OpenCV says nothing of; None: there is none.
+
+    On the scale of what OpenCV decodes: greys of less than 8 bits as such of 8.
+    """
+    if data[:8] != b"\x89PNG\r\n\x1a\n" or data[25] != 0:
+        return None
+    most, at = (1 << data[24]) - 1, 8
+    while (kind := data[at + 4 : at + 8]) not in (b"IDAT", b""):
+        if kind == b"tRNS":
+            return (int.from_bytes(data[at + 8 : at + 10], "big") & most) * max(1, 255 // most)
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return None
 
 
 def _turn(colours, alpha, image):

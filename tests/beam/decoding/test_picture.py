@@ -1,6 +1,8 @@
 """Pictures as one sees them: turned, on white, whatever their format."""
 
 import io
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -58,6 +60,41 @@ def test_a_drawing_in_the_alpha_channel_alone_is_seen():
     deep = np.dstack([np.zeros((48, 72, 3), np.uint16), shape.astype(np.uint16) * 257])
     seen = _shown(cv2.imencode(".png", deep)[1].tobytes())
     assert seen.dtype == np.uint8 and seen[20, 30].max() == 0 and seen[0, 0].min() == 255
+
+
+def _grey_png(depth, row, clear):
+    """Two equal rows of 4 pixels, in which the grey `clear` is transparent."""
+    header = struct.pack(">IIBBBBB", 4, 2, depth, 0, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"tEXt", b"a\0tRNS"), (b"tRNS", struct.pack(">H", clear)), (b"IEND", b"")
+    chunks = (*chunks[:3], (b"IDAT", zlib.compress((b"\0" + row) * 2)), *chunks[3:])
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )
+
+
+@pytest.mark.parametrize(
+    ("depth", "row", "clear", "seen"),
+    [
+        (1, b"\x50", 0, [255, 255, 255, 255]),
+        (2, b"\x1b", 1, [0, 255, 170, 255]),
+        (4, b"\x5a\xf0", 5, [255, 170, 255, 0]),
+        (8, b"\7\x08\xff\0", 7, [255, 8, 255, 0]),
+        (8, b"\7\x08\xff\0", 0x0107, [255, 8, 255, 0]),  # the bits above the depth mean nothing
+        (16, struct.pack(">4H", 300, 301, 65535, 0), 300, [255, 1, 255, 0]),
+        (8, b"\7\x08\xff\0", 9, [7, 8, 255, 0]),
+    ],
+)
+def test_a_transparent_grey_lies_on_white(depth, row, clear, seen):
+    assert _shown(_grey_png(depth, row, clear))[..., 0].tolist() == [seen] * 2
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_transparent_grey_turns_with_the_picture(orientation):
+    grey = COLOURS[..., 0]
+    data = _file(PIL.Image.fromarray(grey), "PNG", transparency=int(grey[0, 0]), exif=_exif(orientation))
+    upright = np.rot90(np.where(grey == grey[0, 0], 255, grey), {1: 0, 3: 2, 6: 3}[orientation])
+    np.testing.assert_array_equal(_shown(data), upright[..., None].repeat(3, 2))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
