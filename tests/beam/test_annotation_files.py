@@ -4,8 +4,10 @@ import time
 
 import pytest
 
+from helpers import annotations
+from helpers.annotations import write
 from mmv_tf.beam.datasets import annotation_files as files
-from mmv_tf.beam.datasets import voc2007
+from mmv_tf.beam.datasets import catalog, voc2007
 
 
 def _items(tmp_path, text, chunk=7):
@@ -114,6 +116,15 @@ def test_many_names_take_no_square_of_their_number(tmp_path):
     (tmp_path / "a.csv").write_text(",".join(names) + "\n")
     with pytest.raises(ValueError, match="a.csv: line 1: column 'c0' is there twice"):
         list(files.rows(tmp_path / "a.csv", ("c1",), "it"))
+    assert time.process_time() - began < 5
+
+
+def test_a_line_of_blanks_takes_no_square_of_their_number(tmp_path):
+    name, request, (trainlist, _) = annotations.ucf101(tmp_path)
+    write(trainlist, f"YoYo/v_YoYo_g08_c01.avi{' ' * 20_000}3\nYoYo/v_{' ' * 20_000}YoYo_g08_c02.avi\n")
+    began = time.process_time()
+    inputs = catalog.read(name, request)
+    assert [source.path for source in inputs.sources] == ["YoYo/v_YoYo_g08_c01.avi"] and len(inputs.rejections) == 1
     assert time.process_time() - began < 5
 
 
