@@ -3,7 +3,7 @@
 import io
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from mmv_tf.released.pickle_machine import CheckpointError
@@ -32,3 +32,16 @@ def read(path: str, max_bytes: int, parse: Callable[[io.BufferedIOBase, int], Co
         raise CheckpointError(f"checkpoint {path}: {error.strerror or error}") from None
     except MemoryError:
         raise CheckpointError(f"checkpoint {path}: it needs more memory than there is") from None
+
+
+def check_uses(sizes: Iterable[int], size: int) -> None:
+    """Checks that the arrays of a file of `size` bytes, each as often as a name has it, are about as large as the file.
+
+    Args:
+      sizes: bytes of the array of each name. What follows looks at all of them, though many may share their memory.
+
+    Raises:
+      CheckpointError: they have more than twice its bytes (of bfloat16, float32 is made).
+    """
+    if sum(sizes) > 2 * size:
+        raise CheckpointError("its arrays are larger than the file, as many names have the same one")

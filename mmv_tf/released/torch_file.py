@@ -115,7 +115,7 @@ def _from_archive(archive: zipfile.ZipFile, size: int) -> dict[str, np.ndarray]:
         raise CheckpointError(f"a pickle of more than {_MAX_HEADER} bytes")
     pickled = take("data.pkl")
     machine = TorchMachine(io.BytesIO(pickled), len(pickled), whole=True)
-    tensors = _state_dict(_run(machine))
+    tensors = _state_dict(_run(machine), size)
     storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
     numbers = {key: storage.numbers(take(f"data/{key}")) for key, storage in storages.items()}
     return {name: tensor.values(numbers[tensor.storage.key]) for name, tensor in tensors.items()}
@@ -134,7 +134,7 @@ def _from_row_of_pickles(file: io.BufferedIOBase, size: int) -> dict[str, np.nda
     if type(about) is not dict or about.get("little_endian") is not True:
         raise CheckpointError("the numbers of a machine of the other byte order")
     root, storages = run()
-    tensors, (keys, _) = _state_dict(root), run()
+    tensors, (keys, _) = _state_dict(root, size), run()
     needed = {tensor.storage.key for tensor in tensors.values()}
     known = type(keys) is list and all(type(key) is str for key in keys)
     if not known or sorted(storages) != sorted(keys):
@@ -158,8 +158,8 @@ def _run(machine: TorchMachine):
         raise CheckpointError(f"{error} (before byte {machine.position} of a pickle)") from None
 
 
-def _state_dict(root) -> dict[str, Tensor]:
-    """The tensors of the network, wherever in the object they are."""
+def _state_dict(root, size: int) -> dict[str, Tensor]:
+    """The tensors of the network, wherever in the object out of a file of `size` bytes they are."""
     found = root
     for _ in range(3):
         if type(found) is not dict:
@@ -167,7 +167,9 @@ def _state_dict(root) -> dict[str, Tensor]:
         if any(type(value) is Tensor for value in found.values()):
             break
         found = next((found[place] for place in _PLACES if type(found.get(place)) is dict), {})
-    return {name: value for name, value in found.items() if type(name) is str and type(value) is Tensor}
+    tensors = {name: value for name, value in found.items() if type(name) is str and type(value) is Tensor}
+    checkpoint_file.check_uses((tensor.bytes for tensor in tensors.values()), size)
+    return tensors
 
 
 def _from_safetensors(file: io.BufferedIOBase, size: int) -> dict[str, np.ndarray]:

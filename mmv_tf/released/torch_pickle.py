@@ -45,6 +45,10 @@ class Tensor(NamedTuple):
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * DTYPES[self.storage.code]
+
     def values(self, numbers: np.ndarray) -> np.ndarray:
         """The array, read-only, out of the numbers of its storage."""
         strides = tuple(stride * numbers.itemsize for stride in self.strides)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from mmv_tf.released import checkpoint_file
-from mmv_tf.released.pickle_machine import CheckpointError, Machine, Name, describe
+from mmv_tf.released.pickle_machine import MAX_OPCODES, CheckpointError, Machine, Name, describe
 
 MAX_FILE_BYTES = 2 << 30  # the largest released file has about 0.6 GB
 _MAX_AXES = 8
@@ -44,20 +44,29 @@ def parse(file: io.BufferedIOBase, size: int) -> dict[str, dict[str, dict[str, n
         raise CheckpointError(f"{error} (before byte {machine.position})") from None
     if type(root) is not dict:
         raise CheckpointError(f"holds {describe(root)}, not a dict with 'params' and 'state'")
-    return {name: _two_levels(root, name) for name in ("params", "state")}
+    return _tree(root, size)
 
 
-def _two_levels(root: dict, name: str) -> dict[str, dict[str, np.ndarray]]:
-    modules = root.get(name)
-    if type(modules) is not dict or not modules:
-        raise CheckpointError(f"{name!r} is missing or is no mapping of modules")
-    for module, leaves in modules.items():
-        if type(leaves) is not dict:
-            raise CheckpointError(f"{name!r}: module {module!r} is {describe(leaves)}, not a mapping of arrays")
-        for leaf, value in leaves.items():
-            if type(value) is not Array or value.values is None:
-                raise CheckpointError(f"{name!r}: {module!r}, {leaf!r} is {describe(value)}, not an array")
-    return {module: {leaf: array.values for leaf, array in leaves.items()} for module, leaves in modules.items()}
+def _tree(root: dict, size: int) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    """The arrays of an object out of a file of `size` bytes, in which one mapping or array may have many names."""
+    tree, count = {}, 0
+    for name in ("params", "state"):
+        modules = root.get(name)
+        if type(modules) is not dict or not modules:
+            raise CheckpointError(f"{name!r} is missing or is no mapping of modules")
+        for module, leaves in modules.items():
+            if type(leaves) is not dict:
+                raise CheckpointError(f"{name!r}: module {module!r} is {describe(leaves)}, not a mapping of arrays")
+            count += len(leaves)
+            if count > MAX_OPCODES:  # of which each array, in a mapping of its own, takes some
+                raise CheckpointError(f"more than {MAX_OPCODES} arrays, as many modules have the same mapping")
+            for leaf, value in leaves.items():
+                if type(value) is not Array or value.values is None:
+                    raise CheckpointError(f"{name!r}: {module!r}, {leaf!r} is {describe(value)}, not an array")
+        tree[name] = {m: {leaf: array.values for leaf, array in leaves.items()} for m, leaves in modules.items()}
+    arrays = (values for modules in tree.values() for leaves in modules.values() for values in leaves.values())
+    checkpoint_file.check_uses((values.nbytes for values in arrays), size)
+    return tree
 
 
 class DType:

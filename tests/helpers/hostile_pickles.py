@@ -179,6 +179,8 @@ def hostile() -> dict[str, bytes]:
             "an array that was never filled": inside(
                 call(name("numpy.core.multiarray", "_reconstruct"), name("numpy", "ndarray"), shape(0), text("b"))
             ),
+            "one mapping of 1000 arrays as 1000 modules": _shared(1, 1000, 1000),
+            "one MB with 1000 names": _shared(1 << 18, 1, 1000),
         }
     )
     return whole
@@ -200,6 +202,21 @@ def _reuse(size: int, times: int) -> bytes:
     get = pickle.BINGET + b"\x05"
     one = call(name("numpy.core.numeric", "_frombuffer"), get, kind, shape(size // 4), text("C"))
     return block + pickle.MARK + one * times + pickle.TUPLE
+
+
+def _shared(size: int, leaves: int, modules: int) -> bytes:
+    """A checkpoint with one array of `size` numbers under all names of a mapping, and that as all of its modules."""
+
+    def named(value, slot, count):
+        """A mapping of many names, all of one value."""
+        stored, again = value + pickle.BINPUT + slot, pickle.BINGET + slot
+        items = [text(f"x{i}") + (again if i else stored) for i in range(count)]
+        return pickle.EMPTY_DICT + pickle.MARK + b"".join(items) + pickle.SETITEMS
+
+    one = named(array(shape(size), dtype("f4"), bytes(4 * size)), b"\x01", leaves)
+    params = text("params") + named(one, b"\x02", modules) + pickle.BINPUT + b"\x03"
+    items = params + text("state") + pickle.BINGET + b"\x03"
+    return HEAD + pickle.EMPTY_DICT + pickle.MARK + items + pickle.SETITEMS + pickle.STOP
 
 
 @functools.cache

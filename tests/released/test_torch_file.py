@@ -101,6 +101,8 @@ def hostile() -> dict[str, tuple[bytes, str]]:
     header = json.dumps({"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
     good, row = torch_files.as_zip(ARRAYS), torch_files.as_row(ARRAYS)
     call = name("os", "system") + pickle.MARK + command + pickle.TUPLE + pickle.REDUCE
+    stored = tensor(storage("0", "FloatStorage", 24), 0, (24,), (1,)) + pickle.BINPUT + b"\1"
+    names = state_dict({f"x{i}": pickle.BINGET + b"\1" if i else stored for i in range(1000)})
     loop = pickle.EMPTY_DICT + pickle.BINPUT + b"\5" + text("model") + pickle.BINGET + b"\5" + pickle.SETITEM
     return {
         "os.system": (zip_with(call), "asks for 'os', 'system', which no checkpoint needs: refused"),
@@ -128,6 +130,8 @@ def hostile() -> dict[str, tuple[bytes, str]]:
             ),
             "two storages called '0'",
         ),
+        "one tensor with 1000 names": (zip_of(PROTO + names + pickle.STOP, {"0": bytes(96)}), "larger than the file"),
+        "one tensor with 1000 names in a row": (torch_files.as_row(ARRAYS, lambda _: names), "larger than the file"),
         "a list of tensors": (zip_of(PROTO + pickle.EMPTY_LIST + pickle.STOP, {}), "holds a list, not a dict"),
         "a dict of itself": (zip_of(PROTO + loop + pickle.STOP, {}), "holds no tensors"),
         "nothing": (b"", "neither a file of torch.save nor safetensors"),

@@ -121,6 +121,8 @@ def test_the_builders_of_hostile_files_can_also_build_good_ones(tmp_path):
         ("objects", "dtype 'O8'"),
         ("a text of 2^63 bytes", "the file ends too early"),
         ("one MB used by 1000 arrays", "its arrays are larger than the file"),
+        ("one MB with 1000 names", "its arrays are larger than the file, as many names have the same one"),
+        ("one mapping of 1000 arrays as 1000 modules", f"more than {pickle_machine.MAX_OPCODES} arrays"),
         ("a million marks", f"more than {pickle_machine.MAX_OPCODES} opcodes"),
         ("a persistent id", "opcode b'P'"),
         ("protocol 0", "not a pickle of protocol 2 to 5"),
