@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import pathlib
+import reprlib
 import zlib
 
 import numpy as np
@@ -23,6 +24,29 @@ REQUIRED += ("folds", "settings", "gin", "versions", "command")
 BASELINES = dict.fromkeys(("ZeroShotRetrieval", "FineTune", "FineTuneAudio"), ("chance", "untrained"))
 MOST_BASELINES = ("chance", "untrained", "raw")
 NOT_POSSIBLE = "not_possible"
+
+# What a page or `compare` takes from a result: a type (float is any number), [what each of a list is], the two of a
+# pair, or {key: what it has}. '*' is any key, and what has a '?' may be missing or {}.
+_INTERVAL = {"low": float, "high": float}
+_ROW = {"measures?": {"*": {"value": float, "interval?": _INTERVAL}}, f"{NOT_POSSIBLE}?": str}
+_NETWORK = {"workdir?": str, "module?": str, "identity?": str, "checksum_of_files?": str, "seeds?": int}
+_DIFFERENCE = {**_INTERVAL, "measure": str, "difference": float, "outside_noise": bool, "method": str}
+_EXAMPLE = {"pair": str, "query": {"key": str}, "found": [{"key": str, "right": bool}], "rank": int}
+_RESULT = {
+    **dict.fromkeys(("protocol", "dataset", "metric", "command"), str),
+    "interval": {"of": str},
+    "n": {"items": str},
+    "measures": {"*": {"outcome": str, "summary": str}},
+    "network": {**_ROW, **_NETWORK, "against_untrained?": _DIFFERENCE},
+    "baselines": {"*": _ROW},
+    "settings": {"variant?": str | None},
+    "data?": str,
+    "control?": dict.fromkeys(("value", "noise", "clips"), float),
+    "notes?": [str],
+    "left_out?": {"*": int},
+    "changed?": {"*": (object, object)},
+    "examples?": [_EXAMPLE],
+}
 
 
 def make_row(measures, outcomes, about="", seeds=1, groups=None, **options) -> dict:
@@ -83,6 +107,8 @@ def unpack(text: str) -> np.ndarray:
     """What `pack` was given."""
     kind, count, content = text.split(":")
     content = zlib.decompress(base64.b64decode(content))
+    if len(content) != (-(-int(count) // 8) if kind == "bool" else 4 * int(count)):
+        raise ValueError(f"{len(content)} bytes for {count} outcomes")
     if kind == "bool":
         return np.unpackbits(np.frombuffer(content, np.uint8), count=int(count)).astype(bool)
     return np.frombuffer(content, {"uint32": "<u4", "float32": "<f4"}[kind]).astype(np.float64)
@@ -97,18 +123,20 @@ def validate(result: dict) -> None:
     """Checks that a result holds all that it must, its baselines above all.
 
     Raises:
-      ValueError: names what is missing.
+      ValueError: names what is missing or cannot be.
     """
     name = result.get("protocol", "?")
     missing = [key for key in REQUIRED if key not in result]
     if missing:
         raise ValueError(f"the result of {name} lacks {missing[0]!r}: it is neither written nor shown")
+    if wrong := _wrong(result, _RESULT):
+        raise ValueError(f"the result of {name}: {wrong}")
     wanted = BASELINES.get(result["settings"].get("class"), MOST_BASELINES)
-    for baseline in wanted:
+    for baseline in dict.fromkeys((*wanted, *result["baselines"])):
         row = result["baselines"].get(baseline)
         if not row:
             raise ValueError(f"the result of {name} lacks the baseline {baseline!r}: it is neither written nor shown")
-        if baseline == "untrained" and row.get(NOT_POSSIBLE):
+        if row.get(NOT_POSSIBLE) and (baseline == "untrained" or baseline not in wanted):
             continue
         absent = [
             m for m in result["measures"] if not np.isfinite(row.get("measures", {}).get(m, {}).get("value", np.nan))
@@ -120,6 +148,46 @@ def validate(result: dict) -> None:
             raise ValueError(f"the result of {name} lacks a value of {measure!r}")
     if result["metric"] not in result["measures"]:
         raise ValueError(f"the result of {name}: {result['metric']!r} is none of its measures")
+    for measure, parts in result["measures"].items():
+        try:
+            _check_outcomes(result["network"], Measure(measure, **parts))
+        except (ValueError, TypeError, AttributeError, LookupError, zlib.error) as error:
+            raise ValueError(f"the result of {name}: bad outcomes of {measure!r}: {error!r}") from None
+
+
+def _wrong(part, form, place: str = "") -> str:
+    """What is missing in a part of a result, or no such thing as its form says (see `_RESULT`); '' for nothing."""
+    if isinstance(form, dict | list | tuple):
+        fits = isinstance(part, dict if isinstance(form, dict) else list | tuple)
+        fits = fits and (not isinstance(form, tuple) or len(part) == len(form))
+    elif form in (int, float):  # of more digits than a float has room for, no number can be shown
+        fits = isinstance(part, int | form) and not isinstance(part, bool) and not abs(part) > 1e300
+    else:
+        fits = isinstance(part, form)
+    if not fits:
+        return f"{place!r} cannot be {reprlib.repr(part)}"
+    inner = []
+    if isinstance(form, dict) and "*" in form:
+        inner = [(key, form["*"]) for key in part]
+    elif isinstance(form, dict):
+        absent = [key for key in form if not key.endswith("?") and key not in part]
+        if absent:
+            return f"{f'{place}.{absent[0]}'.lstrip('.')!r} is missing"
+        inner = [(key, of) for key, of in form.items() if not key.endswith("?")]
+        maybe = [(key.removesuffix("?"), of) for key, of in form.items() if key.endswith("?")]
+        inner += [(key, of) for key, of in maybe if key in part and not (isinstance(of, dict) and part[key] == {})]
+    elif isinstance(form, list | tuple):
+        inner = [*enumerate(form if isinstance(form, tuple) else form * len(part))]
+    return next(filter(None, (_wrong(part[key], of, f"{place}.{key}".lstrip(".")) for key, of in inner)), "")
+
+
+def _check_outcomes(row: dict, measure: Measure) -> None:
+    folds, groups = outcomes(row, measure), _groups(row, measure)
+    if not folds or not all(map(len, folds)):
+        raise ValueError("there are none")
+    if groups and [*map(len, groups)] != [*map(len, folds)]:
+        raise ValueError("their groups are of other items")
+    statistics.of_folds(measure, folds)
 
 
 def write(path: str, result: dict) -> None:
@@ -141,7 +209,8 @@ def read(path: str) -> dict:
         validate(result)
     except KeyError as error:
         raise ValueError(f"{path}: no result that `mmv_tf evaluate` wrote: it has no {error.args[0]!r}") from None
-    except (ValueError, TypeError, AttributeError) as error:
+    # Among them what deep brackets and long numbers end in.
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ValueError(f"{path}: {error}") from None
     return result
 
@@ -149,6 +218,12 @@ def read(path: str) -> dict:
 def outcomes(row: dict, measure: Measure) -> list[np.ndarray]:
     """The outcomes of a network or baseline, as `by_fold` gives them."""
     return by_fold([unpack(text) for text in row["outcomes"][measure.outcome]], row.get("seeds", 1))
+
+
+def _groups(row: dict, measure: Measure) -> list[np.ndarray] | None:
+    """Which outcomes are of one clip, a fold; None: each is of one of its own."""
+    packed = row.get("groups", {}).get(measure.outcome)
+    return packed and [unpack(text) for text in packed]
 
 
 def compare(first: dict, second: dict, measure: str = "", **options) -> dict:
@@ -191,8 +266,7 @@ def network_identity(result: dict) -> str:
 def compare_rows(first: dict, second: dict, measure: Measure, **options) -> dict:
     """`compare` of two rows of one result, such as a baseline and the network."""
     sides = [outcomes(row, measure) for row in (first, second)]
-    packed = first.get("groups", {}).get(measure.outcome)
-    groups = packed and [unpack(text) for text in packed]
+    groups = _groups(first, measure)
     difference, low, high = statistics.paired_difference(measure, *sides, groups=groups, **options)
     return {
         "measure": measure.name,

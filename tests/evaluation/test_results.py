@@ -1,6 +1,8 @@
 """Results: baselines are a condition, outcomes survive the file, comparisons tell noise from difference."""
 
+import functools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -87,6 +89,56 @@ def test_a_wrong_file_is_named(change, message, tmp_path):
     path.write_text(json.dumps(_result() | change))
     with pytest.raises(ValueError, match=f"r.json: .*{message}"):
         results.read(str(path))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("network.outcomes", None, "bad outcomes of 'top1'"),
+        ("network.outcomes", ..., "bad outcomes of 'top1': KeyError('outcomes')"),
+        ("network.outcomes.top1", [None], "bad outcomes of 'top1'"),
+        ("network.outcomes.top1", ["bool:9:eJw="], "bad outcomes of 'top1'"),
+        ("network.outcomes.top1", [], "bad outcomes of 'top1': ValueError('there are none')"),
+        ("network.groups", {"top1": [results.pack(np.arange(3))]}, "their groups are of other items"),
+        ("network.measures.top1.interval", True, "'network.measures.top1.interval' cannot be True"),
+        ("network.measures.top1.interval.low", ..., "'network.measures.top1.interval.low' is missing"),
+        ("network.seeds", None, "'network.seeds' cannot be None"),
+        ("network.against_untrained", "x", "'network.against_untrained' cannot be 'x'"),
+        ("network.against_untrained.low", ..., "'network.against_untrained.low' is missing"),
+        ("network.against_untrained.difference", 10**400, "'network.against_untrained.difference' cannot be 1000"),
+        ("baselines.more", {"measures": {}}, "its baseline 'more' lacks 'top1'"),
+        ("measures.top1.summary", "recall@x", "bad outcomes of 'top1'"),
+        ("notes", ["a", 1], "'notes.1' cannot be 1"),
+        ("changed", {"seed": [0]}, "'changed.seed' cannot be [0]"),
+    ],
+)
+def test_what_is_missing_or_damaged_inside_is_named(place, value, message, tmp_path):
+    result, path = json.loads(json.dumps(_result())), tmp_path / "r.json"
+    *parents, last = place.split(".")
+    inner = functools.reduce(lambda part, key: part[key], parents, result)
+    if value is ...:
+        del inner[last]
+    else:
+        inner[last] = value
+    path.write_text(json.dumps(result))
+    with pytest.raises(ValueError, match=rf"r.json: the result of ucf101: .*{re.escape(message)}"):
+        results.read(str(path))
+
+
+def test_a_file_of_brackets_is_named(tmp_path):
+    (tmp_path / "r.json").write_text("[" * 200_000)
+    with pytest.raises(ValueError, match="r.json: .*recursion"):
+        results.read(str(tmp_path / "r.json"))
+
+
+def test_a_result_may_have_empty_parts_and_none_of_later_versions(tmp_path):
+    result = _result() | {"control": {}, "left_out": {}, "changed": {}, "examples": [], "notes": []}
+    results.write(str(tmp_path / "r.json"), result)
+    for key in ("control", "left_out", "changed", "examples", "notes"):
+        del result[key]
+    del result["network"]["seeds"], result["network"]["against_untrained"]
+    results.write(str(tmp_path / "r.json"), result)
+    assert results.read(str(tmp_path / "r.json"))["value"] == result["value"]
 
 
 def test_a_table_shows_value_interval_and_baselines():
