@@ -64,16 +64,18 @@ class Training:
         self.step = tf.Variable(0, dtype=tf.int64)
         self._best = {name: tf.Variable(v.value) for name, v in self._variables.items()}
         self._history, self._made_for = tf.Variable("[]"), tf.Variable(made_for)
+        self._losses = tf.Variable("[]")  # of the steps since the last check, as numbers in JSON
         self._folder = os.path.join(folder, STATE)
         self._writer = tf.summary.create_file_writer(folder)
-        checkpoint = tf.train.Checkpoint(
-            weights={name: v.value for name, v in self._variables.items()},
-            best=self._best,
-            optimizer={f"{i:05d}": v.value for i, v in enumerate(self._optimizer.variables)},
-            step=self.step,
-            history=self._history,
-            made_for=self._made_for,
-        )
+        self._state = {
+            "weights": {name: v.value for name, v in self._variables.items()},
+            "best": self._best,
+            "optimizer": {f"{i:05d}": v.value for i, v in enumerate(self._optimizer.variables)},
+            "step": self.step,
+            "history": self._history,
+            "made_for": self._made_for,
+        }
+        checkpoint = tf.train.Checkpoint(**self._state, losses=self._losses)
         self._manager = tf.train.CheckpointManager(checkpoint, self._folder, max_to_keep=1)
 
     @property
@@ -90,12 +92,14 @@ class Training:
         path = checkpoint_files.newest(self._manager.directory)
         if not path:
             return False
-        made_for = tf.train.load_checkpoint(path).get_tensor("made_for/.ATTRIBUTES/VARIABLE_VALUE").decode()
+        stored = tf.train.load_checkpoint(path)
+        made_for = stored.get_tensor("made_for/.ATTRIBUTES/VARIABLE_VALUE").decode()
         if made_for != self._made_for.numpy().decode():
             tf.io.gfile.rmtree(self._folder)
             print("other images, settings or weights than those that were deflated before: begins anew", flush=True)
             return False
-        workdirs.restore(self._manager.checkpoint, path)
+        has_losses = stored.has_tensor("losses/.ATTRIBUTES/VARIABLE_VALUE")  # not those of earlier versions
+        workdirs.restore(self._manager.checkpoint if has_losses else tf.train.Checkpoint(**self._state), path)
         return True
 
     @property
@@ -133,7 +137,7 @@ class Training:
             self._check(train_l1=None)
         s = self._settings
         with tqdm.tqdm(total=s.steps, initial=int(self.step.numpy()), unit="step", dynamic_ncols=True) as bar:
-            losses: list[float] = []
+            losses = json.loads(self._losses.numpy())
             batches = iter(crops.batches(self._order(int(self.step.numpy()), len(crops)), s.batch_size))
             targets = tf.constant(targets)
             while not self.ended:
@@ -143,18 +147,20 @@ class Training:
                 step = int(self.step.numpy())
                 bar.update()
                 if step % s.check_every == 0 or step == s.steps:
-                    mean = float(np.mean([loss.numpy() for loss in losses]))
+                    mean = float(np.mean(np.array(losses, np.float32)))
                     if not math.isfinite(mean):
                         raise FloatingPointError(
                             f"Step {step}: the difference to the video network became NaN or Inf in the last "
                             f"{len(losses)} steps: lower Deflation.learning_rate = {s.learning_rate}."
                         )
                     losses = []
+                    self._losses.assign("[]")
                     self._check(mean)
                     bar.set_postfix(l1=f"{mean:.4g}", held_out=f"{self.history[-1]['held_out_l1']:.4g}")
                 try:
                     stop()
                 except Preempted:
+                    self._losses.assign(json.dumps([float(loss) for loss in losses]))
                     self._manager.save(checkpoint_number=step)
                     raise
 

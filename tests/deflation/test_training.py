@@ -92,8 +92,30 @@ def test_a_stopped_run_goes_on_the_same_path(tmp_path):
     resumed, history, values = run(tmp_path / "stopped")
     not_resumed, undisturbed, expected = run(tmp_path / "undisturbed")
     assert resumed and not not_resumed
-    assert [check["held_out_l1"] for check in history] == [check["held_out_l1"] for check in undisturbed]
+    assert history == undisturbed and [check["step"] for check in history] == [0, 10, 20, 30, 40, 50]
     np.testing.assert_array_equal(values, expected)
+
+
+def test_a_state_of_an_earlier_version_is_gone_on_with(tmp_path):
+    """It lacks the losses since the last check: 'train_l1' of the next one is of the steps after the stop alone."""
+    crops = Pixels(50)
+
+    def stop():
+        if int(training.step.numpy()) == 7:
+            raise Preempted(15)
+
+    training, layer = make(tmp_path, steps=10, check_every=10)
+    with pytest.raises(Preempted):
+        training.run(crops, wanted(layer, crops), stop)
+    path = tf.train.latest_checkpoint(tmp_path / "state")
+    names = ("weights", "best", "optimizer", "step", "history", "made_for")
+    earlier = tf.train.Checkpoint(**{name: getattr(training._manager.checkpoint, name) for name in names})
+    tf.train.CheckpointManager(earlier, str(tmp_path / "state"), max_to_keep=1).save(checkpoint_number=7)
+    assert not any(name.startswith("losses") for name, _ in tf.train.list_variables(path))
+    resumed, layer = make(tmp_path, steps=10, check_every=10)
+    assert resumed.restore() and int(resumed.step.numpy()) == 7
+    resumed.run(crops, wanted(layer, crops), never)
+    assert [check["step"] for check in resumed.history] == [0, 10] and resumed.history[1]["train_l1"] > 0
 
 
 def test_state_of_something_else_is_not_gone_on_with(tmp_path, capsys):
