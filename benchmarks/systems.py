@@ -274,4 +274,4 @@ def cli(argv=None) -> None:
 if __name__ == "__main__":
     from mmv_tf.common.command import run
 
-    run(cli)
+    raise SystemExit(run(cli))

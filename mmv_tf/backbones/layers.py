@@ -52,14 +52,27 @@ def convolve(x, kernel, strides=(1, 1, 1), padding: Padding = "same"):
     if height == width == strides[1] == strides[2] == 1:
         kernel = kernel[:, :, 0]
         return over_positions(x, lambda rows: convolve_images(rows, kernel, (strides[0], 1), padding))
+    x, strides = _looked_at(x, kernel.shape[:3], strides)
     x, padding = _padded(x, kernel.shape[:3], strides, padding)
     return ops.conv(x, kernel, strides, padding=padding)
 
 
 def convolve_images(x, kernel, strides, padding: Padding = "same"):
     """2-D convolution: x [N,H,W,C], kernel [h,w,C,D] -> [N,H/sh,W/sw,D], sizes rounded up."""
+    x, strides = _looked_at(x, kernel.shape[:2], strides)
     x, padding = _padded(x, kernel.shape[:2], strides, padding)
     return ops.conv(x, kernel, strides, padding=padding)
+
+
+def _looked_at(x, extents, strides):
+    """What a kernel of one place with strides looks at, and the strides that are left.
+
+    oneDNN's gradient of such a convolution writes beyond its memory on some processors (8 channels to 16, TensorFlow
+    2.20), and ends the process.
+    """
+    if any(extent != 1 for extent in extents) or all(stride == 1 for stride in strides):
+        return x, strides
+    return x[(slice(None), *(slice(None, None, stride) for stride in strides))], (1,) * len(strides)
 
 
 def max_pool(x, window, strides, padding: Padding = "same"):

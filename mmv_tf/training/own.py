@@ -130,6 +130,8 @@ def bindings(gin_files: Sequence[str], gin_params: Sequence[str], workdir: str, 
     """
     written = config.last_values(gin_files, gin_params)
     marker = written.get("Own.records")
+    if marker is None and (alone := [name for name in ("Own.minutes", "Own.passes") if name in written]):
+        raise ValueError(f"{alone[0]} is for the rule of gin/own.gin, which no gin file asks for (Own.records)")
     if marker is None or not marker.value:
         return []
     import tensorflow as tf

@@ -27,6 +27,16 @@ def test_convolution_and_its_gradients_equal_conv3d(kernel, strides):
         assert_close(mine, expected, 1e-13)
 
 
+@pytest.mark.parametrize("padding", ["same", "even", "least"])
+def test_a_kernel_of_one_place_has_no_strides_left(padding):
+    """oneDNN's gradient of one with strides ends the process on some processors (`layers._looked_at`)."""
+    x, w = tf.constant(unit_input("x", (2, 7, 6, 4))), tf.constant(unit_input("w", (1, 1, 4, 3)))
+    made = tf.function(lambda x: layers.convolve_images(x, w, (2, 2), padding)).get_concrete_function(x)
+    convolutions = [operation for operation in made.graph.get_operations() if operation.type == "Conv2D"]
+    assert [list(one.get_attr("strides")) for one in convolutions] == [[1, 1, 1, 1]]
+    assert_close(made(x), tf.nn.conv2d(x, w, 2, "SAME"), 1e-6)
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "window", "strides"),
     [

@@ -72,9 +72,13 @@ def test_errors_are_those_of_the_vectors():
     assert errors["relative_l2"] == pytest.approx((1 + 2**0.5) / 2)
 
 
-def test_what_is_not_there_is_named(tmp_path):
+def test_what_is_not_there_is_named(tmp_path, capsys):
     with pytest.raises(ValueError, match="no assets.extra/config.gin"):
         lite.main(["--module", str(tmp_path), "--output", str(tmp_path / "lite")])
+    for option in ("--size=0", "--seconds=nan", "--samples=0", "--threads=-1", "--times=0"):
+        with pytest.raises(SystemExit):
+            lite.main(["--module", "nowhere", "--output", str(tmp_path), option])
+        assert f"{option.partition('=')[0]} must be positive" in capsys.readouterr().err
     with pytest.raises(FileNotFoundError, match="nowhere-\\*: no such records"):
         file_measures.samples("image", [1, 8, 8, 3], 2, "nowhere-*")
 

@@ -103,6 +103,8 @@ def test_bindings_after_the_line_are_the_users_and_what_is_said_is_what_is_done(
     assert gin.query_parameter("train.batch_size") == 16 and gin.query_parameter("CollapseWatch.first_step") == 9
     assert gin.query_parameter("VideoInput.crop_size") == 35  # of records of 40 pixels
     assert _bindings(tmp_path, files=["gin/va.gin"])[0] == []
+    with pytest.raises(ValueError, match="^Own.minutes is for the rule of gin/own.gin, which no"):
+        _bindings(tmp_path, "Own.minutes = 3.0", files=["gin/va.gin"])
 
 
 def test_a_run_that_goes_on_keeps_its_numbers(tmp_path, capsys):
