@@ -17,7 +17,8 @@ def render(found: list[dict]) -> str:
     """The page as HTML. `found`: results as `mmv_tf.report.gather` gives them."""
     names = network_names(found)
     charts, notes = _curves(found, names)
-    several = _several_networks(found, names)
+    differences, not_paired = _differences(found, names)
+    several = _several_networks(found, names) + not_paired
     for note in several:
         print(note, file=sys.stderr)
     return document.render(
@@ -27,7 +28,7 @@ def render(found: list[dict]) -> str:
         published=[_beside(table, found, names) for table in published.TABLES],
         several=several,
         results=[_result(result, names) for result in found],
-        differences=_differences(found, names),
+        differences=differences,
         charts=charts,
         notes=notes,
         examples=[retrieval_examples.section(r, names[_place(r)]) for r in found if r.get("examples")],
@@ -152,12 +153,21 @@ def _difference(difference):
     return f"{difference['measure']} {difference['difference']:+.1f} ({span}), {outside} noise: {difference['method']}"
 
 
-def _differences(found, names) -> list[list[str]]:
-    """Rows of a table: every two networks that were measured by one protocol on the same clips; [] for none."""
-    rows = [["protocol", "from", "to", "measure", "difference", "interval", "outside noise", "settings that differ"]]
+def _differences(found, names) -> tuple[list[list[str]], list[str]]:
+    """Rows of a table: every two networks that were measured by one protocol on the same clips; [] for none.
+
+    And sentences on those among them that cannot be compared outcome by outcome.
+    """
+    notes, rows = (
+        [],
+        [["protocol", "from", "to", "measure", "difference", "interval", "outside noise", "settings that differ"]],
+    )
     for first, second in itertools.combinations(found, 2):
         same = first["n"]["items"] == second["n"]["items"]
         if _protocol(first) != _protocol(second) or first["metric"] != second["metric"] or not same:
+            continue
+        if why := results.not_paired(first, second, first["metric"]):
+            notes.append(why)
             continue
         first_named = dict(first, protocol=_protocol(first))
         difference = results.compare(first_named, dict(second, protocol=_protocol(second)))
@@ -167,7 +177,7 @@ def _differences(found, names) -> list[list[str]]:
         rows.append([_protocol(first), *shown, first["metric"], f"{difference['difference']:+.1f}", span, verdict])
         apart = [*results.settings_apart(first["settings"], second["settings"])]
         rows[-1].append(", ".join([*apart, *filter(None, [difference.get("other_data")])]) or "none")
-    return rows if len(rows) > 1 else []
+    return rows if len(rows) > 1 else [], notes
 
 
 def _curves(found, names) -> tuple[list[tuple[str, dict]], list[str]]:

@@ -236,7 +236,7 @@ def compare(first: dict, second: dict, measure: str = "", **options) -> dict:
       {'measure', 'difference', 'low', 'high', 'outside_noise': the interval does not hold 0, 'method'}, and
       'other_data', a sentence, where the keys of the records are the same and their contents are not.
     Raises:
-      ValueError: not the same protocol, measure or items.
+      ValueError: not the same protocol, measure, items or numbers of outcomes (see `not_paired`).
     """
     measure = measure or first["metric"]
     for result in (first, second):
@@ -246,8 +246,30 @@ def compare(first: dict, second: dict, measure: str = "", **options) -> dict:
         raise ValueError(
             f"{first['protocol']} and {second['protocol']} were not measured on the same clips: nothing can be compared"
         )
+    if why := not_paired(first, second, measure):
+        raise ValueError(why)
     found = compare_rows(first["network"], second["network"], Measure(measure, **first["measures"][measure]), **options)
     return found | ({"other_data": OTHER_DATA} if are_of_other_data(first, second) else {})
+
+
+def not_paired(first: dict, second: dict, measure: str) -> str:
+    """Why outcomes on the same clips cannot be compared one by one, naming both results; '' if they can.
+
+    A clip can have several queries, or fewer classes: the digest of the clips does not tell.
+    """
+    counts, named = [], []
+    for result in (first, second):
+        of = Measure(measure, **result["measures"][measure])
+        folds = [len(fold) for fold in outcomes(result["network"], of)]
+        counts.append(f"{' + '.join(map(str, folds))} {of.items}")
+        place = result.get("path") or result["network"].get("workdir") or result["network"].get("module", "")
+        named.append(f"{result['protocol']}{f' ({place})' if place else ''}")
+    if counts[0] == counts[1]:
+        return ""
+    return (
+        f"{named[0]} and {named[1]} are of the same clips, but {measure} is over {counts[0]} in the first and over "
+        f"{counts[1]} in the second: nothing can be compared"
+    )
 
 
 OTHER_DATA = "the records have the same keys and other contents"

@@ -96,6 +96,25 @@ def test_settings_that_differ_are_named_beside_a_difference(tmp_path):
     assert _cells(report_page.render([first, second]), "ucf101")[6] == "classifier.C"
 
 
+def test_results_of_other_numbers_of_queries_are_no_pair_and_the_page_is_written(tmp_path, capsys):
+    """Of the same clips, with one caption each and with two: the digest of the clips is one."""
+    write_result(tmp_path / "one/results")
+    two = write_result(tmp_path / "two/results", clips="abcd" * 20)
+    two["n"]["items"] = results.identity("abcd" * 10)
+    results.write(str(tmp_path / "two/results/ucf101.json"), two)
+    write_result(tmp_path / "va/results", right=0.5)
+    places = [f"--results={tmp_path}/{name}" for name in ("one", "two", "va")]
+    assert report.cli([*places, f"--output={tmp_path}/page.html"]) == 0
+    page, said = (tmp_path / "page.html").read_text(), capsys.readouterr().err
+    files = [f"ucf101 ({tmp_path}/{name}/results/ucf101.json)" for name in ("one", "two", "va")]
+    told = "{} and {} are of the same clips, but top1 is over {} clips in the first and over {} clips in the second"
+    for first, second, *counts in ((files[0], files[1], 40, 80), (files[1], files[2], 80, 40)):
+        assert told.format(first, second, *counts) in page and told.format(first, second, *counts) in said
+    assert page.count("<tr><td>ucf101</td>") == 1 and _cells(page, "ucf101")[:2] == ["one", "va"]
+    with pytest.raises(ValueError, match=r"ucf101 \(.*/one\) and ucf101 \(.*/two\) are .* over 80 clips in the second"):
+        results.compare(results.read(str(tmp_path / "one/results/ucf101.json")), two)
+
+
 def test_changed_settings_stand_in_a_row_of_their_own_and_are_named(tmp_path):
     usual = write_result(tmp_path / "fac/results")
     changed = write_result(tmp_path / "fac/results", right=0.5) | {"changed": {"classifier.C": [0.001, 1.0]}}
