@@ -57,7 +57,7 @@ def text(folder: str, loaded, workdir: str) -> str:
             ("Spaces, and how to compare", _comparisons(graph, signatures)),
             ("Training data", card_data.describe_sources(pipeline.sources, pipeline.source_names)),
             ("Training", _training(loaded, config, workdir)),
-            ("The image network", _image_network(workdir, loaded.step) if "image" in signatures else ""),
+            ("The image network", _image_network(folder, workdir, loaded.step) if "image" in signatures else ""),
             ("Results", results or "No results of an evaluation were found in the run."),
             ("Limits", _limits(loaded, signatures, bool(results))),
             ("Licence of the weights", card_data.licence(weights, _NO_WEIGHTS_LICENCE)),
@@ -227,18 +227,21 @@ def _training(loaded, config, workdir):
     return bullets(begun) + ("\n\nWhat the run ended with:\n\n" + summary if summary else "")
 
 
-def _image_network(workdir, step):
+def _image_network(folder, workdir, step):
     from mmv_tf.deflation.network import FOLDER, REPORT
 
     what = (
         "The video network with its kernels summed over time (paper, section 3.3); the heads are those of the video. "
     )
-    report = card_data.describe_of_step(os.path.join(workdir, FOLDER, REPORT), step, "step")
-    if not report:
+    variant = module_files.read_network(folder).get("variant")
+    found = card_data.describe_of_step(os.path.join(workdir, FOLDER, REPORT), step, "step")
+    if variant is None:
+        what += "The module does not say which image network it holds: this is what lies in the run. "
+        variant = "trained" if found else "naive"
+    if variant == "naive":
         return what + "Nothing in it was trained (`naive`), and how far it is from the video network was not measured."
-    return (
-        f"{what}Its batch norms were trained to agree with the video network. What `mmv_tf.deflate` found:\n\n{report}"
-    )
+    trained = f"{what}Its batch norms were trained to agree with the video network. "
+    return trained + (f"What `mmv_tf.deflate` found:\n\n{found}" if found else "The run holds no report of that.")
 
 
 def _limits(loaded, signatures, has_results):

@@ -8,7 +8,8 @@ import os
 
 EXTRA = "assets.extra"  # ours and TensorFlow Serving's files in a SavedModel; no loader looks there
 CONFIG = f"{EXTRA}/config.gin"
-NETWORK = f"{EXTRA}/network.json"  # which network it is: its identity, and the step it was trained to
+NETWORK = f"{EXTRA}/network.json"  # which network it is: its identity, its step, and which image network goes along
+_IMAGES = ("naive", "trained")  # variants of the image network that a module can hold
 # Operations that read or write files, or run Python, when a signature is called. What TensorFlow needs to restore the
 # variables of any module (SaveV2, RestoreV2) and words from a file of its own is not among them.
 _DANGEROUS = frozenset(
@@ -139,19 +140,35 @@ def checksum(folder: str) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def write_network(folder: str, loaded) -> None:
+def network(loaded, image=None) -> dict:
+    """Which network a module holds, for `write_network`.
+
+    Args:
+      loaded: mmv_tf.training.workdir.Loaded, what is exported.
+      image: the image network that goes along; None: there is none.
+    """
+    from mmv_tf.common import identity
+    from mmv_tf.deflation.network import image_network
+
+    found = {"identity": loaded.identity, "step": loaded.step}
+    if image is not None:
+        ours, naive = (identity.of_layer(one) for one in (image, image_network(loaded.model, variant="naive")))
+        found |= {"variant": "naive" if ours == naive else "trained", "image_identity": ours}
+    return found
+
+
+def write_network(folder: str, network: dict) -> None:
     """Writes which network a module holds: see `check_network`."""
     from mmv_tf.common import files
 
-    network = {"identity": loaded.identity, "step": loaded.step}
     files.write_text(os.path.join(folder, *NETWORK.split("/")), json.dumps(network) + "\n")
 
 
-def check_network(folder: str, loaded, workdir: str) -> None:
-    """Checks that a module holds the weights that `loaded` has from a workdir. A module that does not tell passes.
+def read_network(folder: str) -> dict:
+    """What `write_network` wrote; {} for a module that does not tell. An earlier version wrote no image network.
 
     Raises:
-      ValueError: it holds others; says of which steps both are.
+      ValueError: the file is damaged; names it.
     """
     import tensorflow as tf
 
@@ -159,12 +176,42 @@ def check_network(folder: str, loaded, workdir: str) -> None:
 
     path = os.path.join(folder, *NETWORK.split("/"))
     if not tf.io.gfile.exists(path):
-        return
-    network = json.loads(files.read_text(path))
-    if network["identity"] != loaded.identity:
+        return {}
+    try:
+        found = json.loads(files.read_text(path))
+        if not isinstance(found, dict) or not {"identity", "step"} <= found.keys():
+            raise ValueError("it has no identity and step")
+        if ("variant" in found) != ("image_identity" in found) or found.get("variant") not in (None, *_IMAGES):
+            raise ValueError("its variant or image_identity is missing or unknown")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not what an export writes ({error}): export again") from None
+    return found
+
+
+def check_network(folder: str, loaded, workdir: str) -> None:
+    """Checks that a module holds the weights that `loaded` has from a workdir. A module that does not tell passes.
+
+    So does one with the image network as it is without training: it is the one of these weights, whatever was trained
+    in the workdir since.
+
+    Raises:
+      ValueError: it holds others, or another trained image network; says of which steps both are.
+    """
+    from mmv_tf.common import identity
+    from mmv_tf.deflation.network import FOLDER, image_network
+
+    held = read_network(folder)
+    if held and held["identity"] != loaded.identity:
         raise ValueError(
-            f"{folder} holds other weights or settings (step {network['step']}) than {workdir} has now (step "
+            f"{folder} holds other weights or settings (step {held['step']}) than {workdir} has now (step "
             f"{loaded.step}): its card would be wrong; export again"
+        )
+    if held.get("variant") != "trained":
+        return
+    if identity.of_layer(image_network(loaded.model, workdir)) != held["image_identity"]:
+        raise ValueError(
+            f"{folder} holds another trained image network than {os.path.join(workdir, FOLDER)} has now: its card "
+            "would be wrong; export again"
         )
 
 

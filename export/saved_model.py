@@ -45,13 +45,28 @@ import os
 from mmv_tf.common import command, lock, paths, quiet
 
 
-def build(loaded, workdir: str | None = None, image: bool = True):
-    """The object that is saved, and its signatures.
+def networks(loaded, workdir: str | None = None, image: bool = True) -> dict:
+    """{modality: network} of what is saved.
 
     Args:
       loaded: mmv_tf.training.workdir.Loaded.
       workdir: of the run; where `python -m mmv_tf.deflate` left the image network, if it did.
       image: whether to add the image network, where there is one for video.
+    """
+    from mmv_tf.deflation.network import image_network
+
+    found = dict(loaded.model.backbones)
+    if image and "video" in found:
+        found["image"] = image_network(loaded.model, workdir)
+    return found
+
+
+def build(loaded, networks: dict):
+    """The object that is saved, and its signatures.
+
+    Args:
+      loaded: mmv_tf.training.workdir.Loaded.
+      networks: {modality: network}, as the function `networks` gives them.
 
     Returns:
       root: trackable with `embed`, which has a reusable module a modality (see `signatures.module`), and the same
@@ -60,12 +75,8 @@ def build(loaded, workdir: str | None = None, image: bool = True):
     """
     import tensorflow as tf
 
-    from mmv_tf.deflation.network import image_network
     from mmv_tf.export import signatures
 
-    networks = dict(loaded.model.backbones)
-    if image and "video" in networks:
-        networks["image"] = image_network(loaded.model, workdir)
     root, functions = tf.train.Checkpoint(), {}
     root.embed = tf.train.Checkpoint()
     for modality, network in networks.items():
@@ -99,7 +110,9 @@ def save(loaded, output: str, workdir: str, image: bool = True) -> dict[str, lis
     output = output.rstrip("/")
     if tf.io.gfile.exists(output):
         raise FileExistsError(f"{output} is there already: choose another --output, or remove it first.")
-    root, functions = build(loaded, workdir, image)
+    saved = networks(loaded, workdir, image)
+    identified = module_files.network(loaded, saved.get("image"))
+    root, functions = build(loaded, saved)
     temporary = f"{output}.tmp"
     if tf.io.gfile.exists(temporary):
         tf.io.gfile.rmtree(temporary)
@@ -111,7 +124,7 @@ def save(loaded, output: str, workdir: str, image: bool = True) -> dict[str, lis
     for name in (workdirs.CONFIG, workdirs.VOCABULARY, workdirs.WEIGHTS_LICENSE):
         if tf.io.gfile.exists(os.path.join(workdir, name)):
             tf.io.gfile.copy(os.path.join(workdir, name), os.path.join(extra, name))
-    module_files.write_network(temporary, loaded)
+    module_files.write_network(temporary, identified)
     serving.write_warmup(temporary, loaded.pipeline)
     model_card.write(temporary, loaded, workdir)
     tf.io.gfile.rename(temporary, output)

@@ -31,6 +31,11 @@ def of_weights(variables: Mapping[str, object] | Iterable) -> str:
     return digest.hexdigest()[:LENGTH]
 
 
+def of_layer(layer) -> str:
+    """The identity of a built layer: its settings and its weights."""
+    return of(layer, of_weights(layer.variables))
+
+
 def describe(value):
     """A value as JSON that is the same wherever the value means the same.
 

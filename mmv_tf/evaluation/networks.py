@@ -119,7 +119,7 @@ def of_model(model, pipeline, name: str = "network", image_network=None, descrip
 
     about = {"identity": workdir.network_identity(model, pipeline)}
     if image_network is not None:
-        about["image_identity"] = identity.of(image_network, identity.of_weights(image_network.variables))
+        about["image_identity"] = identity.of_layer(image_network)
     trainable = {
         modality: Trainable(
             lambda inputs, training, backbone=backbone, seen=front_ends[modality]: backbone(

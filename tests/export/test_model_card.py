@@ -9,6 +9,9 @@ from markdown_it import MarkdownIt
 
 from helpers import tiny, tiny_export
 from mmv_tf.backbones.transformers.text_transformer import TextTransformer
+from mmv_tf.common import identity
+from mmv_tf.deflation import network as deflation
+from mmv_tf.deflation.training import trained_variables
 from mmv_tf.export import card_data, markdown, model_card, module_files
 from mmv_tf.records import card as dataset_card
 
@@ -74,6 +77,7 @@ def test_what_lies_in_the_run_is_in_the_card(tmp_path):
         (workdir / name).write_text(json.dumps(content))
     (workdir / "WEIGHTS_LICENSE.txt").write_text("CC BY-NC 4.0\n```\n# not a heading\n")
     (workdir / "DATA_LICENSE.txt").write_text("CC BY 4.0 of the archive\n")
+    _write_network(run.module, variant="trained")
     text = _card(run)
     assert "| total\\_loss | 1.235 |" in text and "| bad\\_records |  |" in text
     assert "| video-\\>audio / R@1 | 0.125 |" in text and "### retrieval" in text
@@ -81,6 +85,55 @@ def test_what_lies_in_the_run_is_in_the_card(tmp_path):
     assert "not a heading" not in "".join(_headings(text)) and "retrieval" in _headings(text)
     assert "was not evaluated" not in text
     assert "| naive / cosine | 0.25 |" in text and "batch norms were trained" in text
+
+
+def _write_network(module, **changes):
+    """network.json with changed values; None: without this key."""
+    path = module / "assets.extra/network.json"
+    found = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in found.items() if value is not None}))
+
+
+def test_the_image_network_in_the_card_is_that_of_the_module(tmp_path):
+    """Deflation may begin or go on in the run after the export."""
+    run = tiny_export.copied(tmp_path / "run")
+    held, model = module_files.read_network(str(run.module)), run.loaded.model
+    assert held["variant"] == "naive" and held["image_identity"] == identity.of_layer(deflation.image_network(model))
+    (run.workdir / "deflated").mkdir()
+    (run.workdir / "deflated/report.json").write_text(json.dumps({"step": 0, "cosine": 0.25}))
+
+    def train(scale):
+        trained = deflation.image_network(model)
+        next(iter(trained_variables(trained).values())).assign_add([scale] * 8)
+        checkpoint = deflation.weights_checkpoint(trained, model.backbones["video"], 0)
+        checkpoint.save(str(run.workdir / "deflated/weights/ckpt"))
+        return trained
+
+    trained = train(0.5)
+    module_files.check_network(str(run.module), run.loaded, str(run.workdir))
+    assert "Nothing in it was trained (`naive`)" in _card(run) and "0.25" not in _card(run)
+    module_files.write_network(str(run.module), module_files.network(run.loaded, trained))
+    assert module_files.read_network(str(run.module))["variant"] == "trained"
+    module_files.check_network(str(run.module), run.loaded, str(run.workdir))
+    assert "| cosine | 0.25 |" in _card(run) and "does not say" not in _card(run)
+    train(0.75)
+    with pytest.raises(ValueError, match="module holds another trained image network than .*deflated has now.*again$"):
+        module_files.check_network(str(run.module), run.loaded, str(run.workdir))
+    _write_network(run.module, variant=None, image_identity=None)  # of an earlier version
+    module_files.check_network(str(run.module), run.loaded, str(run.workdir))
+    assert "does not say which image network it holds" in _card(run) and "| cosine | 0.25 |" in _card(run)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{", "null", '{"step": 0}', '{"identity": "a", "step": 0, "variant": "naive"}', "[" * 10**5]
+)
+def test_a_damaged_network_json_is_named(tmp_path, text):
+    (tmp_path / "assets.extra").mkdir()
+    (tmp_path / "assets.extra/network.json").write_text(text)
+    with pytest.raises(
+        ValueError, match=r"assets.extra/network.json is not what an export writes \(.*\): export again$"
+    ):
+        module_files.check_network(str(tmp_path), None, "the workdir")
 
 
 def test_numbers_of_other_weights_are_not_in_the_card(tmp_path):
@@ -97,6 +150,7 @@ def test_numbers_of_other_weights_are_not_in_the_card(tmp_path):
     for name, content in found.items():
         (run.workdir / name).parent.mkdir(exist_ok=True)
         (run.workdir / name).write_text(json.dumps(content))
+    _write_network(run.module, variant="trained")
     text = _card(run)
     assert [number in text for number in ("11.25", "22.25", "33.25", "44.25", "55.25", "66.25")] == [
         *(True, False, False, True, False, False)

@@ -145,5 +145,6 @@ def test_the_image_network_can_be_left_out(exported, monkeypatch):
         return made, network
 
     monkeypatch.setattr(signatures, "module", module)  # what is traced is the business of the tests above
-    assert set(saved_model.build(exported.loaded)[1]) == {"video", "audio", "text", "image"}
-    assert saved_model.build(exported.loaded, image=False)[1] == exported.loaded.model.backbones
+    loaded = exported.loaded
+    assert set(saved_model.build(loaded, saved_model.networks(loaded))[1]) == {"video", "audio", "text", "image"}
+    assert saved_model.build(loaded, saved_model.networks(loaded, image=False))[1] == loaded.model.backbones
