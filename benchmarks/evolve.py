@@ -156,7 +156,10 @@ def main(arguments: argparse.Namespace, options) -> None:
     if not files.is_remote(output):
         os.makedirs(output, exist_ok=True)
     path = os.path.join(output, "evolve.json")
-    found = _known(path, settings) or {"settings": settings, "untrained": None, "candidates": []}
+    found = _known(path, settings)
+    if found is None:  # before the first run, so that no other settings take its runs for theirs
+        found = {"settings": settings, "untrained": None, "candidates": []}
+        files.write_text(path, json.dumps(found, indent=1) + "\n")
     for generation in range(arguments.generations):
         known = [one for one in found["candidates"] if one["generation"] < generation]
         if generation:

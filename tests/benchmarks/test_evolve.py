@@ -59,7 +59,7 @@ def test_a_search_goes_on_where_it_was_and_ends_with_a_table(runs, tmp_path, cap
     assert len(runs) == 6 and f"--workdir={tmp_path}/g01-02" in runs[-1] + runs[-2] + runs[-3]
     assert {"--gin_param=Probe.every = 8", "--gin_param=WEIGHT_ORDER = 1.0"} <= set(runs[0] + runs[1] + runs[2])
     assert found["untrained"] == -5.0 and [one["name"] for one in found["candidates"]][:2] == ["g00-00", "g00-01"]
-    (tmp_path / "evolve.json").unlink()  # killed before it was written: the runs are there
+    (tmp_path / "evolve.json").unlink()  # lost: the runs are there
     assert search("--generations=2")[0] == found and len(runs) == 6
     more, said = search("--generations=4")
     assert more["candidates"][:6] == found["candidates"] and len(runs) == 12
@@ -81,4 +81,27 @@ def test_what_cannot_be_searched_is_said_in_one_line(runs, tmp_path):
         ValueError, match=r"candidate g00-00 with the weights \[0.123, 1.0, 1.0, 1.0\]: no records \(.*g00-00.log\)$"
     ):
         evolve.cli(["--gin_param=WEIGHT_CLIPS = 0.123", f"--output={tmp_path}/new", "--population=2"])
-    assert not (tmp_path / "new/evolve.json").exists()
+    found = json.loads((tmp_path / "new/evolve.json").read_text())
+    assert found["candidates"] == [] and found["settings"]["population"] == 2  # so that its runs are of these settings
+
+
+def test_a_search_that_was_killed_in_its_first_generation_goes_on_with_its_own_settings_alone(
+    runs, tmp_path, monkeypatch
+):
+    """Runs that are complete are taken by their names."""
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    def search(*more):
+        evolve.cli(["--steps=8", f"--output={tmp_path}", "--population=3", "--generations=1", *more])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evolve, "run_generation", killed)
+        with pytest.raises(KeyboardInterrupt):
+            search()
+    with pytest.raises(ValueError, match=r"evolve.json was found with other settings \(seed = 0\): give the same, or"):
+        search("--seed=1")
+    assert not runs
+    search()
+    assert len(runs) == 3 and len(json.loads((tmp_path / "evolve.json").read_text())["candidates"]) == 3
