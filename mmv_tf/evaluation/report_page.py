@@ -158,10 +158,8 @@ def _differences(found, names) -> tuple[list[list[str]], list[str]]:
 
     And sentences on those among them that cannot be compared outcome by outcome.
     """
-    notes, rows = (
-        [],
-        [["protocol", "from", "to", "measure", "difference", "interval", "outside noise", "settings that differ"]],
-    )
+    rows = [["protocol", "from", "to", "measure", "difference", "interval", "outside noise", "settings that differ"]]
+    notes = []
     for first, second in itertools.combinations(found, 2):
         same = first["n"]["items"] == second["n"]["items"]
         if _protocol(first) != _protocol(second) or first["metric"] != second["metric"] or not same:
