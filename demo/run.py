@@ -233,7 +233,7 @@ def cli() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main(parser.parse_args())
-    except StageError as error:
+    except (StageError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
     except KeyboardInterrupt:
         raise SystemExit("interrupted; the same command goes on from here") from None

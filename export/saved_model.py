@@ -32,8 +32,8 @@ Inputs that are out of the ordinary:
     sentences    accents may be composed or not, and letters full-width: it is the same word. Words that are not in the
                  vocabulary are left out, like stop words; the first 16 that are left count. A text of none (an empty
                  one, one of unknown words or of bytes that are not UTF-8) gives one vector, always the same: that of
-                 the empty string, by which it can be told. It is finite and not zero. Only the first 4096 bytes of a
-                 text are looked at.
+                 the empty string, by which it can be told. It is finite, and of a trained network not zero. Only the
+                 first 4096 bytes of a text are looked at.
     NaN          a sample with NaN in it gives NaN in all outputs, and changes no other sample (in inference).
     nothing      an empty batch gives empty outputs; frames or waveforms of size 0 are an error.
 

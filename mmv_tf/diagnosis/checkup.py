@@ -166,5 +166,9 @@ def without_paths(text: str) -> str:
 
 
 def _without_absolute(text: str) -> str:
-    """Paths from the root, of which the last part stays: '/data/films/train-*' is '.../train-*'."""
+    """Paths from the root, of which the last part stays: '/data/films/train-*' is '.../train-*'.
+
+    One between quotes may hold blanks.
+    """
+    text = re.sub(r"""(['"])/(?:(?:(?!\1)[^/\n])+/)+""", r"\1.../", text)
     return re.sub(r"(?<![\w.~-])/(?:[^\s/'\":;,]+/)+", ".../", text)

@@ -33,7 +33,13 @@ class History:
 
         self._path = os.path.join(workdir, FILE)
         there = step and tf.io.gfile.exists(self._path)
-        self.probes = [(s, found) for s, found in json.loads(files.read_text(self._path)) if s <= step] if there else []
+        try:
+            probes = json.loads(files.read_text(self._path)) if there else []
+            self.probes = [(s, found) for s, found in probes if s <= step]
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"{self._path} is damaged ({error}): take it away to go on without earlier probes"
+            ) from None
 
     def add(self, step: int, scalars: Mapping[str, float]) -> None:
         self.probes = [*(one for one in self.probes if one[0] != step), (step, dict(scalars))]

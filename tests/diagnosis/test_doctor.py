@@ -55,9 +55,9 @@ def test_packages_that_are_missing_or_others_are_named(monkeypatch):
 def test_nothing_private_is_in_the_text(monkeypatch):
     monkeypatch.setattr(getpass, "getuser", lambda: "jdoe-private")
     places = f"{os.getcwd()}/records {os.path.expanduser('~')}/films {tempfile.gettempdir()}/x"
-    text = f"{places} '/data/secret/train-*' jdoe-private"
+    text = f"{places} '/data/secret/train-*' jdoe-private '/data/Jane Doe/her films/b c' or '/x'"
     shown = checkup.without_paths(text)
-    assert shown.startswith("WORKING_FOLDER/records ~/films TEMPORARY_FOLDER/x '.../train-*' USER")
+    assert shown.startswith("WORKING_FOLDER/records ~/films TEMPORARY_FOLDER/x '.../train-*' USER '.../b c' or '/x'")
 
 
 def test_the_command_says_all_and_what_own_would_choose(tmp_path, capsys):

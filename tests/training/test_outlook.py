@@ -81,6 +81,9 @@ def test_a_history_goes_over_sittings_and_forgets_what_is_made_again(tmp_path):
     again.add(20, {"a": 1.0})
     assert json.loads((tmp_path / outlook.FILE).read_text())[2] == [20, {"a": 1.0}]
     assert outlook.History(str(tmp_path), 0).probes == []
+    (tmp_path / outlook.FILE).write_text("[[0, {")
+    with pytest.raises(ValueError, match="probes.json is damaged .*: take it away"):
+        outlook.History(str(tmp_path), 10)
 
 
 def test_the_table_is_for_people():
