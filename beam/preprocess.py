@@ -121,12 +121,8 @@ def _settings(parser, args):
             if getattr(args, name) is None:
                 setattr(args, name, value)
     positive = "short_side sample_rate clip_seconds fps timeout_seconds max_memory_mb max_source_seconds".split()
-    for name in [*positive, "num_shards", "min_clip_seconds"]:
-        if (value := getattr(args, name)) is not None and not 0 < value < float("inf"):
-            parser.error(f"--{name} must be positive, not {value}")
-    for name, most in (MOST | dict.fromkeys(("clip_seconds", "min_clip_seconds"), default.max_clip_seconds)).items():
-        if (getattr(args, name) or 0) > most:
-            parser.error(f"--{name} must be at most {most:.0f}, not {getattr(args, name)}")
+    most = MOST | dict.fromkeys(("clip_seconds", "min_clip_seconds"), default.max_clip_seconds)
+    parser.check_positive(args, [*positive, "num_shards", "min_clip_seconds"], most)
     for name in ("max_captions", "max_caption_gap"):
         if not 0 <= getattr(args, name) < float("inf"):
             parser.error(f"--{name} must not be negative, and is {getattr(args, name)}")

@@ -58,14 +58,9 @@ def main(argv=None):
     """Runs the command. Returns the exit status: 0, or 1 when not a single vector was written."""
     parser = _parser()
     args, flags = parser.parse_known_args(argv)
-    for name in ("batch_size", "num_shards", "timeout_seconds", "max_memory_mb"):
-        if not 0 < getattr(args, name) < float("inf"):
-            parser.error(f"--{name} must be positive, not {getattr(args, name)}")
     from mmv_tf.beam.specs import MOST
 
-    for name, most in MOST.items():
-        if getattr(args, name) > most:
-            parser.error(f"--{name} must be at most {most}, not {getattr(args, name)}")
+    parser.check_positive(args, ("batch_size", "num_shards", "timeout_seconds", "max_memory_mb"), MOST)
     logging.getLogger().setLevel(logging.ERROR)  # Beam's imports warn of Google Cloud packages that we do not need
     from mmv_tf.beam import options as pipeline_options
 

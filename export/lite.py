@@ -86,9 +86,7 @@ def main(argv=None):
     parser.add_argument("--onnx", action="store_true", help="write ONNX files, too (see mmv_tf.export.onnx_file)")
     module_files.add_argument(parser)
     args = parser.parse_args(argv)
-    for name in ("size", "seconds", "samples", "threads", "times"):
-        if (value := getattr(args, name)) is not None and not 0 < value < float("inf"):
-            parser.error(f"--{name} must be positive, not {value}")
+    parser.check_positive(args, ("size", "seconds", "samples", "threads", "times"))
     import tensorflow as tf
 
     from mmv_tf.export import file_measures, onnx_file

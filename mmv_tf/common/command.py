@@ -64,6 +64,21 @@ class Parser(argparse.ArgumentParser):
                 joined.append(argument)
         return joined
 
+    def check_positive(self, args, names, most=None):
+        """Ends the command where one of the options is given and is not a positive number, or more than it may be.
+
+        Args:
+          args: what was parsed.
+          names: of the options.
+          most: {name: the most that it may be}.
+        """
+        for name in names:
+            if (value := getattr(args, name)) is not None and not 0 < value < float("inf"):
+                self.error(f"--{name} must be positive, not {value}")
+        for name, bound in (most or {}).items():
+            if (getattr(args, name) or 0) > bound:
+                self.error(f"--{name} must be at most {bound:.0f}, not {getattr(args, name)}")
+
     def error(self, message):
         self.exit(2, f"error: {' '.join(message.split())} (see {self.prog} --help)\n")
 

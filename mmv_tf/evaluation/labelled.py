@@ -35,11 +35,15 @@ class Labelled:
     """
 
     pattern: tuple[str, ...]
-    keys: tuple[str, ...]
+    stored_keys: tuple[bytes, ...]  # as records have them, which need not be UTF-8
     labels: tuple[str, ...]
     classes: tuple[str, ...]  # of the labels, sorted
     left_out: dict[str, int]
-    stored_keys: tuple[bytes, ...]  # as records have them, which need not be UTF-8
+
+    @functools.cached_property
+    def keys(self) -> tuple[str, ...]:
+        """For people."""
+        return tuple(key.decode(errors="replace") for key in self.stored_keys)
 
     @classmethod
     @tf.autograph.experimental.do_not_convert  # nothing needs it, and it takes most of the time to build
@@ -67,8 +71,7 @@ class Labelled:
         if not any(kept.values()):
             raise ValueError(f"{', '.join(pattern)}: none of the {found.num_records} clips has {modality} and a label")
         classes = tuple(sorted(cls._names(kept.values())))
-        keys = tuple(key.decode(errors="replace") for key in kept)
-        return cls(tuple(pattern), keys, tuple(kept.values()), classes, left_out, tuple(kept))
+        return cls(tuple(pattern), tuple(kept), tuple(kept.values()), classes, left_out)
 
     _label = staticmethod(record_labels.one_label)
     _names = staticmethod(set)
@@ -96,8 +99,8 @@ class Labelled:
         if short := [name for name in self.classes if counts[name] < per_class]:
             raise ValueError(f"class {short[0]!r} has {counts[short[0]]} training clips, and {per_class} are wanted")
         rows.sort()
-        names = ("keys", "labels", "stored_keys")
-        return dataclasses.replace(self, **{name: tuple(getattr(self, name)[r] for r in rows) for name in names})
+        keys, labels = tuple(self.stored_keys[r] for r in rows), tuple(self.labels[r] for r in rows)
+        return dataclasses.replace(self, stored_keys=keys, labels=labels)
 
     def frequencies(self, count: int) -> np.ndarray:
         """Scores [count, C] of a classifier that knows the frequencies of the classes and nothing else."""

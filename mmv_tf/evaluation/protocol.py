@@ -68,10 +68,10 @@ def over_runs(runs: list[dict]) -> tuple[dict[str, dict[str, list]], list[str]]:
     Args:
       runs: {network: {outcome: array}} each, one of the networks being 'chance'.
     """
-    first, *others = (run["chance"] for run in runs)
-    every = [key for key in first if all(key in other for other in others)]
-    rest = sorted({key for other in others for key in other} | set(first)) if others else []
-    notes = [f"{key}: not measured, since a fold has too few classes for it" for key in rest if key not in every]
+    found = [run["chance"] for run in runs]
+    every = [key for key in found[0] if all(key in one for one in found)]
+    others = sorted(set().union(*found) - set(every))
+    notes = [f"{key}: not measured, since a fold has too few classes for it" for key in others]
     return {name: {key: [run[name][key] for run in runs] for key in every} for name in runs[0]}, notes
 
 

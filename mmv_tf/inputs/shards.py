@@ -47,9 +47,10 @@ def find(pattern) -> Shards:
             raise ValueError(f"{pipes[0]}: not a regular file")  # it would be waited for
         if not files:
             raise ValueError(f"no file matches {one!r}; a pattern of records looks like 'records/train-*'")
-        known = {}
-        for folder in dict.fromkeys(map(os.path.dirname, files)):
-            of_folder = [file for file in files if os.path.dirname(file) == folder]
+        known, by_folder = {}, {}
+        for file in files:
+            by_folder.setdefault(os.path.dirname(file), []).append(file)
+        for folder, of_folder in by_folder.items():
             known |= _known_counts(folder, os.path.basename(one), of_folder)
         for file in files:
             counts[file] = known[file] if file in known else count_records(file)

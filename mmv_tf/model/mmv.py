@@ -219,15 +219,16 @@ class MMV(keras.Model):
         return batch
 
     def represent(self, batch: Mapping[str, tf.Tensor], training: bool = False) -> dict[str, tf.Tensor]:
-        """The backbones alone: {modality or view: [B,D]}. In training, what is missing does not enter batch statistics.
+        """The backbones alone, for the losses: {modality or view: [B,D]}, of what training looks at.
+
+        In training, what is missing does not enter batch statistics.
 
         Raises:
           ValueError: views that shall pass as one batch have several shapes.
         """
         representations = {}
         first = batch.get(accumulation.FIRST)
-        looked_at = self.graph.trained_inputs if training else self.graph.inputs
-        for names in self._passes([name for name in batch if name in looked_at]):
+        for names in self._passes([name for name in batch if name in self.graph.trained_inputs]):
             backbone = self.backbones[self.graph.modality_of(names[0])]
             masks = {name: batch.get(f"{name}_mask") for name in names}
             inputs = {name: batch[name] for name in names}
@@ -269,10 +270,7 @@ class MMV(keras.Model):
             quotients are means.
         """
         batch = self.without_empty_texts(batch)
-        # Also where nothing is trained: what no pair compares may have shapes that no other input has.
-        skipped = set(self.graph.inputs) - set(self.graph.trained_inputs)
-        looked_at = {name: value for name, value in batch.items() if name not in skipped}
-        return self.compute_losses_of(self.represent(looked_at, training), batch, training)
+        return self.compute_losses_of(self.represent(batch, training), batch, training)
 
     def compute_losses_of(self, representations: Mapping[str, tf.Tensor], batch, training: bool = False):
         """`compute_losses` from what `represent` has given, and the masks, texts, sources and numbers of the batch."""

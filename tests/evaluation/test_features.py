@@ -278,8 +278,7 @@ def test_an_empty_caption_is_none(tmp_path):
 
 def test_few_clips_are_drawn_of_every_class_by_the_seed():
     labels = tuple("ab"[i % 2] for i in range(40))
-    keys = tuple(map(str, range(40)))
-    clips = Labelled(("x",), keys, labels, ("a", "b"), {}, tuple(key.encode() for key in keys))
+    clips = Labelled(("x",), tuple(b"%d" % i for i in range(40)), labels, ("a", "b"), {})
     draws = [clips.draw(3, seed) for seed in (0, 0, 1)]
     assert draws[0].keys == draws[1].keys != draws[2].keys
     assert [key.decode() for key in draws[0].stored_keys] == list(draws[0].keys)
