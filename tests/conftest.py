@@ -93,6 +93,14 @@ def pytest_collection_modifyitems(config, items):
         item.add_marker(pytest.mark.xdist_group(_shares(item)))
 
 
+def pytest_make_parametrize_id(val):
+    """A name that fits into a line, of inputs that are hostile by their length: names go to and fro between processes,
+    and some would be of 17 MB."""
+    if isinstance(val, str | bytes) and len(val) > 200:
+        return f"{ascii(val[:20])} and so on, of {len(val)}"
+    return None  # as pytest names it
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_node_collection_finished(node, ids):
     """Groups that nobody heeds show in nothing but time and memory: every process makes the fixtures of every file."""
