@@ -3,6 +3,8 @@
 import csv
 import io
 
+_RATE = 25  # frames a second of an EDL
+
 
 def as_csv(hits) -> str:
     """A row a hit, under a header."""
@@ -16,13 +18,12 @@ def as_csv(hits) -> str:
     return out.getvalue()
 
 
-def as_edl(hits, rate: int = 25) -> str:
-    """CMX 3600, the list of cuts that editing programs read, at 25 frames a second."""
+def as_edl(hits) -> str:
+    """CMX 3600, the list of cuts that editing programs read, at _RATE frames a second."""
 
     def clock(seconds):
-        frames = round(seconds * rate)
-        whole = frames // rate
-        return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}:{frames % rate:02d}"
+        whole, frames = divmod(round(seconds * _RATE), _RATE)
+        return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}:{frames:02d}"
 
     lines, at = ["TITLE: moments", "FCM: NON-DROP FRAME", ""], 0.0
     for number, hit in enumerate(hits, 1):
