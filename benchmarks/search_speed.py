@@ -71,12 +71,12 @@ def compare(vectors, asked, name):
         f"  bare product {1e3 * np.median(product):.1f} ms, search {1e3 * np.median(scan):.1f} ms: "
         f"ratio {np.median(scan) / np.median(product):.2f}; exact: {found.is_exact}"
     )
-    for name, queries in asked.items():
+    for kind, queries in asked.items():
         right = 0
         for one in queries.astype(np.float32):
             best = np.argpartition(-(full @ one), 10)[:10]
             right += len(set(best) & set(engine.search(one, 1000).rows[:10]))
-        print(f"  recall@10 {name}: {right / (10 * len(queries)):.4f}")
+        print(f"  recall@10 {kind}: {right / (10 * len(queries)):.4f}")
 
 
 _OPENED = """
@@ -84,6 +84,7 @@ import sys, time
 sys.path.insert(0, sys.argv[1])
 import numpy as np
 from mmv_tf.searching.index import Index
+from mmv_tf.searching.store import Store
 class Embedder:
     common_space = lambda self, query, target: "va" if target == "video" else None
     was_trained = lambda self, query, target: True
@@ -91,8 +92,7 @@ def memory():
     lines = dict(line.split(":") for line in open("/proc/self/status") if line.startswith("Rss"))
     return np.array([int(lines[name].split()[0]) for name in ("RssAnon", "RssFile")]) / 1e6
 before, began = memory(), time.perf_counter()
-index = Index.open(sys.argv[2])
-index._embedder = Embedder()
+index = Index(Store(sys.argv[2]), Embedder())
 query = {"video": {"va": np.random.default_rng(0).normal(size=512)}}
 index.query(vectors=query, within="video")
 opened, times = time.perf_counter() - began, []

@@ -149,8 +149,9 @@ def test_weights_of_any_size_are_a_ratio(made):
 
 
 def test_paths_may_be_bytes(made):
-    index, asked = Index(made.index.store, made.index.embedder), []
-    index._embedder = types.SimpleNamespace(of_file=lambda kind, path, span: asked.append(path) or {})
+    asked = []
+    embedder = types.SimpleNamespace(of_file=lambda kind, path, span: asked.append(path) or {})
+    index = Index(made.index.store, embedder)
     for kind in ("image", "sound", "video"):
         with pytest.raises(ValueError, match="nothing is asked"):
             index.query(**{kind: b"/videos/\xc3\xa4\xff.mp4"})
