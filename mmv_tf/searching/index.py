@@ -13,6 +13,7 @@ import numpy as np
 
 from mmv_tf.searching import engines, moments, selection
 from mmv_tf.searching.engines.two_stage import unit
+from mmv_tf.searching.moments import Candidate
 from mmv_tf.searching.selection import Filter, Windows
 from mmv_tf.searching.store import Store
 
@@ -63,6 +64,17 @@ class _Part(NamedTuple):
     modality: str
     spaces: dict  # {space: vector}
     weight: float
+
+
+class _Way(NamedTuple):
+    """What one way of searching has found."""
+
+    name: str  # as in Hit.matched
+    moments: list[Candidate]  # the best first
+    scores: dict[int, float]  # {window: cosine}, also of those that are no moment of their own; none of words
+    sample: np.ndarray  # cosines that say what is usual
+    is_exact: bool
+    stands_out: bool
 
 
 class Index:
@@ -180,83 +192,75 @@ class Index:
           ValueError: nothing is asked, it cannot be embedded, or a weight is of what is not asked; says why.
         """
         opened, windows = self._now()
-        parts, notes = [], []
-        kinds = {modality: modality for modality in vectors or {}}
+        files, vectors = {"image": image, "sound": sound, "video": video}, vectors or {}
+        notes: list[str] = []
+        kinds = {modality: modality for modality in vectors}
         if "audio" in kinds:
             kinds["audio"] = "video" if "video" in kinds else "sound"
-        weights = _weights(weights or {}, {"text": text, "image": image, "sound": sound, "video": video, "like": like,
-                                           "unlike": unlike} | {kind: True for kind in kinds.values()})  # fmt: skip
-
-        def ask(kind, found):
-            if weights[kind]:
-                parts.extend(_Part(modality, spaces, weights[kind]) for modality, spaces in found.items())
-
-        for modality, spaces in (vectors or {}).items():
-            ask(kinds[modality], {modality: spaces})
+        weights = _weights(weights or {}, {"text": text, **files, "like": like, "unlike": unlike}
+                                          | {kind: True for kind in kinds.values()})  # fmt: skip
         text = text if weights["text"] else ""
-        every = list(dict.fromkeys(re.findall(r"\w+", text)))
-        words = " ".join(every[: selection.MOST_WORDS])
-        if text and "text" in self.modalities:
-            try:
-                ask("text", {"text": self.embedder.of_text(text)})
-            except ValueError as error:
-                notes.append(str(error))
-        elif text:
-            notes.append("this module has no text: only words in narrations and names of files are searched")
-        for kind, path in (("image", image), ("sound", sound), ("video", video)):
-            if path is not None:
-                of_kind = span.get(kind, (0.0, None)) if isinstance(span, Mapping) else span
-                ask(kind, self.embedder.of_file(kind, os.path.abspath(os.fsdecode(path)), of_kind))
+        words = list(dict.fromkeys(re.findall(r"\w+", text)))
+        asked = [(kinds[modality], {modality: spaces}) for modality, spaces in vectors.items()]
+        asked += self._embedded(text, files, span, notes)
         if like is not None:
-            ask("like", {name: spaces for name, spaces in self._of_window(like).items() if within in (name, "both")})
+            found = self._of_window(like)
+            asked.append(("like", {name: spaces for name, spaces in found.items() if within in (name, "both")}))
+        parts = [_Part(modality, spaces, weights[kind]) for kind, found in asked if weights[kind]
+                 for modality, spaces in found.items()]  # fmt: skip
         if not parts and not words:
             raise ValueError("nothing is asked: give a text, a picture, a sound, a video or a moment")
         allowed = selection.allowed(self.store, only, windows) if only else None
-        ways, names, scores, spread, is_exact, outstanding = [], [], [], [], True, False
+        ways, said = [], {}
         targets = [target for target in ("video", "audio") if within in (target, "both")]
         for target, space, vector in self._comparisons(parts, targets, notes):
             if unlike is not None:
-                other, share = self._of_window(unlike).get(target, {}).get(space), 1 / max(1.0, weights["unlike"])
-                if other is not None:  # the larger of the two counts 1: float32 ends at 3e38
-                    vector = share * vector - share * weights["unlike"] * unit(other)
+                vector = self._away_from(unlike, weights["unlike"], vector, target, space)
             engine, place = opened.get((target, space), (None, None))
             if engine is None or not engine.num_live:
                 continue
-            mask = None if allowed is None else engine.is_live & allowed[place]
-            found = engine.search(vector, _CANDIDATES, mask)
-            is_poor = (windows.is_dark if target == "video" else windows.is_silent)[place[found.rows]]
-            order = np.argsort(is_poor, kind="stable")  # black pictures and silence match everything
-            order = order[windows.ids[place[found.rows[order]]] != like]
-            rows, values = found.rows[order], found.scores[order]
-            ranking = [windows.candidate(place[row], value) for row, value in zip(rows, values, strict=True)]
-            ways.append(list(moments.distinct(ranking, max(per_file, 1))))
-            names.append(_SHOWN[target])
-            scores.append({one.window: one.score for one in ranking})
-            spread.append(found.sample)
-            is_exact &= found.is_exact
-            outstanding |= bool(len(values)) and moments.stands_out(float(values[0]), found.sample)
-        said = {}
+            found = engine.search(vector, _CANDIDATES, None if allowed is None else engine.is_live & allowed[place])
+            ways.append(_way(target, found, place, windows, like, per_file))
         if words and like is None:
-            if len(every) > selection.MOST_WORDS:
-                first = f"the first {selection.MOST_WORDS} of {len(every)} words"
-                notes.append(f"narrations and names of files are searched for {first} only")
-            found = selection.with_words(self.store, words, windows, allowed)
+            found = selection.with_words(self.store, _few_words(words, notes), windows, allowed)
             said = {one.window: text for one, text in found}
             if found:
-                ways.append(list(moments.distinct([one for one, _ in found], max(per_file, 1))))
-                names.append("words")
-                scores.append({})
-                spread.append(np.zeros(0))
-        ranked = moments.fused(ways)
-        ranked = list(_few_of_a_file(ranked, per_file))
-        stands_out = outstanding or bool(said)
+                distinct = moments.distinct([one for one, _ in found], max(per_file, 1))
+                ways.append(_Way("words", list(distinct), {}, np.zeros(0), is_exact=True, stands_out=True))
+        ranked = list(_few_of_a_file(moments.fused([way.moments for way in ways]), per_file))
+        stands_out = any(way.stands_out for way in ways)
         if ranked and not stands_out:
             notes.append("nothing stands out: these are the nearest, and may have nothing to do with it")
         folded = self._folded(ranked, opened, windows)
         hits = [
-            self._hit(one, ways, names, scores, spread, said, also) for one, ways, also in folded[offset : offset + k]
+            self._hit(one, [ways[n] for n in found_by], said.get(one.window, ""), also)
+            for one, found_by, also in folded[offset : offset + k]
         ]
+        is_exact = all(way.is_exact for way in ways)
         return Results([hit for hit in hits if hit], len(folded), is_exact, stands_out, notes)
+
+    def _embedded(self, text, files, span, notes):
+        """[(name in WEIGHTS, {modality: {space: vector}})] of the text and the files of a question."""
+        found = []
+        if text and "text" in self.modalities:
+            try:
+                found.append(("text", {"text": self.embedder.of_text(text)}))
+            except ValueError as error:
+                notes.append(str(error))
+        elif text:
+            notes.append("this module has no text: only words in narrations and names of files are searched")
+        for kind, path in files.items():
+            if path is not None:
+                of_kind = span.get(kind, (0.0, None)) if isinstance(span, Mapping) else span
+                found.append((kind, self.embedder.of_file(kind, os.path.abspath(os.fsdecode(path)), of_kind)))
+        return found
+
+    def _away_from(self, number, weight, vector, target, space):
+        """The vector of a question less that of a window, times its weight."""
+        other, share = self._of_window(number).get(target, {}).get(space), 1 / max(1.0, weight)
+        if other is None:
+            return vector
+        return share * vector - share * weight * unit(other)  # the larger of the two counts 1: float32 ends at 3e38
 
     def _comparisons(self, parts, targets, notes):
         """[(target, space, vector)] that a question is compared by.
@@ -304,7 +308,7 @@ class Index:
             raise ValueError(f"there is no moment {number} in the index (any more)")
         return found
 
-    def _hit(self, one, found_by, names, scores, spread, said, also):
+    def _hit(self, one, ways, words, also):
         rows = self.store.rows(
             "SELECT f.path, f.id, f.kind, f.plays FROM windows w JOIN files f ON f.id = w.file WHERE w.id = ?",
             one.window,
@@ -313,13 +317,13 @@ class Index:
             return None
         path, file_id, kind, plays = rows[0]
         score = percentile = None
-        for way in found_by:
-            value = scores[way].get(one.window)
+        for way in ways:
+            value = way.scores.get(one.window)
             if value is not None and (score is None or value > score):
-                score, percentile = float(value), moments.percentile(value, spread[way])
+                score, percentile = float(value), moments.percentile(value, way.sample)
         return Hit(
             one.window, path, one.start, one.end, None if score is None else min(1.0, round(score, 4)), percentile,
-            tuple(names[way] for way in found_by), file_id, kind, bool(plays), said.get(one.window, "")[:300],
+            tuple(way.name for way in ways), file_id, kind, bool(plays), words[:300],
             tuple(name for n in also for (name,) in self.store.rows("SELECT path FROM files WHERE id = ?", n)),
         )  # fmt: skip
 
@@ -344,6 +348,36 @@ class Index:
             elif one.file not in kept[twins[0]][2]:
                 kept[twins[0]][2].append(one.file)
         return kept + [(one, ways, []) for one, ways in ranked[_FOLDED:]]
+
+
+def _way(target, found, place, windows, like, per_file):
+    """The _Way of picture or sound.
+
+    Args:
+      found: by the engine; `place` is that of its rows among the windows.
+      like: the window that was asked with, which is no answer, or None.
+    """
+    is_poor = (windows.is_dark if target == "video" else windows.is_silent)[place[found.rows]]
+    order = np.argsort(is_poor, kind="stable")  # black pictures and silence match everything
+    order = order[windows.ids[place[found.rows[order]]] != like]
+    rows, values = found.rows[order], found.scores[order]
+    ranking = [windows.candidate(place[row], value) for row, value in zip(rows, values, strict=True)]
+    return _Way(
+        _SHOWN[target],
+        list(moments.distinct(ranking, max(per_file, 1))),
+        {one.window: one.score for one in ranking},
+        found.sample,
+        found.is_exact,
+        bool(len(values)) and moments.stands_out(float(values[0]), found.sample),
+    )
+
+
+def _few_words(words, notes):
+    """The words that are searched for, as one string."""
+    if len(words) > selection.MOST_WORDS:
+        first = f"the first {selection.MOST_WORDS} of {len(words)} words"
+        notes.append(f"narrations and names of files are searched for {first} only")
+    return " ".join(words[: selection.MOST_WORDS])
 
 
 def _weights(given, asked):
