@@ -8,11 +8,14 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from mmv_tf.beam.specs import Settings
 from mmv_tf.inputs.audio import LogMel
 from mmv_tf.inputs.clip import ClipMaker
 from mmv_tf.inputs.pipeline import front_end
 from mmv_tf.inputs.video import VideoInput
 from mmv_tf.records import schema
+
+_JPEG_QUALITY = 95  # frames are decoded again at once: nothing is won by small ones
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +38,22 @@ class ClipSettings:
     @property
     def seconds(self) -> float:
         return self.num_frames / self.frame_rate
+
+    def decoding(self, jpeg_quality: int = _JPEG_QUALITY, clip_seconds: float | None = None, **limits) -> Settings:
+        """How a source is decoded for this module.
+
+        Args:
+          clip_seconds: of the pieces in which it is decoded; None for those of a clip.
+          limits: others of the Settings.
+        """
+        return Settings(
+            frame_rate=self.frame_rate,
+            short_side=self.min_side,
+            sample_rate=self.audio.sample_rate if self.audio else Settings.sample_rate,
+            jpeg_quality=jpeg_quality,
+            clip_seconds=self.seconds if clip_seconds is None else clip_seconds,
+            **limits,
+        )
 
     def box_for(self, sizes) -> tuple[int, int]:
         """Height and width of a box that every clip of frames of these sizes fits in."""

@@ -18,7 +18,7 @@ from mmv_tf.beam.decoding.client import DecodeClient
 from mmv_tf.beam.decoding.image_worker import ImageClient
 from mmv_tf.beam.progress import Progress
 from mmv_tf.beam.remarks import Remarks
-from mmv_tf.beam.specs import Rejection, Settings
+from mmv_tf.beam.specs import Rejection
 from mmv_tf.export import module_files
 from mmv_tf.export.embedding import earlier, inputs
 from mmv_tf.export.embedding import pipeline as embed_pipeline
@@ -26,7 +26,6 @@ from mmv_tf.records.card import DEAD_LETTERS
 from mmv_tf.records.naming import parse_shard_name, shard_of
 
 _SIGNATURES = ("video", "image", "audio", "text")
-_JPEG_QUALITY = 95  # frames are decoded again at once: nothing is won by small ones
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,14 +218,7 @@ def _sources(job, settings, remarks):
         units, rejections = inputs.record_units(job.source)
         marks = {shard: earlier.mark(shard) for shard in sorted({unit[0] for unit in units})}
         return _Sources([], units, inputs.RecordReader(), rejections, marks)
-    decoding = Settings(
-        frame_rate=settings.frame_rate,
-        short_side=settings.min_side,
-        sample_rate=settings.audio.sample_rate if settings.audio else Settings.sample_rate,
-        jpeg_quality=_JPEG_QUALITY,
-        clip_seconds=settings.seconds,
-        **job.limits,
-    )
+    decoding = settings.decoding(**job.limits)
     if job.kind == "images":
         paths, rejections = inputs.image_paths(job.source, remarks)
         reader = inputs.FileReader(job.source, decoding, ImageClient, has_times=False)

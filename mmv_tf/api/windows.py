@@ -10,14 +10,12 @@ import numpy as np
 
 from mmv_tf.beam.decoding.client import DecodeClient
 from mmv_tf.beam.decoding.image_worker import ImageClient
-from mmv_tf.beam.specs import Settings
 from mmv_tf.export.embedding.clip_cutter import ClipCutter, ClipSettings
 from mmv_tf.export.embedding.inputs import FileReader
 
 Array = np.ndarray
 Item = str | os.PathLike | Array | tuple[Array, float]
 
-_JPEG_QUALITY = 95  # of the frames on their way from the child, as in the embedding job
 _AXES = {"video": "[T,H,W,3]", "image": "[H,W,3]", "audio": "[S]"}
 _WHAT = {"video": "pictures that move", "image": "picture", "audio": "sound, or it is silent"}
 _BRIGHTEST = 1.5  # what resampling of [0, 1] overshoots to; 0..255 does not pass
@@ -121,19 +119,10 @@ class Windows:
             raise ValueError(f"{modality}: {path}: " + (said or f"has no {_WHAT[modality]}"))
 
     def _reader(self, modality):
-        settings, client = self._settings, ImageClient if modality == "image" else DecodeClient
+        client = ImageClient if modality == "image" else DecodeClient
         if client not in self._readers:
-            reader = FileReader(
-                os.sep,  # the caller named the file: it may lie, and lead, anywhere
-                Settings(
-                    frame_rate=settings.frame_rate,
-                    short_side=settings.min_side,
-                    sample_rate=settings.audio.sample_rate if settings.audio else Settings.sample_rate,
-                    jpeg_quality=_JPEG_QUALITY,
-                    clip_seconds=settings.seconds,
-                ),
-                client,
-            )
+            # From the root: the caller named the file, so it may lie, and lead, anywhere.
+            reader = FileReader(os.sep, self._settings.decoding(), client)
             reader.open()
             self._stack.callback(reader.close)
             self._readers[client] = reader

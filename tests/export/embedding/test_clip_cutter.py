@@ -5,7 +5,9 @@ import dataclasses
 import pytest
 
 from helpers import record_fixtures as fixtures
+from mmv_tf.beam.specs import Settings
 from mmv_tf.export.embedding.clip_cutter import ClipCutter, ClipSettings
+from mmv_tf.inputs.audio import LogMel
 from mmv_tf.records import schema
 
 
@@ -22,3 +24,12 @@ def test_no_time_lies_beyond_the_record_and_a_picture_has_that_of_its_frame(fram
             shown = (float(item.value[20, 4, 0]) - 10) / 10  # frame i has the grey level 10 + 10 i on its left
             assert item.start == item.end < record.end
             assert shown == pytest.approx(round((item.start - 5.0) * rate), abs=0.4)
+
+
+def test_a_source_is_decoded_as_the_module_wants_it():
+    clips = ClipSettings(4, 8.0, 40, 32, LogMel(sample_rate=16000))
+    expected = Settings(frame_rate=8.0, short_side=40, sample_rate=16000, jpeg_quality=95, clip_seconds=0.5)
+    assert clips.decoding() == expected
+    changed = dataclasses.replace(expected, jpeg_quality=90, clip_seconds=30.0, max_pixels=9)
+    assert clips.decoding(jpeg_quality=90, clip_seconds=30.0, max_pixels=9) == changed
+    assert dataclasses.replace(clips, audio=None).decoding() == dataclasses.replace(expected, sample_rate=48000)
