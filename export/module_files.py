@@ -239,3 +239,23 @@ def parse_config(folder: str) -> None:
     if not tf.io.gfile.exists(path):
         raise ValueError(f"{folder}: no {CONFIG}, which says what size and rate of clip the module was trained on")
     config.parse(foreign=[path])
+
+
+def modalities_compared(folder: str) -> set[frozenset[str]] | None:
+    """`Graph.modalities_compared` of the configuration of a module, after `parse_config`; None if it has no graph.
+
+    Raises:
+      ValueError: its graph is none; names the module.
+    """
+    import gin
+
+    from mmv_tf.model.graph import Graph
+
+    try:
+        gin.query_parameter("Graph.pairs")
+    except ValueError:  # a module of somebody else's, or a graph that is not made by the configuration
+        return None
+    try:
+        return Graph().modalities_compared()
+    except ValueError as error:
+        raise ValueError(f"{folder}: {CONFIG}: {str(error).splitlines()[0]}") from None

@@ -225,10 +225,7 @@ class Model:
     def was_trained(self, first: Modality, second: Modality) -> bool | None:
         """Whether two modalities were compared in training: in FAC sound and text never were, and meet all the same.
         None where the network does not say."""
-        if self._networks.pairs is None:
-            return None
-        pair = frozenset("video" if one == "image" else one for one in (first, second))
-        return len(pair) == 1 or pair in self._networks.pairs
+        return retrieval.was_trained(first, second, self._networks.pairs)
 
     def deflated(self) -> Any:
         """The image network alone (paper section 3.3), to embed frames by the thousand or to fine-tune.

@@ -51,13 +51,12 @@ class _Exported(Networks):
         with config.kept():
             try:
                 module_files.parse_config(folder)
-                self.pairs = _pairs()
             except ValueError as error:
                 import warnings
 
                 warnings.warn(f"{error}: taken for {_PUBLISHED}", stacklevel=4)
                 config.parse()
-                self.pairs = None
+            self.pairs = module_files.modalities_compared(folder)
             self.clips = ClipSettings.from_gin(has_audio="audio" in signatures)
         licence = os.path.join(folder, module_files.EXTRA, "WEIGHTS_LICENSE.txt")
         self.licence = files.read_text(licence) if tf.io.gfile.exists(licence) else ""
@@ -82,8 +81,8 @@ class _Trained(Networks):
         self.folder, self._image = folder, None
         with config.kept():
             self._loaded = workdirs.load(folder)
-            self.pairs = _pairs()
             graph = self._loaded.model.graph
+            self.pairs = graph.modalities_compared()
             self.clips = ClipSettings.from_gin(has_audio="audio" in graph.modalities)
         self.spaces = {one: {space: graph.spaces[space] for space in graph.spaces_of(one)} for one in graph.modalities}
         if "video" in self.spaces:
@@ -125,14 +124,6 @@ class _Callable:
 
     def __call__(self, inputs, training=False):
         return self._module.__call__(inputs, training)
-
-
-def _pairs():
-    """The pairs of the graph of the configuration that was parsed."""
-    from mmv_tf.model.graph import Graph
-
-    graph = Graph()
-    return {frozenset(graph.modalities_of(pair)) for pair in graph.pairs}
 
 
 def find(path: str, vocabulary: str | None = None, allow_file_operations: bool = False) -> Networks:

@@ -30,6 +30,18 @@ def common_space(first: str, second: str, spaces: Mapping[str, Collection[str]])
     return min(shared, key=lambda space: sum(space in names for names in spaces.values()), default=None)
 
 
+def was_trained(first: str, second: str, pairs: Collection[frozenset[str]] | None) -> bool | None:
+    """Whether two modalities were compared in training, a picture as a video that stands still; one is, with itself.
+
+    Args:
+      pairs: the modalities that were (`Graph.modalities_compared`); None: not known, and so is the answer.
+    """
+    if pairs is None:
+        return None
+    pair = frozenset("video" if one == "image" else one for one in (first, second))
+    return len(pair) == 1 or pair in pairs
+
+
 def same(embeddings: np.ndarray, one: np.ndarray) -> np.ndarray:
     """bool [N]: which of embeddings [N, d] are one [d] or [1, d], but for the rounding of float32.
 

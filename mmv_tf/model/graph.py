@@ -245,6 +245,10 @@ class Graph:
         """The modalities that a pair compares: one twice where it compares two views of it, or looks into a table."""
         return self.modality_of(pair.first), self.modality_of(next(iter(pair.seconds), pair.first))
 
+    def modalities_compared(self) -> set[frozenset[str]]:
+        """The modalities of each pair; one alone of a pair of two of its views."""
+        return {frozenset(self.modalities_of(pair)) for pair in self.pairs}
+
     def path(self, modality: str, space: str) -> tuple[Head, ...]:
         """The heads from `modality` (or a view) to `space`, in order. KeyError if there is no path."""
         return self._paths[modality][space]

@@ -60,7 +60,7 @@ class Embedder:
         self.checksum = module_files.checksum(folder)
         _parse_config(folder)
         self.clips = ClipSettings.from_gin(has_audio="audio" in self.signatures)
-        self.pairs = _trained_pairs()
+        self.pairs = module_files.modalities_compared(folder)
 
     @property
     def seconds(self) -> float:
@@ -73,29 +73,17 @@ class Embedder:
         return tuple(space for space in found if space != "before_head")
 
     def common_space(self, query: str, target: str) -> str | None:
-        """The space in which two modalities are compared: of those that both have, the one with the most numbers."""
-        mine, theirs = (self.spaces("video" if one == "image" and one not in self.signatures else one)
-                        for one in (query, target))  # fmt: skip
-        common = [space for space in mine if space in theirs]
-        sizes = self.signatures[target].spaces
-        return max(common, key=lambda space: (sizes[space] or 0, space), default=None)
+        """The space in which two modalities are compared (`retrieval.common_space`), or None if they have none."""
+        query, target = ("video" if one == "image" and one not in self.signatures else one for one in (query, target))
+        return retrieval.common_space(query, target, {name: self.spaces(name) for name in self.signatures})
 
     def was_trained(self, query: str, target: str) -> bool | None:
         """Whether the two modalities were compared in training; None where the module does not say."""
-        if self.pairs is None:
-            return None
-        pair = {"video" if one == "image" else one for one in (query, target)}
-        return len(pair) == 1 or frozenset(pair) in self.pairs
+        return retrieval.was_trained(query, target, self.pairs)
 
     @functools.cached_property
     def decoding(self) -> Settings:
-        return Settings(
-            frame_rate=self.clips.frame_rate,
-            short_side=self.clips.min_side,
-            sample_rate=self.clips.audio.sample_rate if self.clips.audio else Settings.sample_rate,
-            jpeg_quality=90,
-            clip_seconds=_PIECE_SECONDS,
-        )
+        return self.clips.decoding(jpeg_quality=90, clip_seconds=_PIECE_SECONDS)
 
     @property
     def queries(self) -> list[str]:
@@ -277,12 +265,12 @@ class Embedder:
                 return {"image": spaces}
         raise ValueError("no picture that the module takes")
 
-    def of_upload(self, kind: str, content: bytes, suffix: str, span=(0.0, None)) -> dict[str, dict]:
+    def of_upload(self, kind: str, content: bytes, suffix: str) -> dict[str, dict]:
         """`of_file` of bytes, which lie in a temporary file for as long as they are decoded."""
         with tempfile.TemporaryDirectory(prefix="mmv_tf-") as folder:
             path = pathlib.Path(folder, f"query{suffix if suffix[1:].isalnum() and len(suffix) < 8 else ''}")
             path.write_bytes(content)
-            return self.of_file(kind, str(path), span)
+            return self.of_file(kind, str(path))
 
 
 class _Cutting:
@@ -315,7 +303,7 @@ class _Cutting:
         self._sound = np.concatenate([self._sound, sound])
         self._ticks += ticks
         while self._ticks >= self._length:
-            yield self._window(0, self._length)
+            yield self._window(self._length)
             self._done = self._length - self._hop
             self._drop(self._hop)
 
@@ -327,17 +315,15 @@ class _Cutting:
     def end(self):
         """The rest: at the end of a source, and before a gap."""
         if self._start is not None and self._ticks > self._done:
-            yield self._window(0, self._ticks)
+            yield self._window(self._ticks)
         self._reset()
 
-    def _window(self, begin, end):
+    def _window(self, ticks):
+        """The first so many of what is held."""
         self.number += 1
-        sound = None
-        if self._kind[1]:
-            sound = self._sound[: round((end - begin) / self._rate * self._sample_rate)]
-        start = round(self._start, 6)
-        end_time = round(start + (end - begin) / self._rate, 6)
-        return Piece(start, end_time, self._jpegs[begin:end], self._size, sound, self._done)
+        seconds, start = ticks / self._rate, round(self._start, 6)
+        sound = self._sound[: round(seconds * self._sample_rate)] if self._kind[1] else None
+        return Piece(start, round(start + seconds, 6), self._jpegs[:ticks], self._size, sound, self._done)
 
 
 class _Fresh(NamedTuple):
@@ -364,14 +350,3 @@ def _parse_config(folder):
 
         print(f"{error}: the clips of the published networks are taken, 32 frames at 10 Hz", flush=True)
         config.parse()
-
-
-def _trained_pairs():
-    """The pairs of modalities that the configuration of the module trains, as sets; None if it does not say."""
-    try:
-        from mmv_tf.model.graph import Graph
-
-        graph = Graph()
-        return {frozenset(graph.modalities_of(pair)) for pair in graph.pairs}
-    except (ValueError, TypeError):
-        return None

@@ -145,3 +145,9 @@ def test_two_modalities_are_compared_where_fewest_others_are():
     assert r.common_space("video", "audio", spaces) == "va"
     assert r.common_space("audio", "text", spaces) == r.common_space("text", "video", spaces) == "vat"
     assert r.common_space("smell", "video", spaces) is None
+
+
+def test_a_picture_was_trained_as_a_video():
+    pairs = {frozenset(("video", "text")), frozenset(("video", "audio"))}
+    assert r.was_trained("text", "image", pairs) and r.was_trained("image", "video", set())
+    assert r.was_trained("text", "audio", pairs) is False and r.was_trained("text", "audio", None) is None

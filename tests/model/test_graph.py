@@ -130,6 +130,8 @@ def test_views_take_the_paths_of_their_modality_and_stand_beside_it():
     assert probe.comparisons(graph) == [("video_audio", "video", "audio", "va")]
     one = Graph({"v": 3}, [("video", "v")], [("video", "w", "v", {"loss": losses.nt_xent})], {"w": "video"})
     assert probe.comparisons(one) == []
+    assert graph.modalities_compared() == {frozenset(("video", "audio"))}
+    assert one.modalities_compared() == {frozenset(("video",))}
 
 
 def test_a_modality_of_which_only_a_view_is_compared_is_left_out_of_training():
