@@ -7,6 +7,7 @@ first picture, after the last one the last, up to the end of the longer of the t
 span of the frames; where the source has none in it (it starts late, ends early, has a gap) there is digital silence.
 """
 
+import collections
 import dataclasses
 import math
 
@@ -20,6 +21,7 @@ SEEK_GAP = 10.0  # seconds; a smaller gap between two clips is decoded through
 PREROLL = 0.5  # seconds decoded before a clip: sound decoders need some packets to settle
 MUX_SLACK = 10.0  # seconds that one stream may lie behind the other in the file
 _SOUND_RATES = 1_000, 1_000_000  # Hz; a flipped bit can make it any number, and resampling from that take minutes
+_KEPT_BACK = 64  # pictures, or fields of them, that a decoder has at most and gives out only after later ones
 _RESYNC = 0.04  # seconds between the clock and the running count of samples from which on the clock is believed
 
 
@@ -258,6 +260,8 @@ class _Stretch:
         self.picture, self.sound = None, _Sound(settings.sample_rate)  # what is displayed now; the sound so far
         self.video_end = self.sound_time = -math.inf
         self.refused = False  # pictures that are too large, since the last good one
+        self.kept_back = collections.deque(maxlen=_KEPT_BACK)  # times of pictures that the decoder has not given out
+        self.planned = _StreamEnd(media, media.ticks[video.index]) if video is not None else None
 
     def clips(self):
         """Yields (clip, None) or (clip, SourceError), in the order of their starts. Raises LateSeek."""
@@ -272,10 +276,14 @@ class _Stretch:
                     raise
                 self._note_failure(self.media.time(packet, tick), is_video)
                 continue
+            if is_video:
+                self.planned.pass_by(packet)
             if unneeded:
                 self.video_end = max(self.video_end, self.media.time(packet, tick) + (packet.duration or 0) * tick)
                 for clip in self._within(self.media.time(packet, tick)):
                     clip.pictures += 1
+            elif is_video and packet.pts is not None and not packet.is_discard:
+                self.kept_back.append(self.media.time(packet, tick))
             for frame in frames:
                 if is_video:
                     self._see(frame, self.media.time(frame, tick), min(frame.duration * tick, 1.0) or self.usual)
@@ -324,6 +332,8 @@ class _Stretch:
             self.picture = new  # also shown before its time
         self._show(new.time)
         self.picture, self.video_end = new, max(self.video_end, new.end)
+        # Earlier ones that have not come are left out: the decoder gives them out in the order of their times.
+        self.kept_back = collections.deque((late for late in self.kept_back if late > new.time), _KEPT_BACK)
         for clip in self.waiting:
             if clip.start - duration > new.time:
                 break
@@ -375,7 +385,7 @@ class _Stretch:
         """Yields the clips of which all has come."""
         # A stream that is so far behind the other has paused or ended; waiting for it would pile up clips.
         seen = self.picture.time if self.picture else -math.inf
-        if self.picture is not None and seen < self.sound_time - MUX_SLACK:
+        if self.picture is not None and seen < self.sound_time - MUX_SLACK and not self._awaits_pictures():
             self._show(self.sound_time - MUX_SLACK)
         while self.waiting:
             clip, end = self.waiting[0], self.waiting[0].start + self.waiting[0].num_frames / self.rate
@@ -384,10 +394,17 @@ class _Stretch:
                 return
             yield _finish(self.waiting.pop(0), self.media, self.settings)
 
+    def _awaits_pictures(self):
+        """Whether the decoder keeps pictures back, and no more sound waits for them than one clip may have."""
+        sounds = (clip.waveform for clip in self.waiting if clip.waveform is not None)
+        return bool(self.kept_back) and sum(sound.nbytes for sound in sounds) <= self.settings.max_clip_bytes
+
     def _rest(self):
         """Yields the clips that the end of the source leaves unfinished, cut where it ends."""
         for position, samples in self.sound.flush():
             self._hear(position, samples)
+        if self.picture is not None and self.picture.time >= self.planned.last:  # all else may state what it likes
+            self.video_end = max(self.video_end, self.planned.seconds())
         end = max(self.video_end, self.sound_time)
         for clip in self.waiting:
             clip.num_frames = min(clip.num_frames, _ticks(end - clip.start, self.rate) if end > clip.start else 0)

@@ -1,5 +1,7 @@
 """Timing by value: pictures carry their number as a grey level, the sound has a beep at a known sample."""
 
+from fractions import Fraction
+
 import cv2
 import numpy as np
 import pytest
@@ -68,6 +70,33 @@ def test_sound_that_goes_on_after_the_last_picture_keeps_it(tmp_path):
     (clip,) = run(path, [(0.0, None)])
     assert len(clip.jpegs) == 30 and len(clip.waveform) == 144000
     assert numbers(clip.jpegs) == shown(0, 10) + [24] * 20
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_pictures_that_the_decoder_keeps_back_are_waited_for(tmp_path, name):
+    fps = Fraction(1, 12)  # with B-pictures the decoder is two or three pictures behind the sound
+    path = write_video(tmp_path / name, seconds=96, fps=fps, sound_rate=8000)
+    for clip in run(path, [(0.0, None), (30.0, 50.0)], frame_rate=1.0, sample_rate=8000):
+        assert numbers(clip.jpegs) == shown(clip.start, len(clip.jpegs), fps, rate=1)
+
+
+def test_the_last_pictures_before_long_sound_are_waited_for_as_long_as_there_is_room(tmp_path):
+    path = write_video(tmp_path / "tail.mp4", seconds=20, times=[n / 25 for n in range(25)])
+    pictures = [n for clip in run(path, [(0.0, None)], clip_seconds=1.0) for n in numbers(clip.jpegs)]
+    assert pictures == shown(0, 10) + [24] * 190
+    room = 5 * 48000 * 4  # bytes of 5 s of sound: after that it goes on with the picture that there is
+    clips = run(path, [(0.0, None)], clip_seconds=1.0, max_clip_bytes=room)
+    pictures = [n for clip in clips for n in numbers(clip.jpegs)]
+    assert pictures[:10] == shown(0, 10) and 20 < pictures[10] < 24 and pictures[-1] == 24
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "b.mkv"])
+def test_the_last_picture_lasts_as_long_as_planned(tmp_path, name):
+    codec = {"codec": "mpeg4"} if name == "b.mkv" else {}  # not in another order
+    path = write_video(tmp_path / name, seconds=20, fps=Fraction(1, 5), sound_codec=None, **codec)
+    for clip in run(path, [(0.0, None), (12.0, 60.0)]):
+        assert clip.end == min(clip.wanted_end, 20.0)
+        assert numbers(clip.jpegs) == shown(clip.start, round((clip.end - clip.start) * 10), Fraction(1, 5))
 
 
 def test_without_sound_and_without_pictures(tmp_path):
