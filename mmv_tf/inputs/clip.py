@@ -141,9 +141,9 @@ class ClipMaker:
     def stored(self, record):
         """Number of frames and frames a second of a record; as many as its sound would have if it has no frames."""
         frames = tf.size(record["video"])
-        heard = tf.cast(
-            tf.cast(tf.size(record["audio"]), tf.float32) / record["sample_rate"] * self._video.frame_rate, tf.int32
-        )
+        # Not in float32, which makes 52.999996 of 53; half a sample, as preprocessing rounds to whole ones.
+        samples, sample_rate = (tf.cast(one, tf.float64) for one in (tf.size(record["audio"]), record["sample_rate"]))
+        heard = tf.cast((samples + 0.5) * self._video.frame_rate / sample_rate + 1e-6, tf.int32)
         return tf.where(frames > 0, frames, heard), tf.where(frames > 0, record["frame_rate"], self._video.frame_rate)
 
     def _example(self, record, start, decode, spec, text_seed=None):

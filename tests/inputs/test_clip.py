@@ -48,3 +48,17 @@ def test_sound_is_there_unless_it_is_silence(sample):
     found = ClipMaker(("audio",), whole, audio, 1).evaluation(serialized, 0, 1)
     np.testing.assert_array_equal(found["audio"][-1], np.float32(sample))
     assert bool(found["audio_mask"]) == (sample != 0)
+
+
+@pytest.mark.parametrize("frames, frame_rate, rate", [(53, 25.0, 48000), (53, 6.25, 48000), (7, 30.0, 8000)])
+def test_a_record_of_sound_alone_ends_with_its_last_sample(frames, frame_rate, rate):
+    """So many frames in float32 are a little less; at 8 kHz sound of 7 frames is a third of a sample shorter."""
+    waveform = np.linspace(0.1, 0.9, round(frames / frame_rate * rate), dtype=np.float32)
+    serialized = schema.encode(schema.Record("k", "p", 0.0, frames / frame_rate, waveform=waveform, sample_rate=rate))
+    video = VideoInput(num_frames=frames, frame_rate=frame_rate, min_side=20, crop_size=16)
+    maker = ClipMaker(("video", "audio"), video, LogMel(sample_rate=rate, max_frequency=3900), 1)
+    stored = maker.stored(schema.parse(serialized))
+    assert [float(one) for one in stored] == [frames, frame_rate]
+    np.testing.assert_array_equal(maker.evaluation(serialized, 0, 1)["audio"], waveform)
+    cut = schema.encode(schema.Record("k", "p", 0.0, 1.0, waveform=waveform[:-2], sample_rate=rate))
+    assert int(maker.stored(schema.parse(cut))[0]) == frames - 1

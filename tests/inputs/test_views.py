@@ -79,6 +79,14 @@ def test_too_short_a_clip_goes_round_as_in_the_reference():
     np.testing.assert_array_equal(taken.numpy().astype(int), golden["frames_of_last_u"][16:])
 
 
+def test_nearby_reaches_its_last_frame():
+    frames, first, span = tf.constant(1000), tf.constant(0), tf.constant(4)
+    moment = times.Moment(frames, tf.constant(15.0), first, span, span, span)
+    draw = times.nearby(seconds=4.2).draw  # 63 frames, and a little less in float32
+    drawn = tf.function(lambda: tf.map_fn(lambda number: draw(moment, tf.stack([0, number])), tf.range(1000)))
+    assert set(drawn().numpy()) == set(range(64))
+
+
 def test_times_keep_their_distance():
     found = drawn(
         {

@@ -74,7 +74,7 @@ def nearby(seconds: Positive = 10.0) -> Time:
     """Uniform over the starts that are at most so many seconds before or after that of the clip (arXiv 1911.05894)."""
 
     def draw(moment, seed):
-        most = tf.cast(seconds * moment.rate, tf.int32)
+        most = tf.cast(seconds * moment.rate + 1e-3, tf.int32)
         earliest = tf.minimum(tf.maximum(0, moment.first - most), moment.last)
         return _uniform(seed, earliest, tf.minimum(moment.last, moment.first + most))
 
