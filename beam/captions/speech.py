@@ -30,7 +30,7 @@ REPLACED = "\ufffd"
 
 
 def clean(text, remarks):
-    """One line of bounded length: what is said, without markup, control characters and lone surrogates."""
+    """One line of bounded length: what is said, without markup, control characters and lone surrogates; form NFC."""
     text = text[:_MOST_LOOKED_AT]
     if "<" in text or "{" in text or "\\" in text:
         text = _TAG.sub("", _BREAK.sub(" ", _READING.sub("", text)))
@@ -38,7 +38,8 @@ def clean(text, remarks):
         if "&" not in text or not _ENTITY.search(text):
             break
         text = _ENTITY.sub(_character, text)
-    return one_line(text, remarks)
+    # After it is cut: to sort the marks of a long text takes the square of its length.
+    return one_line(unicodedata.normalize("NFC", one_line(text, remarks)), remarks)
 
 
 def _character(entity):

@@ -1,5 +1,7 @@
 """Text to word ids; the same for training, export and search."""
 
+import unicodedata
+
 import numpy as np
 import tensorflow as tf
 
@@ -68,6 +70,14 @@ class Tokenizer(tf.Module):
         )
         self._variants = tf.lookup.StaticHashTable(numbers, default_value=0)
         self._forms = tf.constant(["", *variants.values(), ""], tf.string)
+        classes = {char: unicodedata.combining(char) for char in sorted(set("".join(ids)))}
+        marks = {char: number for char, number in classes.items() if number}
+        self._marks = None
+        if len(set(marks.values())) > 1:  # marks of one class stay in the order in which they are written
+            numbers = tf.lookup.KeyValueTensorInitializer(
+                tf.constant(list(marks), tf.string), tf.constant(list(marks.values()), tf.int64)
+            )
+            self._marks = tf.lookup.StaticHashTable(numbers, default_value=0)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -106,8 +116,17 @@ class Tokenizer(tf.Module):
         return ids
 
     def _decomposed(self, flat):
-        """Strings [N] with every variant of a letter of the vocabulary taken apart."""
+        """Strings [N] as `records.vocabulary.decomposed`, as far as the vocabulary has their letters and marks."""
         characters = tf.strings.unicode_split(flat, "UTF-8", errors="replace", replacement_char=0x20)
         number = self._variants.lookup(characters.values)
         values = tf.where(number > 0, tf.gather(self._forms, number), characters.values)
-        return tf.strings.reduce_join(characters.with_values(values).to_tensor(""), axis=1)
+        flat = tf.strings.reduce_join(characters.with_values(values).to_tensor(""), axis=1)
+        return flat if self._marks is None else self._ordered(flat)
+
+    def _ordered(self, flat):
+        """Strings [N] with the marks on each letter in the order of their classes."""
+        characters = tf.strings.unicode_split(flat, "UTF-8", errors="replace", replacement_char=0x20)
+        mark = self._marks.lookup(characters.values)  # its class; 0: none
+        letter = tf.cumsum(tf.cast(mark == 0, tf.int64)) + characters.value_rowids()
+        order = tf.argsort(256 * letter + mark, stable=True)  # a class is below 256
+        return tf.strings.reduce_join(characters.with_values(tf.gather(characters.values, order)).to_tensor(""), axis=1)

@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import itertools
 import os
 import re
 import sys
@@ -43,9 +44,14 @@ def words(text: str) -> list[str]:
 def decomposed(text: str) -> str:
     """The text with letters, digits and marks taken apart as in Unicode's form KD; all else stays as it is.
 
-    What would become something else than letters, digits and marks (such as a space) is left alone.
+    What would become something else than letters, digits and marks (such as a space) is left alone. Marks on a letter
+    are in one order, however they were written: Windows-1258 has the tones of Vietnamese behind all others.
     """
-    return "".join(map(_parts, text))
+    text = "".join(map(_parts, text))
+    if text.isascii():
+        return text
+    runs = itertools.groupby(text, lambda char: unicodedata.combining(char) > 0)
+    return "".join("".join(sorted(run, key=unicodedata.combining) if is_marks else run) for is_marks, run in runs)
 
 
 @functools.lru_cache(1 << 16)
@@ -56,7 +62,7 @@ def _parts(char: str) -> str:
 
 def variants(words) -> dict[str, str]:
     """{character: `decomposed`} of all characters that words, taken apart themselves, can also be written with."""
-    used = set("".join(map(decomposed, words)))
+    used = {"\u02bc", *"".join(map(decomposed, words))}  # the one apostrophe that is part of a letter
     found = {char: parts for char, parts in _decomposable().items() if used.issuperset(parts)}
     if used & _JAMO:  # syllables of Hangul are taken apart by rule, not by a list
         syllables = map(chr, range(0xAC00, 0xD7A4))

@@ -61,6 +61,13 @@ def test_a_vocabulary_of_any_form_knows_all_forms():
             assert tokenizer(tf.constant([text])).numpy().tolist() == [[1, 2, 3, 4]]
 
 
+def test_marks_count_in_any_order():
+    written = ("ca\u0302\u0323", "c\u1ead", "c\u00e2\u0323", "c\u1ea1\u0302")
+    tokenizer = Tokenizer(("dog", *written), max_words=4)  # of equal words the first counts
+    assert tokenizer(tf.constant([" ".join(written), "\u0323dog dog"])).numpy().tolist() == [[2] * 4, [1, 0, 0, 0]]
+    assert vocabulary.words(" ".join(written)) == ["c\u1ead"] * 4
+
+
 def test_what_is_no_letter_stays_what_it_is():
     # Of form KD they would be a space and a mark, and letters of their own.
     assert ids(["dog\u00a8cat \u00bd", "cat\u2122dog"]) == [[2, 1, 0, 0], [1, 2, 0, 0]]
@@ -113,13 +120,14 @@ def test_missing_vocabulary_is_named(tmp_path):
 
 def test_survives_in_a_saved_model_of_standard_ops(tmp_path):
     module = tf.Module()
-    module.tokenizer = Tokenizer(WORDS, max_words=4)
+    module.tokenizer = Tokenizer((*WORDS, "vi\u1ec7t"), max_words=4)
     module.tokenize = tf.function(module.tokenizer, input_signature=[tf.TensorSpec([None], tf.string)])
     # An op of tensorflow_text would need that package wherever the export is loaded.
     assert not [op.type for op in module.tokenize.get_concrete_function().graph.get_operations() if "Text" in op.type]
     tf.saved_model.save(module, str(tmp_path))
     loaded = tf.saved_model.load(str(tmp_path))
     np.testing.assert_array_equal(loaded.tokenize(tf.constant(["the dog"])), [[2, 0, 0, 0]])
+    np.testing.assert_array_equal(loaded.tokenize(tf.constant(["vi\u00ea\u0323t dog"])), [[10, 2, 0, 0]])
 
 
 def test_vocabulary_from_a_card(tmp_path, capsys):

@@ -28,6 +28,21 @@ def test_words_are_those_of_the_tokenizer():
         assert [entries[i - 1] for i in row if i] == vocabulary.words(text), text
 
 
+def test_words_are_those_of_the_tokenizer_in_whatever_order_their_marks_are():
+    """Windows-1258, and keyboards, put marks in another order than Unicode's forms."""
+    rng = np.random.default_rng(0)
+    letters = list("aeo\u00ea\u01a1\u1ed9\u0130\u0149\u05d1\u0628 ")
+    marks = list("\u0301\u0323\u0302\u0327\u0345\u05b8\u05bc\u064e\u0651\u0344\u0e38")
+    texts = ["vi\u00ea\u0323t vi\u1ec7t", "\u0130\u0323", "a\u0149 \u0149", "\u0628\u064e\u0651", "\u0301\u0323a"]
+    for _ in range(300):
+        chosen = (str(rng.choice(letters)) + "".join(rng.choice(marks, rng.integers(4))) for _ in range(8))
+        texts.append("".join(chosen))
+    entries = tuple(dict.fromkeys(word for text in texts for word in vocabulary.words(text)))
+    ids = Tokenizer(entries, max_words=40, remove_stop_words=False)(tf.constant(texts)).numpy()
+    for text, row in zip(texts, ids, strict=True):
+        assert [entries[i - 1] for i in row if i] == vocabulary.words(text), ascii(text)
+
+
 def test_words_of_a_card_are_words_of_the_tokenizer(tmp_path):
     card = DatasetCard(10, 48000, 256)
     card.splits["train"] = Split(shards={}, word_counts={"the": 9, "dog's": 5, "cat": 6, "dog": 2})

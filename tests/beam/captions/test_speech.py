@@ -22,6 +22,7 @@ from mmv_tf.beam.remarks import Remarks
         ("<v Fred Smith>hi</v> <lang en-GB>mate</lang>", "hi mate"),
         ('<font color="#ff0000" size=3>red</font> <span class="x">hot</span>', "red hot"),
         ("<ruby>milk<rt>mi</rt></ruby> <RUBY>egg<RT>e</RUBY>", "milk egg"),
+        ("cafe\u0301 vi\u00ea\u0323t \uff21", "caf\u00e9 vi\u1ec7t \uff21"),
         ("soft\u00adhyphen, \u200emark, wide\u200bspace", "softhyphen, mark, wide space"),
     ],
 )
