@@ -256,24 +256,17 @@ def _checked_counts(job, read, files):
 def _other_files(job):
     """Files of an earlier run with other signatures or another --num_shards: a reader with a pattern would mix them."""
     mine, others = {name for _, _, name in _files(job)}, []
-    for path in _matches(FileSystems.join(job.output, "*-of-*.parquet")):
-        name = FileSystems.split(path)[1]
-        parts = parse_shard_name(name)
+    for name in storage.names(job.output):
+        parts = parse_shard_name(name) if name.endswith(".parquet") else None
         if name not in mine and parts and parts.split.partition("-")[0] in _SIGNATURES:
             others.append(name)
     return others
 
 
-def _matches(pattern):
-    return [found.path for found in FileSystems.match([pattern])[0].metadata_list]
-
-
-def _remove(path):
-    """Removes a file, or a folder of files; in a bucket a folder is only what its files are called."""
-    if files := _matches(FileSystems.join(path, "*")):
-        FileSystems.delete(files)
-    if FileSystems.exists(path):
-        FileSystems.delete([path])
+def _remove(folder):
+    """Removes a folder of files if it is there; in a bucket it is only what its files are called."""
+    if FileSystems.exists(folder) or (storage.is_remote(folder) and storage.names(folder)):
+        storage.delete_folder(folder)
 
 
 def _load(path):

@@ -26,6 +26,7 @@ from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunIn
 
 from mmv_tf.beam import options as run_options
 from mmv_tf.beam import storage
+from mmv_tf.common import paths
 from mmv_tf.common.batches import filled
 from mmv_tf.export.embedding import earlier, parquet_file
 from mmv_tf.metrics import retrieval
@@ -37,12 +38,16 @@ _modules, _loading = {}, threading.Lock()
 
 
 def load_module(folder: str):
-    """The SavedModel in `folder`, loaded once a process, however many signatures and threads use it."""
+    """The SavedModel in `folder`, loaded once a process, however many signatures and threads use it.
+
+    Raises:
+      ValueError: the path holds what TensorFlow takes for a pattern, by which it looks for the variables.
+    """
     import tensorflow as tf
 
     with _loading:
         if folder not in _modules:
-            _modules[folder] = tf.saved_model.load(folder)
+            _modules[folder] = tf.saved_model.load(paths.plain(folder, "module"))
         return _modules[folder]
 
 

@@ -97,6 +97,27 @@ def test_only_what_is_new_or_changed_is_embedded(root, tmp_path, read, capsys, m
     assert summaries[0]["files"] == summaries[1]["files"] and summaries[0]["dead_letters"] == {}
 
 
+def test_the_folder_that_it_runs_in_may_hold_what_is_a_pattern_elsewhere(root, tmp_path, read, capsys, monkeypatch):
+    folder = tmp_path / "we ird [1]"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (folder / "out").mkdir()
+    (folder / "out/video-va-00000-of-00009.parquet").touch()
+    for told in ("5 new files, 0 changed", "0 new files, 0 changed"):
+        assert _run(root, "out", "--num_shards=1") == 0
+        assert f"{folder}/out: {told}" in capsys.readouterr().out
+        files = ["dead_letters.jsonl", "embeddings.json", "image-vat-00000-of-00001.parquet", "sources.jsonl"]
+        assert sorted(os.listdir("out")) == files
+    assert len(read) == 5 and len(_keys(folder / "out")) == 4
+    # TensorFlow does look for the variables of a module by a pattern.
+    shutil.copytree(tiny_export.export().module, "module")
+    assert embed.cli(["--images", str(root), "--module", "module", "--output", "other"]) == 2
+    assert f"--module '{folder}/module' holds '[', which TensorFlow" in capsys.readouterr().err
+    assert not os.path.exists("other")
+    with pytest.raises(ValueError, match="holds '\\[', which TensorFlow"):
+        embed_pipeline.load_module(f"{folder}/module")
+
+
 def test_options_that_choose_nothing_touch_nothing(root, tmp_path, capsys):
     out = tmp_path / "out"
     out.mkdir()
