@@ -27,10 +27,21 @@ def describe_sources(sources, names) -> str:
     parts = []
     for source, name in zip(sources, names, strict=True):
         patterns = [source.pattern] if isinstance(source.pattern, str) else list(source.pattern)
-        for pattern in patterns:
+        for pattern in (one for several in patterns for one in _by_folder(several)):
             parts.append(f"**{escape(name)}** (weight {source.weight:g}), records {escape(pattern)}:\n")
             parts.append(bullets(_describe_records(pattern)) + "\n")
     return "\n".join(parts)
+
+
+def _by_folder(pattern: str) -> list[str]:
+    """A pattern for each of the folders that a pattern means: each has a dataset.json of its own."""
+    from mmv_tf.common import paths
+
+    folder, name = os.path.split(pattern)
+    if not any(character in folder for character in "*?["):
+        return [pattern]
+    folders = sorted({os.path.dirname(file) for file in paths.matching(pattern)})
+    return [os.path.join(one, name) for one in folders] or [pattern]
 
 
 def _describe_records(pattern: str) -> list[str]:
@@ -123,10 +134,10 @@ def describe_results(workdir: str, loaded) -> str:
     A result of other weights or settings than those of `loaded` is named and not shown; one that does not tell which
     network it is of (of an earlier version) is shown with a sentence that says so.
     """
-    import tensorflow as tf
+    from mmv_tf.common import paths
 
     parts = []
-    for path in sorted(tf.io.gfile.glob(os.path.join(workdir, RESULTS, "*.json"))):
+    for path in paths.matching(os.path.join(workdir, RESULTS, "*.json")):
         why = _other_network(path, loaded)
         shown = f"{why}: its numbers are not shown. Evaluate again." if why else describe_json(path)
         if why is None:

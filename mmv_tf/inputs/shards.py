@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import fnmatch
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 
@@ -62,13 +63,12 @@ def find(pattern) -> Shards:
 
 
 def held_out_beside(patterns) -> str:
-    """The pattern of the test or validation records in the folder of training records; '' if there are none.
+    """The pattern of the test or validation records in the first folder of training records that has some, or ''.
 
     Args:
       patterns: of the training records, each a glob or several.
     """
-    for one in patterns:
-        pattern = one if isinstance(one, str) else next(iter(one))
+    for pattern in itertools.chain.from_iterable([one] if isinstance(one, str) else one for one in patterns):
         for split in ("test", "validation", "val"):
             other = os.path.join(os.path.dirname(pattern), f"{split}-*")
             if paths.matching(other):

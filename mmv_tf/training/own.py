@@ -182,29 +182,45 @@ def read(pattern: str | Sequence[str], modalities: Sequence[str] = (), vocabular
       ValueError: there are none, or they lack a modality altogether; says what to do.
     """
     from mmv_tf.inputs import shards
-    from mmv_tf.records import card as cards
     from mmv_tf.records import vocabulary as vocabularies
 
     found = shards.find(pattern)
     beside = shards.held_out_beside([pattern])
     held_out = shards.find(beside).num_records if beside else 0
-    side, counters = None, {}
-    folder = os.path.dirname(found.files[0])
-    if not files.is_remote(folder) and os.path.isfile(os.path.join(folder, cards.FILE_NAME)):
-        card = cards.load(folder)
-        side = card.short_side
-        names = {os.path.basename(file) for file in found.files}
-        counters = next((split.counters for split in card.splits.values() if names & set(split.shards)), {})
+    side, counters = _of_cards(found.files)
     missing = {"video": "pictures", "audio": "sound", "text": "narrations"}
     for modality in modalities:
-        have = counters.get({"video": "with_video", "audio": "with_sound", "text": "with_captions"}[modality])
-        if have == 0:
+        if counters.get(_HAVE[modality]) == 0:
             without = "gin/own.gin trains without, and `mmv_tf transcribe` makes some"
             cure = without if modality == "text" else "it cannot be trained on (see dead_letters.jsonl beside them)"
             raise ValueError(f"{pattern}: none of its {found.num_records} clips has {missing[modality]}: {cure}")
     narrations = _narrations(found.files) if "text" in modalities else None
     words = len(vocabularies.read(vocabulary)) if vocabulary and "text" in modalities else None
     return Records(found.num_records, beside if held_out > 1 else "", held_out, side, narrations, words)
+
+
+_HAVE = {"video": "with_video", "audio": "with_sound", "text": "with_captions"}  # counters of a split
+
+
+def _of_cards(paths) -> tuple[int | None, dict[str, int]]:
+    """(least short side, {counter of _HAVE: sum}) of the dataset.json of all folders, as far as they are known.
+
+    A sum is known if every split that a file belongs to tells it.
+    """
+    from mmv_tf.records import card as cards
+
+    by_folder, sides, splits = {}, [], []
+    for path in paths:
+        by_folder.setdefault(os.path.dirname(path), set()).add(os.path.basename(path))
+    for folder, names in by_folder.items():
+        if files.is_remote(folder) or not os.path.isfile(os.path.join(folder, cards.FILE_NAME)):
+            splits.append({})
+            continue
+        card = cards.load(folder)
+        sides.append(card.short_side)
+        splits += [split.counters for split in card.splits.values() if names & set(split.shards)]
+    known = [name for name in _HAVE.values() if all(name in counters for counters in splits)]
+    return min(sides, default=None), {name: sum(counters[name] for counters in splits) for name in known}
 
 
 def _narrations(paths) -> int | None:

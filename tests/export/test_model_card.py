@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import types
 
 import pytest
@@ -13,6 +14,7 @@ from mmv_tf.common import identity
 from mmv_tf.deflation import network as deflation
 from mmv_tf.deflation.training import trained_variables
 from mmv_tf.export import card_data, markdown, model_card, module_files
+from mmv_tf.inputs import mixture
 from mmv_tf.records import card as dataset_card
 
 
@@ -193,6 +195,18 @@ def test_counters_of_the_records(tmp_path):
         "33 clips were read, 3 rejected (3 crash)",
         "whole videos were cut into clips of about 10 s",
     ]
+
+
+def test_each_folder_of_a_pattern_is_described(tmp_path):
+    for name, number in (("a", 3), ("b", 4)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train-00000-of-00001").touch()
+        split = dataset_card.Split({"train-00000-of-00001": number})
+        dataset_card.DatasetCard(12.5, 16000, 128, {"train": split}).save(tmp_path / name)
+    source = mixture.Source([str(tmp_path / "*/train-*"), "gone*/train-*"], name="both")
+    text = card_data.describe_sources([source], ["both"])
+    assert re.findall("split train: (.*) clips", text) == ["3", "4"]
+    assert text.count("(weight 1), records") == 3 and text.count("cannot be described") == 1
 
 
 HOSTILE = [

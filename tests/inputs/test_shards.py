@@ -95,7 +95,8 @@ def test_held_out_records_lie_beside(tmp_path):
     (tmp_path / "validation-00000-of-00001").touch()
     assert shards.held_out_beside([pattern]) == str(tmp_path / "validation-*")
     (tmp_path / "test-00000-of-00001").touch()
-    assert shards.held_out_beside([(pattern, "elsewhere/train-*")]) == str(tmp_path / "test-*")
+    for patterns in ((pattern, "elsewhere/train-*"), ("elsewhere/train-*", pattern)):
+        assert shards.held_out_beside([patterns]) == str(tmp_path / "test-*")
 
 
 def touch(folder, *names):

@@ -1,5 +1,7 @@
 """Numbers for one's own videos: the rule, what a user binds beside it, and that a run keeps what it began with."""
 
+import json
+
 import gin
 import pytest
 import tensorflow as tf
@@ -125,6 +127,28 @@ def test_records_that_lack_what_is_trained_on_are_named(tmp_path, capsys):
     arguments.append(f"--gin_param=TRAIN_DATA = '{tmp_path}/records/train-*'")
     assert run(train.main, arguments) == 2
     assert "none of its 24 clips has narrations: gin/own.gin trains without" in capsys.readouterr().err
+
+
+def _with_counters(folder, counters, **options):
+    pattern = tiny.make_records(folder, count=4, shards=2, **options)
+    card = folder / "dataset.json"
+    card.write_text(card.read_text().replace('"counters": {}', f'"counters": {json.dumps(counters)}'))
+    return pattern
+
+
+def test_records_in_several_folders_are_judged_by_all_of_their_cards(tmp_path):
+    without = _with_counters(tmp_path / "a", {"with_captions": 0, "with_sound": 3}, size=40)
+    having = _with_counters(tmp_path / "b", {"with_captions": 2, "with_sound": 0}, size=24)
+    for pattern in ([without, having], [having, without], str(tmp_path / "*/train-*")):
+        found = own.read(pattern, ("video", "audio", "text"))
+        assert (found.clips, found.side) == (8, 24)
+    mute = _with_counters(tmp_path / "c", {"with_captions": 0, "with_sound": 0})
+    with pytest.raises(ValueError, match="none of its 8 clips has narrations"):
+        own.read([without, mute], ("text",))
+    with pytest.raises(ValueError, match="none of its 4 clips has sound"):
+        own.read(mute, ("audio",))
+    (tmp_path / "a/dataset.json").unlink()  # what has no card may have anything
+    assert own.read([without, mute], ("audio", "text")).side == 40
 
 
 def test_narrations_and_words_are_counted(tmp_path):
