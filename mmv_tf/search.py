@@ -111,22 +111,28 @@ def _index(args):
         store = Store(args.index, stays, more)
         store.mirror = mirror
         store.tidy()  # what a kill has left
+        tried = None  # when files were tried again
         while True:
             if args.embeddings:
                 from mmv_tf.searching import taken
 
-                files, lost = taken.take(store, embedder.checksum, embedder.targets, args.embeddings, root)
-                has_changed = True
-                said = f"the vectors of {files} files are taken; {lost} files are not below {root}"
+                report = taken.take(store, embedder.checksum, embedder.targets, args.embeddings, root)
+                files, has_changed = report.files, True
+                said = f"the vectors of {files} files are taken; {report.lost} files are not below {root}"
+                said += f"; {report.gone} files that the index had are gone"
             else:
-                report = indexing.update(store, embedder, root, progress=not args.watch)
+                again = tried is None or time.monotonic() - tried > _TRY_AGAIN
+                report = indexing.update(store, embedder, root, progress=not args.watch, again=again)
+                tried = time.monotonic() if again else tried
                 files, windows = store.rows(
                     "SELECT (SELECT COUNT(*) FROM files WHERE reason = ''), COUNT(*) FROM windows"
                 )[0]
-                has_changed = any((*report[:4], report.captions))
+                has_changed = any((*report[:4], report.captions, report.recovered))
                 said = f"{files} files, {windows} moments to search by {_engine(engine)}; {report}"
             if not args.watch or has_changed:
                 print(f"{args.index}: {said}", flush=True)
+                if args.embeddings:
+                    _tell_taken(report)
                 _tell(store)
             _label(store, root, tell=not args.watch or has_changed)
             if not args.watch:
@@ -139,6 +145,20 @@ def _engine(engine):
 
 
 _TOLD = 20  # files that are named
+_TRY_AGAIN = 3600.0  # seconds of --watch between two tries at what could not be read for a reason of the moment
+
+
+def _tell_taken(report):
+    """Prints which vectors are not, or may not be, those of the files that there are now."""
+    then = "mmv_tf search index without --embeddings embeds them anew"
+    if report.changed:
+        print(f"  left out, since they have changed after they were embedded: {len(report.changed)} files; {then}")
+        for path in report.changed[:_TOLD]:
+            print(f"    {path}")
+        if len(report.changed) > _TOLD:
+            print(f"    and {len(report.changed) - _TOLD} more")
+    if report.doubtful:
+        print(f"  of another time than what was embedded, as copies are: {report.doubtful} of the files taken; {then}")
 
 
 def _tell(store):

@@ -20,15 +20,12 @@ from mmv_tf.beam.remarks import Remarks
 from mmv_tf.beam.sources import source_files
 from mmv_tf.beam.specs import ClipSpec, Rejection, joined
 from mmv_tf.records import schema, vocabulary
-from mmv_tf.records.card import Reason, Remark
+from mmv_tf.records.card import OF_THE_MOMENT, Reason, Remark
 from mmv_tf.records.naming import clip_key, shard_of
 from mmv_tf.records.tfrecord import framed
 
 # Source.kind -> who decodes it. A source of the kind "tfds" is a file of many pictures.
 KINDS = {"video": DecodeClient, "image": ImageClient, "tfds": ImageClient}
-
-# What a second run may do better: these rejections are not taken over from a run that was killed.
-_RETRIED = {Reason.TIMEOUT.value, Reason.CRASH.value, Reason.OUT_OF_MEMORY.value, Reason.MISSING_FILE.value}
 
 
 class DecodeSource(beam.DoFn):
@@ -84,7 +81,8 @@ class DecodeSource(beam.DoFn):
             index = json.loads(storage.read_text(name + ".json"))
             # A run that was killed while it deleted its staging may have left the one file without the other.
             whole = storage.size(index["file"]) == index["bytes"]
-            if whole and not any(rejection[2] in _RETRIED for rejection in index["rejections"]):
+            # Nor is what a second run may do better taken over.
+            if whole and not any(rejection[2] in OF_THE_MOMENT for rejection in index["rejections"]):
                 return index
         file = f"{name}-{uuid.uuid4().hex}.tfrecord"
         with storage.WholeFile(self._staging, file) as out:

@@ -16,12 +16,10 @@ from apache_beam.io.filesystems import FileSystems
 from mmv_tf.beam import storage
 from mmv_tf.beam.remarks import Line
 from mmv_tf.beam.specs import Rejection
-from mmv_tf.records.card import DEAD_LETTERS, Reason, Remark
+from mmv_tf.records.card import DEAD_LETTERS, OF_THE_MOMENT, Remark
 
 SUMMARY, SOURCES = "embeddings.json", "sources.jsonl"
 _READY, _LIST = "ready-", "commit.json"
-# Reasons that lie in the moment: what was rejected for one is tried again.
-_OF_THE_MOMENT = {Reason.TIMEOUT.value, Reason.CRASH.value, Reason.OUT_OF_MEMORY.value, Reason.MISSING_FILE.value}
 
 
 class Kept(NamedTuple):
@@ -62,9 +60,9 @@ def kept(output: str, made_with: dict, marks: dict[str, list | None], in_parts: 
     path = FileSystems.join(output, SUMMARY)
     try:
         before = json.loads(storage.read_text(path))
-        sources = _lines(FileSystems.join(output, SOURCES))
+        sources = lines(FileSystems.join(output, SOURCES))
         old = {one["path"]: [one["size"], one["changed"]] for one in sources}
-        dead = _lines(FileSystems.join(output, DEAD_LETTERS))
+        dead = lines(FileSystems.join(output, DEAD_LETTERS))
         dead = [Line(*(one[name] for name in Line._fields)) for one in dead]
         files, run, unknown = before["files"], before["made_with"], before.get("texts_without_known_words")
         # What only the earlier run names counts, too.
@@ -78,7 +76,7 @@ def kept(output: str, made_with: dict, marks: dict[str, list | None], in_parts: 
     for name, about in files.items():
         if storage.size(FileSystems.join(output, name)) != about["bytes"]:
             return Kept(f"{name} is gone, or was changed since", {})
-    again = {one.path for one in dead if one.reason in _OF_THE_MOMENT}
+    again = {one.path for one in dead if one.reason in OF_THE_MOMENT}
     stays = {one: now for one, now in marks.items() if now is not None and old.get(one) == now and one not in again}
     if not in_parts and (stays.keys() != marks.keys() or stays.keys() != old.keys()):
         return Kept("records have changed", {})
@@ -93,19 +91,19 @@ def kept(output: str, made_with: dict, marks: dict[str, list | None], in_parts: 
     )  # fmt: skip
 
 
-def _lines(path):
+def lines(path: str) -> list:
     """The lines of a file of JSON. Names may hold U+2028 and the like, at which str.splitlines splits, too."""
     return [json.loads(line) for line in storage.read_text(path).split("\n") if line]
 
 
 def source_lines(marks: dict[str, list | None], remarked: dict[str, dict]) -> str:
     """The content of SOURCES: a line of JSON for each source that could be looked at."""
-    lines = []
+    sources = []
     for path, found in sorted(marks.items()):
         if found is not None:
             about = {"path": path, "size": found[0], "changed": found[1]}
-            lines.append(about | ({"remarks": remarked[path]} if path in remarked else {}))
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            sources.append(about | ({"remarks": remarked[path]} if path in remarked else {}))
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in sources)
 
 
 def added(every: Iterable[dict]) -> collections.Counter:

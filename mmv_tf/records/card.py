@@ -168,6 +168,12 @@ class Reason(enum.Enum):
     CRASH = "crash"  # the decoding process died
 
 
+# Codes of reasons that lie in the moment: a second run may do better, and tries again.
+OF_THE_MOMENT = frozenset(
+    one.value for one in (Reason.TIMEOUT, Reason.CRASH, Reason.OUT_OF_MEMORY, Reason.MISSING_FILE)
+)
+
+
 class Remark(enum.Enum):
     """What was mended or left out beside the clips; in dead_letters.jsonl as a Reason is, though no clip was lost."""
 

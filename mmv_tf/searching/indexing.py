@@ -15,7 +15,7 @@ from mmv_tf.beam.decoding.client import DecodeClient, Failure
 from mmv_tf.beam.remarks import Remarks, shown
 from mmv_tf.beam.sources import folder as folders
 from mmv_tf.beam.sources import paths, source_files
-from mmv_tf.records.card import Reason
+from mmv_tf.records.card import OF_THE_MOMENT, Reason
 from mmv_tf.searching import engines, playing
 from mmv_tf.searching.embedder import BATCH, Embedder
 from mmv_tf.searching.store import File, Store, Window
@@ -39,7 +39,7 @@ def made_with(embedder: Embedder, root: str, engine: dict | None = None) -> tupl
 
 
 class Report(NamedTuple):
-    """What an update has done, in files."""
+    """What an update has done, in files; `unreadable` are all of the index that cannot be read."""
 
     new: int
     changed: int
@@ -48,16 +48,19 @@ class Report(NamedTuple):
     same: int
     unreadable: int
     captions: int = 0  # whose captions alone have changed
+    recovered: int = 0  # of the same: could not be read before, and were now
 
     def __str__(self):
         return ", ".join(f"{number} {name}" for name, number in self._asdict().items())
 
 
-def update(store: Store, embedder: Embedder, root: str, progress: bool = True) -> Report:
+def update(store: Store, embedder: Embedder, root: str, progress: bool = True, again: bool = True) -> Report:
     """Brings an index up to what lies in a folder.
 
     What is finished is kept when it is stopped: each few files are one transaction. What is gone goes first.
 
+    Args:
+      again: whether files are tried again that could not be read for a reason that lies in the moment.
     Raises:
       ValueError: no such folder.
     """
@@ -65,12 +68,14 @@ def update(store: Store, embedder: Embedder, root: str, progress: bool = True) -
     paths.check_root("--videos", folders_root)
     known = {path: (size, changed, content) for path, size, changed, content in
              store.rows("SELECT path, size, changed, content FROM files")}  # fmt: skip
-    found, troubles, in_folders = _found(folders_root)
+    found, troubles, in_folders = found_below(folders_root)
     same = {path for path, mark in found.items() if path in known and known[path][:2] == mark}
     gone = {path for path in known if path not in found}
-    fresh = sorted(found.keys() - same)
+    momentary = {path for path, reason in _unreadable(store).items() if reason.partition(":")[0] in OF_THE_MOMENT}
+    tried = (same & momentary) - troubles.keys() if again else set()
+    fresh = sorted((found.keys() - same) | tried)
     # A file that went from one place to another is the same: known by what it holds.
-    by_content = {known[path][2]: path for path in gone}
+    by_content = {known[path][2]: path for path in gone - momentary}
     changed = 0
     moved, left = set(), []
     for path in fresh:
@@ -82,7 +87,7 @@ def update(store: Store, embedder: Embedder, root: str, progress: bool = True) -
             moved.add(path)
         else:
             left.append((path, content))
-            changed += path in known
+            changed += path in known and path not in tried
     if gone:
         store.put([], sorted(gone))
     unlooked = [File(path, *found[path], "", 0.0, troubles[path], False, "video") for path, _ in left
@@ -90,13 +95,21 @@ def update(store: Store, embedder: Embedder, root: str, progress: bool = True) -
     if unlooked:
         store.put(unlooked)
     to_read = [one for one in left if one[0] not in troubles]
-    unreadable = len(unlooked) + _embed(store, embedder, folders_root, to_read, found, progress)
+    _embed(store, embedder, folders_root, to_read, found, progress)
     said = _say_again(store, folders_root, (same | moved) - troubles.keys(), in_folders)
     store.tidy()
-    return Report(len(left) - changed, changed, len(moved), len(gone), len(same), unreadable, said)
+    unreadable, same = _unreadable(store), same - moved
+    new = len(found) - len(same) - len(moved) - changed
+    recovered = len((tried & same) - unreadable.keys())
+    return Report(new, changed, len(moved), len(gone), len(same), len(unreadable), said, recovered)
 
 
-def _found(root):
+def _unreadable(store):
+    """{path: why} of all files that cannot be read."""
+    return dict(store.rows("SELECT path, reason FROM files WHERE reason != ''"))
+
+
+def found_below(root: str) -> tuple[dict[str, tuple[int, int]], dict[str, str], list[str]]:
     """({path: (size, time in nanoseconds)}, {path: why it is not even looked at}, folders) of what lies below a folder.
 
     The paths are of videos and sounds, and of folders that are not entered. What is only in the second has no size.
@@ -156,7 +169,7 @@ def content_of(root, path):
 def _embed(store, embedder, root, files, found, progress):
     from tqdm import tqdm
 
-    unreadable, batch, kept, captioned = 0, [], time.monotonic(), folders.Captioned(root)
+    batch, kept, captioned = [], time.monotonic(), folders.Captioned(root)
     # Decoding and cutting go on beside the network: a file for each of the producers, in turn.
     producers = [_Producer(embedder, root, [path for path, _ in files[n::_PRODUCERS]]) for n in range(_PRODUCERS)]
     bar = tqdm(total=len(files), unit="file", file=sys.stderr, mininterval=1.0, disable=not progress)
@@ -167,7 +180,6 @@ def _embed(store, embedder, root, files, found, progress):
                 vectors = embedder.embed([inputs for _, inputs in some])
                 windows += [window._replace(vectors=one) for (window, _), one in zip(some, vectors, strict=True)]
             kind, plays, why = producers[number % _PRODUCERS].outcome
-            unreadable += bool(why)
             seconds = windows[-1].end if windows else 0.0
             mark, narrations, remarks = ("", (), ()) if why else narrations_of(captioned, path)
             batch.append(File(path, *found[path], content or "", seconds, why, plays, kind, windows, narrations,
@@ -182,7 +194,6 @@ def _embed(store, embedder, root, files, found, progress):
             producer.stop()
         if batch:
             store.put(batch)
-    return unreadable
 
 
 class _Producer(threading.Thread):

@@ -49,9 +49,9 @@ def index(tmp_path, monkeypatch):
     store.close()
 
 
-def _update(index):
+def _update(index, **options):
     embedded.clear()
-    return indexing.update(index.store, _Embedder(), index.store.settings["root"], progress=False)
+    return indexing.update(index.store, _Embedder(), index.store.settings["root"], progress=False, **options)
 
 
 def _captions(text):
@@ -133,6 +133,50 @@ def test_what_cannot_be_looked_at_is_listed(index, tmp_path, monkeypatch):
     assert _update(index)[:5] == (0, 0, 0, 0, 6)
     monkeypatch.setattr(indexing.os, "stat", stat)
     assert _update(index).changed == 1 and embedded == ["vanished.mp4"]
+
+
+def test_what_failed_for_a_reason_of_the_moment_is_tried_again(index, tmp_path, monkeypatch):
+    reasons = {"a.mp4": "timeout: 60 s", "sub/b.mp4": "decode_error: no picture"}
+
+    def failing(embedder, client, root, path):
+        found = list(_decoded(embedder, client, root, path))
+        yield from [("video", False, reasons[path])] if path in reasons else found
+
+    monkeypatch.setattr(indexing, "_decoded", failing)
+    first = indexing.Report(new=2, changed=0, moved=0, gone=0, same=0, unreadable=2)
+    assert _update(index) == first
+    assert _update(index) == first._replace(new=0, same=2) and embedded == ["a.mp4"]
+    assert _update(index, again=False) == first._replace(new=0, same=2) and embedded == []
+    del reasons["a.mp4"]
+    assert _update(index) == first._replace(new=0, same=2, unreadable=1, recovered=1) and embedded == ["a.mp4"]
+    assert _update(index) == first._replace(new=0, same=2, unreadable=1) and embedded == []
+    assert [hit.file for hit in index.query(vectors={"video": {"va": np.float32([1, 0, 0])}}).hits] == ["a.mp4"]
+    # One that is found elsewhere has no vectors that could go with it.
+    reasons["a.mp4"] = reasons["c.mp4"] = "crash: of the decoder"
+    (tmp_path / "v/a.mp4").write_text("other")
+    assert _update(index).changed == 1
+    os.rename(tmp_path / "v/a.mp4", tmp_path / "v/c.mp4")
+    assert _update(index)[:5] == (1, 0, 0, 1, 1) and embedded == ["c.mp4"]
+
+
+def test_watching_does_not_try_again_at_every_look(index, tmp_path, monkeypatch):
+    tried, now = [], [0.0]
+
+    def update(*arguments, again, **options):
+        tried.append((now[0], again))
+        return indexing.Report(0, 0, 0, 0, 2, 1)
+
+    def sleep(seconds):
+        now[0] += 1000 * seconds
+        if len(tried) == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(indexing, "update", update)
+    monkeypatch.setattr("mmv_tf.searching.embedder.Embedder", lambda *arguments: _Embedder())
+    monkeypatch.setattr(search, "time", types.SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    with pytest.raises(KeyboardInterrupt):
+        search.main(["index", str(tmp_path / "v"), "--module=m", "--watch", f"--index={tmp_path / 'i'}"])
+    assert [time for time, again in tried if again] == [0.0, 4000.0]
 
 
 def test_labels_are_a_filter(index, tmp_path):
