@@ -41,6 +41,7 @@ from fractions import Fraction
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 HOWTO100M_HOURS = 134_472
+_FPS = 30  # of the films that are made
 
 _PYAV = """
 import sys, av
@@ -53,18 +54,18 @@ for path in sys.argv[1:]:
 """
 _DECODING = """
 import sys
-from mmv_tf.beam import decode
+from mmv_tf.beam.decoding import clips
 from mmv_tf.beam.specs import Settings
 import cv2
 cv2.setNumThreads(1)
 for path in sys.argv[1:]:
-    pieces, _ = decode.plan(path, [(0.0, None)], Settings())
-    for clip, error in decode.decode(path, pieces, Settings()):
+    pieces, _ = clips.plan(path, [(0.0, None)], Settings())
+    for clip, error in clips.decode(path, pieces, Settings()):
         assert error is None, error
 """
 
 
-def make_film(path, size, noise, seconds=60, fps=30):
+def make_film(path, size, noise, seconds=60):
     """Writes a film: a panned texture, a disc that moves, noise of +-`noise` grey levels; x264, default quality."""
     import av
     import cv2
@@ -74,17 +75,17 @@ def make_film(path, size, noise, seconds=60, fps=30):
     octaves = [random.standard_normal((height * 2 >> k, width * 4 >> k, 3)).astype(np.float32) for k in range(7)]
     scene = 110 + sum(cv2.resize(o, (width * 4, height * 2)) * 2.0**k for k, o in enumerate(octaves))
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"preset": "fast"})
+        stream = container.add_stream("libx264", rate=_FPS, options={"preset": "fast"})
         (stream.width, stream.height), stream.pix_fmt = size, "yuv420p"
         track = container.add_stream("aac", rate=44100, layout="stereo")
-        for n in range(seconds * fps):
+        for n in range(seconds * _FPS):
             x, y = int(width * 1.5 * (1 + np.sin(n / 97))), int(height * 0.5 * (1 + np.sin(n / 61)))
             image = scene[y : y + height, x : x + width].copy()
             centre = int(width * (0.5 + 0.3 * np.sin(n / 20))), int(height * (0.5 + 0.3 * np.cos(n / 17)))
             cv2.circle(image, centre, height // 5, (200, 120, 60), -1)
             image += random.integers(-noise, noise + 1, (height, width, 1))
             frame = av.VideoFrame.from_ndarray(np.clip(image, 0, 255).astype(np.uint8), format="rgb24")
-            frame.pts, frame.time_base = n, Fraction(1, fps)
+            frame.pts, frame.time_base = n, Fraction(1, _FPS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
         wave = (0.1 * random.standard_normal((2, seconds * 44100))).astype(np.float32)
