@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from mmv_tf.beam.captions import cues
@@ -203,12 +205,60 @@ def test_a_file_that_is_too_long_is_cut(tmp_path, monkeypatch):
     assert remarks.numbers == {"caption_dropped": 2}  # one over the number, and the rest of the file
 
 
+def _grows_evenly(text_of):
+    """Whether ten times the text takes about ten times the processor time: a hundred times, if it were quadratic."""
+    before = None
+    for length in (10**4, 10**5, 10**6):
+        text, began = text_of(length), time.process_time()
+        cues.parse(text, Remarks())
+        spent = time.process_time() - began
+        if before is not None and spent > 40 * before:
+            return False
+        before = spent
+    return True
+
+
 @pytest.mark.parametrize(
-    "text", ["<", "{\\", "0", "-->", " ", "1:2 ", "00:00:00,000 --> ", "&#39", "\n \t", "<rt>", "<v ", "1:2\n3\n\n"]
+    ("text", "said"),
+    [
+        ("<", "<"),
+        ("{\\", "{\\"),
+        ("0", "0"),
+        ("-->", "-->"),
+        (" ", ""),
+        ("1:2 ", "1:2 "),
+        ("00:00:00,000 --> ", "--> 00:00:00,000 "),
+        ("&#39", "&#39"),
+        ("\n \t", ""),
+        ("<rt>", ""),
+        ("<v ", "<v "),
+        ("1:2\n3\n\n", "1:2 3 "),
+    ],
 )
-def test_hostile_texts_take_no_time(text):
-    text *= 10**6 // len(text)
-    cues.parse(f"1\n00:00:00,000 --> 00:00:01,000\n{text}\n", Remarks())  # minutes, if it were quadratic
-    cues.parse(f"{text} --> {text}", Remarks())
-    lines = "a b\n" * 100_000
-    cues.parse(f"1\n00:00:00,000 --> 00:00:01,000\n{lines}2\n00:00:01,000 --> 00:00:02,000\n{lines}", Remarks())
+def test_hostile_texts(text, said):
+    def in_words(length):
+        return f"1\n00:00:00,000 --> 00:00:01,000\n{text * (length // len(text))}\n"
+
+    def as_times(length):
+        return f"{text * (length // len(text))} --> {text * (length // len(text))}"
+
+    are_times = text.startswith("00:00")
+    captions = (
+        [Caption((said * MAX_CHARACTERS)[:MAX_CHARACTERS].strip(), 0.0, 0.0 if are_times else 1.0)] if said else []
+    )
+    dropped = {"caption_dropped": 1} if are_times or not said else {}
+    mended = {"caption_mended": 1} if said else {}  # its length
+    assert _parsed(in_words(10**5), **dropped, **mended) == captions
+    assert cues.parse(as_times(10**5), Remarks()) == (captions if are_times else [])
+    for text_of in (in_words, as_times):
+        assert any(_grows_evenly(text_of) for _ in range(3))  # whatever else happens in one of them
+
+
+def test_captions_of_very_many_lines():
+    def text_of(length):
+        lines = "a b\n" * (length // 8)
+        return f"1\n00:00:00,000 --> 00:00:01,000\n{lines}2\n00:00:01,000 --> 00:00:02,000\n{lines}"
+
+    said = ("a b " * MAX_CHARACTERS)[:MAX_CHARACTERS].strip()
+    assert _parsed(text_of(10**5), caption_mended=2) == [Caption(said, 0.0, 1.0), Caption(said, 1.0, 2.0)]
+    assert any(_grows_evenly(text_of) for _ in range(3))
