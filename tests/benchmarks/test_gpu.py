@@ -3,6 +3,8 @@
 import json
 import os
 import pathlib
+import signal
+import subprocess
 import time
 
 import keras
@@ -70,13 +72,25 @@ def _is_running(number: int) -> bool:
         return False
 
 
-def test_what_a_job_has_started_ends_with_it(tmp_path):
-    script = f"sleep 60 & echo $! > {tmp_path}/child; echo begun; wait"
+def test_what_a_job_has_started_ends_with_it(tmp_path, monkeypatch):
+    class TooSlow(subprocess.Popen):
+        def wait(self, timeout=None):
+            if timeout is None:
+                return super().wait()
+            while not (tmp_path / "begun").exists():  # its time is over when that is there, however long it takes
+                time.sleep(0.02)
+            raise subprocess.TimeoutExpired(self.args, timeout)
+
+    monkeypatch.setattr(run.subprocess, "Popen", TooSlow)
+    script = f"sleep 600 & echo $! > {tmp_path}/child; echo begun; touch {tmp_path}/begun; wait"
     assert run._output(["sh", "-c", script], dict(os.environ), 0.5) == ("begun\n", "not done after 0.5 s")
-    child, until = int((tmp_path / "child").read_text()), time.monotonic() + 10
-    while _is_running(child) and time.monotonic() < until:  # the system takes a moment
-        time.sleep(0.05)
-    assert not _is_running(child)
+    child = int((tmp_path / "child").read_text())
+    for _ in range(1000):  # it takes a millisecond
+        if not _is_running(child):
+            return
+        time.sleep(0.02)
+    os.kill(child, signal.SIGKILL)
+    raise AssertionError("what the job has started runs on")
 
 
 def test_every_job_is_there():

@@ -7,13 +7,14 @@ import time
 
 import pytest
 
+from helpers.processes import PATIENCE
 from mmv_tf.common import lock
 
 
 def _hold(path, ready):
     with lock.folder(path, "train"):
         ready.set()
-        time.sleep(60)
+        time.sleep(PATIENCE)
 
 
 def _holder(path):
@@ -21,7 +22,7 @@ def _holder(path):
     ready = context.Event()
     process = context.Process(target=_hold, args=(str(path), ready), daemon=True)
     process.start()
-    assert ready.wait(60)
+    assert ready.wait(PATIENCE)
     return process
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from helpers.golden_recipe import load
 from helpers.hostile_pickles import array, dtype, hostile, inside, mutate, reorder, shape
+from helpers.processes import PATIENCE
 from helpers.released_pickles import LAYOUTS, dumps
 from mmv_tf.released import pickle_machine, unpickle
 from mmv_tf.released.unpickle import CheckpointError
@@ -213,7 +214,7 @@ def test_nothing_from_a_file_is_executed_or_imported(tmp_path):
         [sys.executable, "-c", AUDITED, str(folder)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         cwd=tmp_path,
         env=environment,
     )

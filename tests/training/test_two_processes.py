@@ -81,9 +81,7 @@ def broken_and_resumed(bindings, tmp_path_factory):
     with _Pair([first, second], endless, folder) as broken:
         broken.wait_for(first / "checkpoints" / "ckpt-4.index")
         broken.processes[1].kill()
-        killed = time.monotonic()
-        broken_status = broken.processes[0].wait()
-        noticed_after, broken_output = time.monotonic() - killed, broken.output(0)
+        broken_status, broken_output = broken.processes[0].wait(), broken.output(0)
     saved = runs.newest(first)
     with _Pair([first, second], endless, folder) as resumed:
         resumed.wait_for(first / "checkpoints" / "kept" / f"ckpt-{COMPARED}.index")
@@ -92,7 +90,7 @@ def broken_and_resumed(bindings, tmp_path_factory):
     return {
         "run": first,
         "second": second,
-        "broken": (broken_status, broken_output, noticed_after),
+        "broken": (broken_status, broken_output),
         "saved": saved,
         "statuses": statuses,
         "outputs": [resumed.output(0), resumed.output(1)],
@@ -101,11 +99,10 @@ def broken_and_resumed(bindings, tmp_path_factory):
 
 
 def test_a_dead_process_ends_the_other_one_in_one_line(broken_and_resumed):
-    status, output, seconds = broken_and_resumed["broken"]
+    status, output = broken_and_resumed["broken"]
     assert status == 2, output[-3000:]
     errors = [line for line in output.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "Another process of this run has ended or does not answer" in errors[0]
-    assert seconds < 60
 
 
 def test_the_next_pair_goes_on_and_stops_together_when_one_is_asked_to(broken_and_resumed):

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import signal
-import time
+import types
 
 import av
 import cv2
@@ -91,11 +91,9 @@ def test_bit_flips_end_in_an_answer(client, good, tmp_path):
 
 def test_gap_of_25_hours(client, tmp_path):
     path = write_video(tmp_path / "gap.mkv", times=[0.0, 90000.0], sound_codec=None, codec="mpeg4")
-    began = time.monotonic()
     assert _reason(client, path) is Reason.TOO_LARGE
     (_, (header, jpegs)) = client.ask(str(path), [(0.0, 10.0)])
     assert header["frames"] == 100 and len(set(jpegs)) == 1
-    assert time.monotonic() - began < 5
 
 
 def test_too_many_pixels_and_too_long_clips(good, tmp_path):
@@ -139,15 +137,15 @@ def test_only_regular_files_are_opened(client, tmp_path):
         assert _reason(client, path) is Reason.MISSING_FILE
 
 
-def test_a_child_that_hangs_is_killed(good):
-    client = DecodeClient(Settings(timeout_seconds=0.5))
+def test_a_child_that_hangs_is_killed(client, good, monkeypatch):
     _works(client, good)
-    os.kill(client._child.pid, signal.SIGSTOP)
-    began = time.monotonic()
-    assert _reason(client, good) is Reason.TIMEOUT
-    assert time.monotonic() - began < 5
+    hanging = client._child
+    os.kill(hanging.pid, signal.SIGSTOP)
+    with monkeypatch.context() as short:  # for no child that works
+        short.setattr(client, "_settings", Settings(timeout_seconds=0.2))
+        assert _reason(client, good) is Reason.TIMEOUT
+    assert hanging.returncode == -signal.SIGKILL
     _works(client, good)
-    client.close()
 
 
 def test_the_alarm_of_the_child_is_set_anew_with_every_answer_and_off_while_it_is_written(good, monkeypatch):
@@ -221,32 +219,34 @@ def test_mutations_and_bombs_end_in_a_reason(client, good, tmp_path):
 
 
 def test_a_source_that_is_slow_throughout_is_given_up(good, monkeypatch):
-    client = DecodeClient(Settings(timeout_seconds=1.0))
+    client = DecodeClient(Settings(timeout_seconds=1000.0))
     _works(client, good)
-    read = client._read
+    read, now = client._read, 0.0
 
     def slowly(size, deadline):  # as if each clip came just within its time
-        time.sleep(0.4 if size == 4 else 0.0)
+        nonlocal now
+        now += 400 if size == 4 else 0
         return read(size, deadline)
 
+    monkeypatch.setattr("mmv_tf.beam.decoding.client.time", types.SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(client, "_read", slowly)
     monkeypatch.setattr("mmv_tf.beam.decoding.client._SLOWEST", 0.001)
-    with pytest.raises(Failure, match="slow throughout") as caught:
-        list(client.ask(str(good), [(0.1 * n, 0.1 * n + 0.5) for n in range(5)]))
+    answers = client.ask(str(good), [(0.1 * n, 0.1 * n + 0.5) for n in range(5)])
+    with pytest.raises(Failure, match="slow throughout: not all clips finished within 1400 s") as caught:
+        list(answers)
     assert caught.value.reason is Reason.TIMEOUT
     client.close()
 
 
-def test_a_dead_child_is_told_within_seconds(client, tmp_path):
-    """Killed while it is at work, not between two answers."""
+def test_a_dead_child_is_told_and_not_waited_for(client, tmp_path):
+    """Killed while it is at work, not between two answers; who waited would say TIMEOUT."""
     path = write_video(tmp_path / "long.mp4", seconds=20, size=(320, 240), sound_codec=None)
     answers = client.ask(str(path), [(0.0, 20.0)])
     next(answers)
-    began = time.monotonic()
     os.kill(client._child.pid, signal.SIGSEGV)
     with pytest.raises(Failure, match="SIGSEGV") as caught:
         list(answers)
-    assert caught.value.reason is Reason.CRASH and time.monotonic() - began < 5
+    assert caught.value.reason is Reason.CRASH
 
 
 def test_a_clip_of_too_many_bytes_and_pictures_of_too_long_a_side(tmp_path):
