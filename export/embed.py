@@ -3,8 +3,8 @@
     python -m mmv_tf.export.embed --records 'records/test-*' --module exported/fac --output embeddings
     python -m mmv_tf.export.embed --videos FOLDER --module exported/fac --output embeddings
 
-Writes OUTPUT/video-vat-00000-of-00008.parquet ... (columns: mmv_tf/export/parquet_file.py), embeddings.json (what was
-embedded by which module; written last) and dead_letters.jsonl (what could not be embedded, and why).
+Writes OUTPUT/video-vat-00000-of-00008.parquet ... (columns: mmv_tf/export/embedding/parquet_file.py), embeddings.json
+(what was embedded by which module; written last) and dead_letters.jsonl (what could not be embedded, and why).
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""An opened source: packets with times from its start, and pictures as JPEGs. Used by decode.py only."""
+"""An opened source: packets with times from its start, and pictures as JPEGs. Used by clips.py only."""
 
 import collections
 import logging

@@ -1,4 +1,4 @@
-"""The parent's side of decode_worker.py: starts the child, asks it, kills it when it takes too long or dies."""
+"""The parent's side of worker.py: starts the child, asks it, kills it when it takes too long or dies."""
 
 import dataclasses
 import math
@@ -46,7 +46,7 @@ class DecodeClient:
           path: of the file.
           clips: list of (start, end or None), seconds.
         Yields:
-          (header, blobs) as decode_worker.py states, the plan first, without the last {done}. The time that the caller
+          (header, blobs) as worker.py states, the plan first, without the last {done}. The time that the caller
           takes with them does not count.
         Raises:
           Failure: TIMEOUT, CRASH or whatever makes the source unusable.

@@ -1,4 +1,4 @@
-"""One source -> the JPEG frames and the mono sound of its clips. Runs in the child process (decode_worker.py) only.
+"""One source -> the JPEG frames and the mono sound of its clips. Runs in the child process (worker.py) only.
 
 Time 0 is the start of the source, where a player starts: the earliest of its streams. Clip frame i is shown at time
 start + i / frame_rate, and is the picture that a player displays then: the last one whose time is not later (up to half

@@ -14,7 +14,7 @@ _VARIANTS = {"naive": "n-def", "trained": "def", "inflated": "i-inf"}  # of the 
 
 
 def render(found: list[dict]) -> str:
-    """The page as HTML. `found`: results as `mmv_tf.report.gather` gives them."""
+    """The page as HTML. `found`: results as `mmv_tf.evaluation.results.gather` gives them."""
     names = network_names(found)
     charts, notes = _curves(found, names)
     differences, not_paired = _differences(found, names)

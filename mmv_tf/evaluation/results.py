@@ -57,7 +57,7 @@ def make_row(measures, outcomes, about="", seeds=1, groups=None, **options) -> d
       outcomes: {name: [array [N], one a fold; of several seeds those of a fold one after another]}.
       seeds: how many runs each fold has, on the same items.
       groups: {name: [array [N], one a fold]}: which outcomes are of one clip, and are drawn together.
-      options: of `statistics.bootstrap`.
+      options: of `mmv_tf.metrics.intervals.bootstrap`.
     """
     found, groups = {}, groups or {}
     for measure in measures:
@@ -231,7 +231,7 @@ def compare(first: dict, second: dict, measure: str = "", **options) -> dict:
 
     Args:
       measure: name; '' is the results' main one.
-      options: of `statistics.paired_difference`.
+      options: of `mmv_tf.metrics.intervals.paired_difference`.
     Returns:
       {'measure', 'difference', 'low', 'high', 'outside_noise': the interval does not hold 0, 'method'}, and
       'other_data', a sentence, where the keys of the records are the same and their contents are not.
