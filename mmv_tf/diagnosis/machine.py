@@ -4,6 +4,8 @@ import os
 import time
 from typing import NamedTuple
 
+_SIZE, _SECONDS = 1024, 0.2  # of the matrices that are multiplied, and how long
+
 
 class Machine(NamedTuple):
     """What a rule that chooses sizes wants to know."""
@@ -41,16 +43,16 @@ def memory() -> tuple[float, float] | None:
     return free / 2**30, total / 2**30
 
 
-def gflops(size: int = 1024, seconds: float = 0.2) -> float:
+def gflops() -> float:
     """Of a product of float32 matrices on all cores: the best of as many tries as fit, since others may use it too."""
     import numpy as np
 
-    square, best, until = np.ones((size, size), np.float32), 0.0, time.perf_counter() + seconds
+    square, best, until = np.ones((_SIZE, _SIZE), np.float32), 0.0, time.perf_counter() + _SECONDS
     while True:
         began = time.perf_counter()
         square @ square
         ended = time.perf_counter()
-        best = max(best, 2 * size**3 / (ended - began) / 1e9)
+        best = max(best, 2 * _SIZE**3 / (ended - began) / 1e9)
         if ended > until:
             return best
 

@@ -16,6 +16,8 @@ from mmv_tf.records import schema
 from mmv_tf.records.naming import parse_shard_name
 from mmv_tf.records.tfrecord import FOOTER, HEADER, checksum, content_length, count_records
 
+_LOOKED_AT = 16  # records, for the sizes of their frames
+
 
 @dataclasses.dataclass(frozen=True)
 class Shards:
@@ -148,10 +150,10 @@ def read_shard(file: tf.Tensor, count: tf.Tensor, begin: tf.Tensor, end: tf.Tens
     return checked.filter(lambda _, is_record: is_record).map(lambda record, _: record)
 
 
-def frame_sizes(found: Shards, most: int = 16) -> list[tuple[int, int]]:
+def frame_sizes(found: Shards) -> list[tuple[int, int]]:
     """(height, width) of the frames of some records from all over the shards; fewer where some cannot be read."""
-    files = list(zip(found.files, found.counts, strict=True))[:: -(-len(found.files) // most)]
-    sizes, each = [], -(-most // len(files))
+    files = list(zip(found.files, found.counts, strict=True))[:: -(-len(found.files) // _LOOKED_AT)]
+    sizes, each = [], -(-_LOOKED_AT // len(files))
     for file, count in files:
         records = read_what_can_be_read(file, count, 0, min(each, count))
         with contextlib.suppress(tf.errors.OpError):  # which the reading of all of it names

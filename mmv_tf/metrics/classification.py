@@ -48,11 +48,11 @@ class Measure:
         return 100.0 * float(np.mean(outcomes <= int(self.summary.removeprefix("recall@"))))
 
 
-def top_k(scores: np.ndarray, targets: np.ndarray, ks=(1, 5)) -> dict[str, np.ndarray]:
-    """{'top1': bool [N], ...}: whether the right class is among the k best of scores [N, C].
+def top_k(scores: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
+    """{'top1': bool [N], 'top5': ...}: whether the right class is among the k best of scores [N, C].
 
     Of equal scores the right class counts as the last: a classifier that says the same of all classes finds nothing.
-    A k that is not below the number of classes is left out.
+    top5 of five classes or fewer is left out.
 
     Raises:
       ValueError: NaN in a score.
@@ -60,7 +60,7 @@ def top_k(scores: np.ndarray, targets: np.ndarray, ks=(1, 5)) -> dict[str, np.nd
     if np.isnan(scores).any():
         raise ValueError("a classifier gave NaN: are the features finite, and of more than one value?")
     ranks = (scores >= scores[np.arange(len(targets)), targets][:, None]).sum(axis=1)
-    return {f"top{k}": ranks <= k for k in ks if k < scores.shape[1] or k == 1}
+    return {f"top{k}": ranks <= k for k in (1, 5) if k < scores.shape[1] or k == 1}
 
 
 def outcomes(scores: np.ndarray, targets: np.ndarray, kind: str = "area", counted=None) -> dict[str, np.ndarray]:

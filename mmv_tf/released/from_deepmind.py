@@ -95,7 +95,11 @@ def load(path: str, activation: str | None = "relu"):
 
 
 def convert_file(path: str, activation: str | None = "relu") -> Imported:
-    """`load` with a report of what became of each array."""
+    """`load` with a report of what became of each array.
+
+    Raises:
+      CheckpointError: as `load`.
+    """
     from mmv_tf.released import unpickle
 
     tree = unpickle.read(path)
@@ -240,11 +244,8 @@ def read_vocabulary(path: str, layout) -> tuple[str, ...]:
 
 
 def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _printable(name: str) -> str:

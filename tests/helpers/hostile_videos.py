@@ -204,8 +204,8 @@ def _gap(path):
     write_video(path, seconds=1, times=[0.0, 0.04, 90000.0], sound_codec=None, codec="mpeg4")
 
 
-def _wave(path, rate, channels, seconds, sample=b"\x00\x10"):
-    body = sample * (channels * round(rate * seconds))
+def _wave(path, rate, channels, seconds):
+    body = b"\x00\x10" * (channels * round(rate * seconds))
     form = struct.pack("<HHIIHH", 1, channels, rate, rate * channels * 2, channels * 2, 16)
     head = b"RIFF" + struct.pack("<I", 36 + len(body)) + b"WAVEfmt " + struct.pack("<I", 16) + form
     path.write_bytes(head + b"data" + struct.pack("<I", len(body)) + body)

@@ -103,7 +103,8 @@ def numbers(jpegs):
     return [round(level) for level in levels]
 
 
-def onset(waveform, threshold=0.2):
+def onset(waveform):
     """Index of the first loud sample."""
-    assert np.abs(waveform).max() > threshold
-    return int(np.argmax(np.abs(waveform) > threshold))
+    loud = np.abs(waveform) > 0.2
+    assert loud.any()
+    return int(np.argmax(loud))
