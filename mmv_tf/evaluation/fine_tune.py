@@ -284,8 +284,8 @@ class FineTuneAudio(_FineTuning):
 
     Args:
       seconds: of a window.
-      sample_stride: every so manieth sample of a window goes to the network, without a filter (VATT: 2 of 6.4 s, which
-        are as many as 3.2 s of pretraining).
+      sample_stride: one sample in so many of a window goes to the network (2: every second one), without a filter
+        (VATT: 2 of 6.4 s, which are as many as 3.2 s of pretraining).
       several_labels: a clip can have any number of labels: a logistic loss for each class, mAP and d' in place of
         accuracy. One that has none is a wrong one for every class.
       balance: a clip's loss is weighed by how rare its labels are in the batch (VATT).

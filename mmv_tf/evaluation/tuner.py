@@ -9,7 +9,7 @@ from mmv_tf.evaluation.networks import Trainable
 
 
 class Tuner:
-    """Trains a copy of nothing: the network's variables are changed in place, and `reset` gives them back.
+    """Trains the network's own variables in place, not a copy; `reset` restores them.
 
     Inputs are frames uint8 [B,T,H,W,3] or waveforms float32 [B,S]; labels are classes int [B], or with `several`
     float32 [B,C], 1 for every class that a clip is of.

@@ -64,7 +64,7 @@ class Windows:
       crops: of each window of video that is not random: 1, the centre, or 3 along the longer side, each of which is a
         window of its own (`VideoInput.evaluation_crops`).
       seconds, sample_rate: of a window of sound.
-      sample_stride: every so manieth sample of it is kept, as they are, without a filter.
+      sample_stride: one sample in so many of it is kept (2: every second one), as they are, without a filter.
       box: height and width of the boxes in which an accelerator gets frames to `finish`; None: the host finishes them.
       seed: of random windows.
     """

@@ -252,7 +252,7 @@ def _repeatable(deterministic: bool) -> str:
 def _made(optimizer) -> keras.optimizers.Optimizer:
     made = optimizer()
     if parts := made.gradient_accumulation_steps:
-        # Schedules and draws would go on in every so manieth step only, and replicas cannot meet in Keras' branch.
+        # Schedules and draws would go on in one step in so many only, and replicas cannot meet in Keras' branch.
         raise ValueError(
             f"{type(made).__name__}.gradient_accumulation_steps = {parts}: take it away and set MMV.micro_batches = "
             f"{parts}, which computes a batch in parts and compares it as a whole."
