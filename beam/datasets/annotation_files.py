@@ -89,7 +89,11 @@ def rows(path, columns, what, others=(), has_header=True, comment=None):
 
 
 def load_json(path, what):
-    """The object that a JSON file holds, whole: for files of some ten megabytes."""
+    """The object that a JSON file holds, whole: for files of some ten megabytes.
+
+    Raises:
+      ValueError: it is not valid JSON, names a key twice, or holds no object.
+    """
     with tables.open_text(path) as file:
         try:
             content = json.load(file, object_pairs_hook=tables.unique_keys)

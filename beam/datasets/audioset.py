@@ -17,7 +17,11 @@ NAMES = {
 
 
 def read(request):
-    """Inputs of a split: train (the unbalanced one), balanced_train or eval."""
+    """Inputs of a split: train (the unbalanced one), balanced_train or eval.
+
+    Raises:
+      ValueError: a file is missing or of another kind; names it, and the line.
+    """
     segments = files.locate(request.annotations, NAMES[request.split], WHAT)
     classes = request.classes or files.beside(segments, ["class_labels_indices.csv", "class_labels_indices.txt"])
     if classes is None:

@@ -15,7 +15,11 @@ _USED_FOR = {"0": "neither", "1": "train", "2": "test"}
 
 
 def read(request):
-    """Inputs of the split train or test of a fold 1 to 3 (1 when none is given). Ids are by the name of the class."""
+    """Inputs of the split train or test of a fold 1 to 3 (1 when none is given). Ids are by the name of the class.
+
+    Raises:
+      ValueError: there is no list of that fold; says where lists come from.
+    """
     fold = request.fold or 1
     given = pathlib.Path(request.annotations)
     folder = given.parent if given.is_file() else given

@@ -27,6 +27,9 @@ def read(request):
     train, val, test: those of the json, with all sentences of a video. test_1k: the 1,000 pairs of JSFusion's csv
     ("1k-A"), with one sentence a video. train_9k, train_7k: the videos of MSRVTT_train.9k.csv or 7k, with the sentences
     of the json.
+
+    Raises:
+      ValueError: a file is missing or of another kind, or has no video of the split; names it.
     """
     given = pathlib.Path(request.annotations)
     if request.split == "test_1k":

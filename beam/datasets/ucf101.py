@@ -15,7 +15,11 @@ WHAT = (
 
 
 def read(request):
-    """Inputs of the split train or test of a fold 1 to 3 (1 when none is given)."""
+    """Inputs of the split train or test of a fold 1 to 3 (1 when none is given).
+
+    Raises:
+      ValueError: a list is missing, of another split or fold, or of another kind; names it, and the line.
+    """
     name = f"{request.split}list{request.fold or 1:02d}.txt"
     listed = files.locate(request.annotations, [name], WHAT)
     if listed.name != name and re.fullmatch(r"(train|test)list\d\d\.txt|classInd\.txt", listed.name):

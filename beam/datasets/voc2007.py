@@ -26,6 +26,9 @@ def read(request):
 
     A class is a label of a picture when at least one of its objects is not marked difficult. Where all of them are, the
     label is 'difficult:' and the class: the challenge counts such a picture neither as right nor as wrong for it.
+
+    Raises:
+      ValueError: the list of the split or the folder Annotations is missing, or the list is of another split.
     """
     given = pathlib.Path(request.annotations or request.root)
     listed = _listed(given, request.split)

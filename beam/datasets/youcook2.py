@@ -17,6 +17,9 @@ def read(request):
     """Inputs of the split train, val or test: a clip for each step, with its sentence.
 
     A csv as MIL-NCE's validation_youcook.csv is taken whole, whatever the split is called.
+
+    Raises:
+      ValueError: the file is missing or of another kind, or has no video of the split; names it.
     """
     names = ["youcookii_annotations_trainval.json", "youcookii_annotations*.json", "*youcook*.csv"]
     if request.split == "test":

@@ -38,7 +38,11 @@ def fan_in_normal() -> keras.initializers.Initializer:
 
 
 def scaled(channels: int, width: float) -> int:
-    """`channels` times `width`, to a multiple of 8."""
+    """`channels` times `width`, to a multiple of 8.
+
+    Raises:
+      ValueError: `width` is not above 0.
+    """
     if not width > 0:
         raise ValueError(f"width must be above 0, not {width}.")
     return max(8, 8 * round(channels * width / 8))

@@ -29,7 +29,8 @@ def _entry(modality: str):
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
-    """Clips that have frames (or sound) and a label: their records' pattern, keys and labels; and how many have not.
+    """Clips that have frames (or sound) and a label: their records' pattern, keys and labels; and how many records
+    were left out, by reason.
 
     A record whose sound is silence all through has none.
     """
@@ -195,7 +196,11 @@ def about_bare(train, test) -> list[str]:
 
 
 def measurable(targets: np.ndarray, counted=None) -> tuple[np.ndarray, list[str]]:
-    """Which columns of the test clips' targets bool [N, C] can be measured, and a note on the others."""
+    """Which columns of the test clips' targets bool [N, C] can be measured, and a note on the others.
+
+    Raises:
+      ValueError: none of them can.
+    """
     columns, count = np.flatnonzero(classification.measurable(targets, counted)), targets.shape[1]
     if not len(columns):
         raise ValueError("no class has both clips that are of it and clips that are not in the test set")

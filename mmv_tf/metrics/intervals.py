@@ -11,7 +11,11 @@ from mmv_tf.metrics.classification import Measure
 
 
 def over_folds(values, confidence: float = 0.95) -> tuple[float, float]:
-    """Student's t interval of the mean of two or more values, one a fold or seed."""
+    """Student's t interval of the mean of two or more values, one a fold or seed.
+
+    Raises:
+      ValueError: there are fewer than two.
+    """
     from scipy import stats
 
     values = np.asarray(values, float)

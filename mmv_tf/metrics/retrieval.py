@@ -63,7 +63,11 @@ def _checked(name: str, embeddings) -> np.ndarray:
 
 
 def similarity(queries, targets, measure: str = "cosine") -> np.ndarray:
-    """Similarity [Q, N] of embeddings [Q, d] and [N, d]. The cosine with a zero vector is defined as 0."""
+    """Similarity [Q, N] of embeddings [Q, d] and [N, d]. The cosine with a zero vector is defined as 0.
+
+    Raises:
+      ValueError: embeddings are none, hold NaN or Inf, or are not of one space; or there is no such measure.
+    """
     queries, targets = _checked("queries", queries), _checked("targets", targets)
     if queries.shape[1] != targets.shape[1]:
         raise ValueError(f"queries have {queries.shape[1]} dimensions, targets {targets.shape[1]}: not the same space")
@@ -176,7 +180,11 @@ def nearest(query, targets, right, measure: str = "cosine") -> np.ndarray:
 
 
 def metrics(query_ranks: np.ndarray, recalls: Sequence[int] = RECALLS) -> dict[str, float]:
-    """{'R@1': share in [0, 1], ..., 'MedR': median rank} of ranks [Q] that start at 1."""
+    """{'R@1': share in [0, 1], ..., 'MedR': median rank} of ranks [Q] that start at 1.
+
+    Raises:
+      ValueError: there is no rank, or one that is below 1 or not finite.
+    """
     query_ranks = np.asarray(query_ranks, dtype=np.float64)
     if query_ranks.size == 0 or not np.isfinite(query_ranks).all() or (query_ranks < 1).any():
         raise ValueError("ranks must be finite numbers >= 1, at least one of them")

@@ -22,7 +22,11 @@ def colour(number: int) -> str:
 
 
 def lines(series: dict[str, list[tuple[float, float]]], x_name: str = "step") -> Markup:
-    """Curves name -> [(x, y)], in the colours that `colour` gives; points that are not finite are an error."""
+    """Curves name -> [(x, y)], in the colours that `colour` gives.
+
+    Raises:
+      ValueError: there is no point, or one that is not finite.
+    """
     points = [point for curve in series.values() for point in curve]
     if not points or not all(math.isfinite(number) for point in points for number in point):
         raise ValueError(f"curves {', '.join(series)}: no points, or NaN or Inf among them")

@@ -58,7 +58,11 @@ def coloured(levels: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def encoded(rgb: np.ndarray, quality: int) -> bytes:
-    """JPEG of uint8 [H, W, 3]."""
+    """JPEG of uint8 [H, W, 3].
+
+    Raises:
+      ValueError: OpenCV cannot encode it.
+    """
     import cv2
 
     done, content = cv2.imencode(".jpg", np.ascontiguousarray(rgb[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])

@@ -90,7 +90,11 @@ def load(path: str):
 
 
 def convert_file(path: str) -> Imported:
-    """`load` with a report of what became of each tensor."""
+    """`load` with a report of what became of each tensor.
+
+    Raises:
+      CheckpointError: as `load`.
+    """
     from mmv_tf.released import torch_file
 
     tensors = torch_file.read(path)

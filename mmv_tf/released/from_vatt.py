@@ -40,7 +40,11 @@ def load(path: str, head_dim: int | None = None):
 
 
 def convert_file(path: str, head_dim: int | None = None) -> from_torch.Imported:
-    """`load` with a report of what became of each array."""
+    """`load` with a report of what became of each array.
+
+    Raises:
+      CheckpointError: as `load`.
+    """
     from mmv_tf.released import vatt_layout
 
     prefix = prefix_of(path)
