@@ -22,7 +22,7 @@ from mmv_tf.evaluation.networks import Network
 from mmv_tf.evaluation.windows import Windows
 from mmv_tf.inputs import contents, shards
 from mmv_tf.inputs import labels as record_labels
-from mmv_tf.inputs.faults import explain_data_error
+from mmv_tf.inputs.faults import named_errors
 
 _WINDOWS_A_PART = 512  # what a killed run loses at most
 
@@ -241,13 +241,3 @@ class _Store:
         keys, labels = json.loads(stored["text"].tobytes())
         labels = tuple(map(record_labels.split, labels))
         return Features(self._modality, stored["values"], stored["present"], tuple(keys), labels)
-
-
-def named_errors(dataset):
-    """The batches of a dataset; what is wrong with a record is a ValueError that names it."""
-    try:
-        yield from dataset
-    except tf.errors.OpError as error:
-        if fault := explain_data_error(error):
-            raise ValueError(fault) from error
-        raise

@@ -17,14 +17,14 @@ from mmv_tf.common import files
 from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count, CountOrNone, NotNegative, Positive, Seed, Share, ShareBelowOne
 from mmv_tf.evaluation import protocol
-from mmv_tf.evaluation.features import Extractor, named_errors
-from mmv_tf.evaluation.labelled import Labelled, Tagged, about_bare, measurable, slices
+from mmv_tf.evaluation.features import Extractor
+from mmv_tf.evaluation.labelled import Labelled, Tagged, about_bare, measurable
 from mmv_tf.evaluation.networks import Trainable
 from mmv_tf.evaluation.tuner import Tuner
 from mmv_tf.evaluation.windows import Windows, whole_shards
 from mmv_tf.inputs import shards
 from mmv_tf.inputs.augmentation.frames import check_windows
-from mmv_tf.inputs.shards import read_shard
+from mmv_tf.inputs.faults import named_errors
 from mmv_tf.metrics import classification
 
 
@@ -207,7 +207,7 @@ class _FineTuning(protocol.Protocol):
             return cut["input"], cut["present"], find(serialized)[1]
 
         # Shuffled anew in every epoch, by a sequence of seeds that follows from the first.
-        kept = slices(found).shuffle(len(found.files), seed=seed).flat_map(read_shard)
+        kept = shards.slices(found).shuffle(len(found.files), seed=seed).flat_map(shards.read_shard)
         kept = kept.filter(lambda serialized: find(serialized)[0]).shuffle(self.shuffle, seed=seed)
         # The last batch of an epoch is filled with clips of the next order, so that all steps have one shape.
         numbered = kept.repeat().take(steps * self.batch_size).repeat(epochs).enumerate()

@@ -7,10 +7,9 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from mmv_tf.evaluation.features import named_errors
 from mmv_tf.inputs import labels as record_labels
 from mmv_tf.inputs import shards
-from mmv_tf.inputs.shards import read_shard
+from mmv_tf.inputs.faults import named_errors
 from mmv_tf.metrics import classification
 from mmv_tf.records import schema
 
@@ -55,7 +54,8 @@ class Labelled:
           ValueError: a key comes twice, a clip has several labels, or none has what is wanted; names them.
         """
         found = shards.find(pattern)
-        dataset = _read(found).map(_entry(modality), num_parallel_calls=tf.data.AUTOTUNE)
+        records = shards.slices(found).flat_map(shards.read_shard)
+        dataset = records.map(_entry(modality), num_parallel_calls=tf.data.AUTOTUNE)
         kept, left_out = {}, {f"no {modality}": 0, "no label": 0}
         for key, labels, present in named_errors(dataset.prefetch(64)):
             stored_key, labels = key.numpy(), labels.numpy().decode(errors="replace")
@@ -207,13 +207,3 @@ def measurable(targets: np.ndarray, counted=None) -> tuple[np.ndarray, list[str]
     if len(columns) == count:
         return columns, []
     return columns, [f"{count - len(columns)} of {count} classes cannot be measured on the test set"]
-
-
-def _read(found: shards.Shards) -> tf.data.Dataset:
-    return slices(found).flat_map(read_shard)
-
-
-def slices(found: shards.Shards) -> tf.data.Dataset:
-    """The shards as arguments of `read_shard`, one each."""
-    counts = tf.constant(found.counts, tf.int64)
-    return tf.data.Dataset.from_tensor_slices((tf.constant(found.files), counts, tf.zeros_like(counts), counts))

@@ -8,6 +8,7 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -35,6 +36,16 @@ def explain_data_error(error: Exception) -> str | None:
     """The one line that says which shard or record is at fault, if the input pipeline raised `error`, else None."""
     _, found, rest = str(error).partition(FAULT_MARK)
     return rest.partition("\n")[0].split("] [")[0].rstrip("]").strip() if found else None
+
+
+def named_errors(dataset: Iterable) -> Iterator:
+    """The batches of a dataset; what is wrong with a shard or record is a ValueError that names it."""
+    try:
+        yield from dataset
+    except tf.errors.OpError as error:
+        if fault := explain_data_error(error):
+            raise ValueError(fault) from error
+        raise
 
 
 def reason(error: tf.errors.OpError) -> str:

@@ -24,9 +24,8 @@ from mmv_tf.inputs.audio import LogMel
 from mmv_tf.inputs.augmentation.sound import SoundAugment, check_masks
 from mmv_tf.inputs.clip import ClipMaker
 from mmv_tf.inputs.examples import TrainingExamples
-from mmv_tf.inputs.faults import BadRecords, explain_data_error  # noqa: F401  (for users of the pipeline)
+from mmv_tf.inputs.faults import BadRecords
 from mmv_tf.inputs.mixture import Source, distinct_names
-from mmv_tf.inputs.shards import read_shard
 from mmv_tf.inputs.text import Tokenizer
 from mmv_tf.inputs.video import VideoInput
 from mmv_tf.inputs.views.view import View, in_order
@@ -306,10 +305,7 @@ class InputPipeline:
         Raises:
           ValueError: no file matches.
         """
-        found = shards.find(pattern)
-        counts = tf.constant(found.counts, tf.int64)
-        files = tf.data.Dataset.from_tensor_slices((tf.constant(found.files), counts, tf.zeros_like(counts), counts))
-        clips = files.flat_map(read_shard).flat_map(
+        clips = shards.slices(shards.find(pattern)).flat_map(shards.read_shard).flat_map(
             lambda serialized: tf.data.Dataset.from_tensors(serialized).repeat(num_clips).enumerate()
         )
         dataset = clips.map(

@@ -109,6 +109,12 @@ def _known_counts(folder, pattern, files):
     return known
 
 
+def slices(found: Shards) -> tf.data.Dataset:
+    """The arguments of `read_shard` for all records of each shard."""
+    counts = tf.constant(found.counts, tf.int64)
+    return tf.data.Dataset.from_tensor_slices((tf.constant(found.files), counts, tf.zeros_like(counts), counts))
+
+
 def read_shard(file: tf.Tensor, count: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.data.Dataset:
     """Records [begin, end) of a shard that should hold `count`; fewer or more are an error that names it.
 

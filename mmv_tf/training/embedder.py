@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from mmv_tf.common.batches import filled
 from mmv_tf.inputs import labels as record_labels
-from mmv_tf.inputs.pipeline import explain_data_error
+from mmv_tf.inputs.faults import named_errors
 from mmv_tf.metrics import retrieval
 
 
@@ -83,13 +83,7 @@ class RecordEmbedder:
         Raises:
           ValueError: a record cannot be read; names it.
         """
-        try:
-            for batch in dataset:
-                yield self._clips(batch)
-        except tf.errors.OpError as error:
-            if fault := explain_data_error(error):
-                raise ValueError(fault) from error
-            raise
+        return map(self._clips, named_errors(dataset))
 
     def _clips(self, batch) -> Clips:
         batch = tf.nest.map_structure(lambda values: values.numpy(), self._model.without_empty_texts(batch))

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from helpers.record_fixtures import SAMPLE_RATE, record, write_shards
 from mmv_tf.inputs.audio import LogMel
-from mmv_tf.inputs.pipeline import InputPipeline, Source, explain_data_error
+from mmv_tf.inputs.faults import explain_data_error
+from mmv_tf.inputs.pipeline import InputPipeline, Source
 from mmv_tf.inputs.text import Tokenizer
 from mmv_tf.inputs.video import VideoInput
 from mmv_tf.records import schema

@@ -12,6 +12,23 @@ def test_explains_only_its_own_errors():
     assert explain_data_error(ValueError("something else")) is None
 
 
+def test_what_is_wrong_with_a_record_is_an_error_in_one_line_and_all_else_is_as_it_was():
+    def dataset(message):
+        def check(number):
+            with tf.control_dependencies([tf.debugging.Assert(number < 2, [message])]):
+                return tf.identity(number)
+
+        return tf.data.Dataset.range(3).map(check)
+
+    taken = []
+    with pytest.raises(ValueError, match=r"^shard a/train-0: record 2 of 9 is torn$") as caught:
+        taken.extend(faults.named_errors(dataset(f"{faults.FAULT_MARK}shard a/train-0: record 2 of 9 is torn")))
+    assert isinstance(caught.value.__cause__, tf.errors.OpError)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="something else"):
+        taken.extend(map(int, faults.named_errors(dataset("something else"))))
+    assert taken == [0, 1, 0, 1]
+
+
 def test_a_reason_is_one_short_line():
     with pytest.raises(tf.errors.OpError) as caught:
         tf.io.decode_jpeg(b"\xff\xd8\xff\xe0 no picture")

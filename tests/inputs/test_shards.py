@@ -29,6 +29,13 @@ def test_reads_a_range(shard, how):
     assert read(how, shard, 5, 6) == [b"r5"]
 
 
+def test_shards_are_read_whole_one_after_the_other(shard):
+    found = shards.Shards((str(shard), str(shard)), (6, 6))
+    assert [tuple(int(n) for n in numbers) for _, *numbers in shards.slices(found)] == [(6, 0, 6)] * 2
+    records = shards.slices(found).flat_map(read_shard).as_numpy_iterator()
+    assert list(records) == [b"r0", b"r1", b"r2", b"r3", b"r4", b"r5"] * 2
+
+
 @pytest.mark.parametrize("how", [read_shard, read_what_can_be_read])
 def test_more_records_than_known_are_an_error(shard, how):
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:

@@ -8,7 +8,8 @@ from helpers.record_fixtures import SAMPLE_RATE, record, write_shards
 from helpers.system_arrays import arrays
 from mmv_tf.inputs.audio import LogMel
 from mmv_tf.inputs.augmentation.sound import SoundAugment
-from mmv_tf.inputs.pipeline import InputPipeline, Source, explain_data_error
+from mmv_tf.inputs.faults import explain_data_error
+from mmv_tf.inputs.pipeline import InputPipeline, Source
 from mmv_tf.inputs.text import Tokenizer
 from mmv_tf.inputs.video import VideoInput
 from mmv_tf.inputs.views import times
