@@ -68,7 +68,7 @@ class Pair:
       against: further modalities or views, with which `first` is compared as with samples that are not its own: they
         join the denominator of a contrastive loss, and are the negatives of `losses.margin`.
       against_own: whether a sample's own entry in those is a negative, too. If not, it is left out: the loss then does
-        not say whether the two are to be told apart.
+        not say whether the two are to be told apart. `losses.margin` has nothing else to compare with, and needs it.
       second_space: ... but for `second` and `against` if this is given: of a predictor's target.
       scorer: what makes the network that compares the two (`mmv_tf.model.scorers`), for the losses that need one; None
         is the cosine.
@@ -385,6 +385,10 @@ class Graph:
             self._validate_kept(pair)
             if pair.against and not losses.takes_others(pair.loss):
                 raise ValueError(f"Pair {pair}: the loss {pair.loss_name} takes nothing that is named in 'against'.")
+            if pair.against and losses.needs_own(pair.loss) and not pair.against_own:
+                raise ValueError(
+                    f"Pair {pair}: {pair.loss_name} compares with the sample's own entry: set 'against_own': True."
+                )
             if isinstance(pair.scorer, keras.layers.Layer):
                 raise ValueError(f"Pair {pair}: a 'scorer' is what makes a layer, such as Scorer, and this is one.")
             if pair.scorer and not losses.takes_score(pair.loss):

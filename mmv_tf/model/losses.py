@@ -7,7 +7,8 @@ Notation: b samples on this replica, B in the global batch, K candidates a sampl
 narrations), d the dimension of the space.
 
 What a pair names in `against` comes as further arguments: other views of the second side, with which the first is
-compared as with samples that are not its own; `against_own` says whether the sample's own entry there counts.
+compared as with samples that are not its own; `against_own`, which the pair gives with them, says whether the sample's
+own entry there counts.
 """
 
 import inspect
@@ -187,8 +188,15 @@ def _further(first: Embeddings, others, own, temperature: float, normalize: bool
 
 
 def takes_others(loss) -> bool:
-    """Whether a loss takes what a pair names in `against`."""
-    return any(one.kind is one.VAR_POSITIONAL for one in inspect.signature(loss).parameters.values())
+    """Whether a loss takes what a pair names in `against`, and `against_own` with it."""
+    parameters = inspect.signature(loss).parameters
+    return "against_own" in parameters and any(one.kind is one.VAR_POSITIONAL for one in parameters.values())
+
+
+def needs_own(loss) -> bool:
+    """Whether of what a pair names in `against` the sample's own entry is all that a loss compares with."""
+    own = inspect.signature(loss).parameters.get("against_own")
+    return own is not None and own.annotation == Literal[True]
 
 
 def classifies(loss) -> bool:
@@ -318,14 +326,16 @@ def margin(
     *others: Embeddings,
     margin: Positive = 0.99,
     normalize: bool = False,
-    against_own: bool = True,
+    against_own: Literal[True] = True,
 ) -> Compared:
     """AVTS's loss (arXiv 1807.00230): D^2 of pairs that belong together, max(margin - D, 0)^2 of pairs that do not.
 
     D is the Euclidean distance. The mean is over all pairs that are there: each sample makes one pair that belongs
     together, and one that does not with the `second` of the next sample of the global batch; or with its own entry in
-    each of `others`, where such are given, which is what there is to compare with whatever `against_own` says. The
-    similarities that it logs are distances with the sign changed.
+    each of `others`, where such are given. The similarities that it logs are distances with the sign changed.
+
+    Args:
+      against_own: of `others` there is nothing else to compare with, so that a pair has to say it.
 
     Raises:
       ValueError: one of the sides has several candidates.

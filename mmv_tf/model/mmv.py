@@ -287,7 +287,7 @@ class MMV(keras.Model):
             recalled = Recalled(self.graph, self._recall(batch))
         total, logs = 0.0, {}
         for pair in self.graph.pairs:
-            more = {"against_own": True} if pair.against_own else {}
+            more = {"against_own": pair.against_own} if pair.against else {}
             if pair.scorer is not None:
                 more["score"] = self.scorers[pair.scorer_name]
             first, *others = (sides[side] for side in pair.sides)

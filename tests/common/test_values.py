@@ -33,6 +33,7 @@ RIGHT = {
     "a string or a list, each item a string": "'abc' 'no' '' ['a'] []",
     "a list, each item a string": "['a'] []",
     "True or False": "True",
+    "True": "True",
     "a whole number of at least 0": "0 1 2",
     "a whole number of at least 1": "1 2",
     "a whole number of at least 1 or None": "1 2 None",

@@ -83,6 +83,10 @@ def test_pairs_that_meet_in_two_spaces_get_distinct_names():
             {"pairs": [("video", "audio", "va", {"loss": losses.info_nce, "against": ("text",)})]},
             "leads from 'text' to",
         ),
+        (
+            {"pairs": [("video", "audio", "va", {"loss": losses.margin, "against": ("text",)})]},
+            "margin compares with the sample's own entry: set 'against_own': True",
+        ),
         ({"pairs": [("video", "audio", "vat", {"second_space": "va"})]}, "only where both have one dimension"),
         ({"spaces": {"va": 0, "vat": 4}}, "Graph.spaces = .*: 'va', 0, must be a whole number of at least 1"),
     ],
@@ -90,6 +94,15 @@ def test_pairs_that_meet_in_two_spaces_get_distinct_names():
 def test_a_bad_graph_is_refused_with_the_name_of_what_is_wrong(change, message):
     with pytest.raises(ValueError, match=message):
         graphs.fac(**change)
+
+
+def test_a_loss_of_others_says_what_it_makes_of_the_own_entry():
+    def of_all(first, second, *others):
+        """Which names no `against_own`."""
+
+    with pytest.raises(ValueError, match="the loss of_all takes nothing that is named in 'against'"):
+        graphs.fac(pairs=[("video", "audio", "va", {"loss": of_all, "against": ("text",)})])
+    assert [losses.needs_own(loss) for loss in (losses.margin, losses.info_nce, losses.nce)] == [True, False, False]
 
 
 def test_spaces_that_only_reach_each_other_are_a_cycle():

@@ -218,6 +218,15 @@ def test_further_negatives_join_the_denominator_with_their_own_entry_or_without(
         np.testing.assert_allclose(found.loss, wanted, rtol=1e-5)
 
 
+def test_the_margin_of_others_is_to_the_own_entry_alone():
+    x, y, z = (Embeddings.single(normal([3, 4], seed)) for seed in (1, 2, 3))
+    squares = [np.sum(np.square(np.asarray(x.local - side.local)), axis=(1, 2)) for side in (y, z)]
+    wanted = np.mean([*squares[0], *np.square(np.maximum(3.0 - np.sqrt(squares[1]), 0))])
+    np.testing.assert_allclose(losses.margin(x, y, z, margin=3.0, against_own=True).share(), wanted, rtol=1e-5)
+    with pytest.raises(ValueError, match="^margin.against_own = False: must be True\n"):
+        losses.margin(x, y, z, against_own=False)
+
+
 @pytest.mark.parametrize("loss", [losses.nt_xent, losses.margin, losses.regression])
 def test_several_candidates_are_refused(loss):
     with pytest.raises(ValueError, match=f"{loss.__name__} compares one candidate a sample, and got 2"):

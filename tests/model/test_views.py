@@ -160,6 +160,20 @@ def test_further_negatives_and_targets_reach_the_loss():
     np.testing.assert_allclose(total, by_hand, rtol=1e-5)
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_a_loss_is_given_what_its_pair_says_of_the_own_entry(own):
+    given = []
+
+    def loss(first, second, *others, against_own):
+        given.append((len(others), against_own))
+        return losses.nce(first, second)
+
+    graph = two(pairs=[("video", "video_2", "v", {"loss": loss, "against": ("video_3",), "against_own": own})],
+                views={"video_2": "video", "video_3": "video"})  # fmt: skip
+    model_of(graph).compute_losses(batch(graph, 2))
+    assert given == [(1, own)]
+
+
 def test_two_replicas_of_two_micro_batches_have_the_gradient_of_one_batch():
     """With every loss, masks and views; without batch norm in the backbone, which sees its own part of the batch."""
 

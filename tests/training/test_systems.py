@@ -186,7 +186,7 @@ Graph.pairs = [
     ('video', 'video_late', 'v', {'loss': @nt_xent}),
     ('video', 'video_late', 'p', {'loss': @regression, 'second_space': 'v', 'weight': 0.25}),
     ('video', 'audio', 'va', {'loss': @info_nce, 'against': ('audio_back',), 'against_own': True}),
-    ('audio', 'video', 'va', {'loss': @margin, 'against': ('video_late',), 'weight': 0.5}),
+    ('audio', 'video', 'va', {'loss': @margin, 'against': ('video_late',), 'against_own': True, 'weight': 0.5}),
 ]
 info_nce.stop_keys = True
 margin.normalize = True
