@@ -18,7 +18,7 @@ from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count, CountOrNone, NotNegative, Positive, Seed, Share, ShareBelowOne
 from mmv_tf.evaluation import protocol
 from mmv_tf.evaluation.features import Extractor
-from mmv_tf.evaluation.labelled import Labelled, Tagged, about_bare, measurable
+from mmv_tf.evaluation.labelled import Labelled, Tagged, about_bare, check_classes, frequencies, measurable
 from mmv_tf.evaluation.networks import Trainable
 from mmv_tf.evaluation.tuner import Tuner
 from mmv_tf.evaluation.windows import Windows, whole_shards
@@ -91,7 +91,7 @@ class _FineTuning(protocol.Protocol):
         for pair, (_, test_name) in zip(patterns, self.folds, strict=True):
             kind, setting = Tagged if self.several_labels else Labelled, f"{type(self).__name__}.label_prefix"
             train, test = (kind.read(p, modality, self.label_prefix, setting) for p in pair)
-            train.check_classes(test)
+            check_classes(train.names, test.names, train.classes, self.several_labels)
             tests.append(test)
             records = [extractor.contents(pattern) for pattern in pair]
             sides = {True: train, False: test}
@@ -108,7 +108,7 @@ class _FineTuning(protocol.Protocol):
             classes = max(classes, len(columns))
             for seed in self.seeds:
                 chosen = train.draw(self.clips_per_class, seed)
-                guessed = chosen.frequencies(len(test.keys))[:, columns]
+                guessed = frequencies(chosen.names, train.classes, self.several_labels, len(test.keys))[:, columns]
                 outcomes = {"chance": classification.outcomes(guessed, targets)}
                 for name, network in networks.items():
                     title = f"{name}, {protocol.named(test_name)}, seed {seed}"

@@ -77,12 +77,10 @@ class Labelled:
     _label = staticmethod(record_labels.one_label)
     _names = staticmethod(set)
 
-    def check_classes(self, test: "Labelled") -> None:
-        """That a classifier of these clips can be tested on `test`; ValueError names the class."""
-        if len(self.classes) < 2:
-            raise ValueError(f"all {len(self.keys)} training clips are of class {self.classes[0]!r}")
-        if unknown := sorted(set(test.classes) - set(self.classes)):
-            raise ValueError(f"class {unknown[0]!r} of the test set has no training clip ({len(unknown)} such classes)")
+    @property
+    def names(self) -> list[tuple[str, ...]]:
+        """All labels of each clip."""
+        return list(zip(self.labels, strict=True))
 
     def draw(self, per_class: int, seed: int) -> "Labelled":
         """`per_class` clips of each class, drawn by the seed; all for 0.
@@ -102,11 +100,6 @@ class Labelled:
         rows.sort()
         keys, labels = tuple(self.stored_keys[r] for r in rows), tuple(self.labels[r] for r in rows)
         return dataclasses.replace(self, stored_keys=keys, labels=labels)
-
-    def frequencies(self, count: int) -> np.ndarray:
-        """Scores [count, C] of a classifier that knows the frequencies of the classes and nothing else."""
-        counts = collections.Counter(self.labels)
-        return np.tile([counts[name] - 1e-9 * i * len(counts) for i, name in enumerate(self.classes)], (count, 1))
 
     def targets(self, classes) -> np.ndarray:
         """The number of each clip's class among `classes`, int [N]."""
@@ -144,13 +137,9 @@ class Tagged(Labelled):
     def _names(labels):
         return {name for names in labels for name in names}
 
-    def check_classes(self, test: "Labelled") -> None:
-        """That there is something to tell each class from; a class of the test set that is not here is not learned."""
-        check_several(self.classes, self.labels)
-
-    def frequencies(self, count: int) -> np.ndarray:
-        counts = collections.Counter(name for names in self.labels for name in names)
-        return np.tile([counts[name] / len(self.labels) for name in self.classes], (count, 1))
+    @property
+    def names(self) -> list[tuple[str, ...]]:
+        return list(self.labels)
 
     def targets(self, classes) -> np.ndarray:
         """Of which of `classes` each clip is, bool [N, C]."""
@@ -180,11 +169,34 @@ def many_hot(labels, number) -> np.ndarray:
     return targets
 
 
-def check_several(classes, labels) -> None:
-    """That each class has a training clip that is not of it; ValueError names the class."""
-    counts = collections.Counter(name for names in labels for name in names)
-    if full := [name for name in classes if counts[name] == len(labels)]:
-        raise ValueError(f"all training clips are of class {full[0]!r}: nothing to tell it from")
+def check_classes(train, test, classes, several: bool) -> None:
+    """That classifiers of the training clips can be tested on the test clips; ValueError names the class.
+
+    Each class needs a training clip that is not of it. One of several labels that training lacks is not learned.
+
+    Args:
+      train, test: the labels of each clip, a tuple.
+      classes: of the training clips.
+      several: whether clips have several.
+    """
+    counts = collections.Counter(name for names in train for name in names)
+    if full := [name for name in classes if counts[name] == len(train)]:
+        raise ValueError(f"all {len(train)} training clips are of class {full[0]!r}: nothing to tell it from")
+    unknown = sorted({name for names in test for name in names} - set(classes))
+    if unknown and not several:
+        raise ValueError(f"class {unknown[0]!r} of the test set has no training clip ({len(unknown)} such classes)")
+
+
+def frequencies(train, classes, several: bool, count: int) -> np.ndarray:
+    """Scores [count, C] of a classifier that knows the frequencies of the classes and nothing else.
+
+    Of one label a clip the first of classes that are equally frequent is the guess. Other arguments as those of
+    `check_classes`; no targets, which of AudioSet would be a gigabyte.
+    """
+    counts = collections.Counter(name for names in train for name in names)
+    scores = np.array([counts[name] for name in classes])
+    scores = scores / len(train) if several else scores - 1e-9 * len(classes) * np.arange(len(classes))
+    return np.tile(scores, (count, 1))
 
 
 def about_bare(train, test) -> list[str]:

@@ -13,7 +13,7 @@ from mmv_tf.common.values import Count, Positive, Seed, Share, ShareBelowOne
 from mmv_tf.evaluation import protocol
 from mmv_tf.evaluation.classifiers import MLP, Classifier, LinearSVM
 from mmv_tf.evaluation.features import Extractor, Features
-from mmv_tf.evaluation.labelled import about_bare, check_several, many_hot, measurable
+from mmv_tf.evaluation.labelled import about_bare, check_classes, frequencies, many_hot, measurable
 from mmv_tf.evaluation.networks import BEFORE_HEAD, LAST_CONV
 from mmv_tf.evaluation.windows import Windows
 from mmv_tf.inputs.labels import one_label
@@ -104,25 +104,12 @@ class _Classification(protocol.Protocol):
         )
 
     def _fold(self, train: dict[str, Features], test: dict[str, Features], names) -> dict:
-        left_out, kept, ignored = {}, {}, {}
-        for title, side in (("train", train), ("test", test)):
-            any_side = next(iter(side.values()))
-            wanted = [self._labels(key, labels) for key, labels in zip(any_side.keys, any_side.labels, strict=True)]
-            seen, labelled = any_side.present.any(axis=1), np.array([bool(labels) for labels in wanted], bool)
-            left_out[f"{title}: no {self.modalities[0]}"] = int((~seen).sum())
-            left_out[f"{title}: no label"] = 0 if self.several_labels else int((seen & ~labelled).sum())
-            # With several labels a clip can have none.
-            rows = seen & (labelled | self.several_labels)
-            if not (rows & labelled).any():
-                prefix = f" that begins with {self.label_prefix!r}" if self.label_prefix else ""
-                raise ValueError(
-                    f"none of the {len(rows)} {title} clips has {self.modalities[0]} and a label{prefix} "
-                    f"({int((~seen).sum())} lack the {self.modalities[0]})"
-                )
-            kept[title] = (rows, [wanted[i] for i in np.flatnonzero(rows)])
-            ignored[title] = [self._ignored(any_side.labels[i]) for i in np.flatnonzero(rows)]
+        sides, left_out, kept = {"train": train, "test": test}, {}, {}
+        for title, side in sides.items():
+            *kept[title], lacking = self._kept(title, next(iter(side.values())))
+            left_out |= lacking
         classes = sorted({label for labels in kept["train"][1] for label in labels})
-        self._check_classes(classes, kept)
+        check_classes(kept["train"][1], kept["test"][1], classes, self.several_labels)
         notes = []
         if self.several_labels:
             tested = {label for labels in kept["test"][1] for label in labels}
@@ -134,6 +121,10 @@ class _Classification(protocol.Protocol):
         targets = {title: self._targets(labels, number) for title, (_, labels) in kept.items()}
         counted = {title: None for title in kept}
         if self.several_labels and self.ignored_prefix:
+            ignored = {
+                title: [self._ignored(next(iter(side.values())).labels[i]) for i in np.flatnonzero(kept[title][0])]
+                for title, side in sides.items()
+            }
             counted = {title: ~self._targets(labels, number) for title, labels in ignored.items()}
             if not (learned := classification.measurable(targets["train"], counted["train"])).all():
                 raise ValueError(
@@ -154,16 +145,30 @@ class _Classification(protocol.Protocol):
             if name == "network":
                 coins = self._coins(x, _keys(train, kept["train"][0]), chosen, tested)
             outcomes[name] = self._outcomes(scores, targets["test"], columns, counted["test"])
-        # What knowing the frequencies of the classes alone gives.
-        frequency = targets["train"].mean(axis=0) if self.several_labels else np.bincount(targets["train"])
-        constant = frequency - 1e-9 * len(frequency) * np.arange(len(frequency)) * (not self.several_labels)
-        guessed = np.tile(constant, (len(kept["test"][1]), 1))
+        guessed = frequencies(kept["train"][1], classes, self.several_labels, len(kept["test"][1]))
         outcomes["chance"] = self._outcomes(guessed, targets["test"], columns, counted["test"])
-        learned, items = (_keys(side, kept[title][0]) for title, side in (("train", train), ("test", test)))
+        learned, items = (_keys(side, kept[title][0]) for title, side in sides.items())
         if both := len(set(items) & set(learned)):
             notes.append(f"{both} clips of the test set are training clips, too")
         counts = {"train": len(kept["train"][1]), "test": len(kept["test"][1]), "classes": len(columns)}
         return {"outcomes": outcomes, "items": items, "counts": counts, "left_out": left_out, "notes": notes} | coins
+
+    def _kept(self, title: str, side: Features) -> tuple[np.ndarray, list[tuple[str, ...]], dict[str, int]]:
+        """Which clips of a side count, bool [N]; the labels of those; and how many lack what."""
+        wanted = [self._labels(key, labels) for key, labels in zip(side.keys, side.labels, strict=True)]
+        seen, labelled = side.present.any(axis=1), np.array([bool(labels) for labels in wanted], bool)
+        rows = seen & (labelled | self.several_labels)  # with several labels a clip can have none
+        if not (rows & labelled).any():
+            prefix = f" that begins with {self.label_prefix!r}" if self.label_prefix else ""
+            raise ValueError(
+                f"none of the {len(rows)} {title} clips has {self.modalities[0]} and a label{prefix} "
+                f"({int((~seen).sum())} lack the {self.modalities[0]})"
+            )
+        lacking = {
+            f"{title}: no {self.modalities[0]}": int((~seen).sum()),
+            f"{title}: no label": int((seen & ~rows).sum()),
+        }
+        return rows, [wanted[i] for i in np.flatnonzero(rows)], lacking
 
     def _coins(self, x, keys, chosen, tested: Features) -> dict:
         """{'coins': which coins of the test clips a classifier tells}; {} where all to learn from lie alike.
@@ -199,19 +204,6 @@ class _Classification(protocol.Protocol):
             f"no clip has a label that begins with {self.ignored_prefix!r}: if the records are of an earlier version, "
             "which did not keep such labels, those clips count as wrong ones; preprocess again"
         )
-
-    def _check_classes(self, classes, kept):
-        if len(classes) < 2 and not self.several_labels:
-            raise ValueError(
-                f"all {len(kept['train'][1])} training clips are of class {classes[0]!r}: nothing to tell apart"
-            )
-        if self.several_labels:
-            check_several(classes, kept["train"][1])
-        unknown = sorted({label for labels in kept["test"][1] for label in labels} - set(classes))
-        if unknown and not self.several_labels:
-            raise ValueError(
-                f"the class {unknown[0]!r} of the test set has no training clip; {len(unknown)} such classes"
-            )
 
     def _targets(self, labels, number):
         if not self.several_labels:

@@ -305,7 +305,8 @@ class InputPipeline:
         Raises:
           ValueError: no file matches.
         """
-        clips = shards.slices(shards.find(pattern)).flat_map(shards.read_shard).flat_map(
+        records = shards.slices(shards.find(pattern)).flat_map(shards.read_shard)
+        clips = records.flat_map(
             lambda serialized: tf.data.Dataset.from_tensors(serialized).repeat(num_clips).enumerate()
         )
         dataset = clips.map(

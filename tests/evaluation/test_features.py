@@ -10,7 +10,7 @@ import tensorflow as tf
 from helpers import record_fixtures as fixtures
 from mmv_tf.evaluation import features
 from mmv_tf.evaluation.features import Extractor
-from mmv_tf.evaluation.labelled import Labelled
+from mmv_tf.evaluation.labelled import Labelled, check_classes, frequencies
 from mmv_tf.evaluation.networks import Network
 from mmv_tf.evaluation.windows import Windows
 
@@ -237,7 +237,19 @@ def test_labels_are_read_without_decoding(pattern):
     assert found.keys == ("clip0", "clip1", "clip2", "clip3") and found.classes == ("name",)
     assert found.left_out == {"no video": 1, "no label": 0}
     with pytest.raises(ValueError, match="all 4 training clips are of class 'name'"):
-        found.check_classes(found)
+        check_classes(found.names, found.names, found.classes, several=False)
+
+
+def test_chance_knows_the_frequencies_and_what_cannot_be_told_is_named():
+    one, several = [("b",), ("a",), ("b",), ("c",)], [("a", "b"), ("b",), (), ("a", "b", "c")]
+    found = frequencies(one, ("a", "b", "c"), False, 2)
+    np.testing.assert_array_equal(found, [[1, 2 - 1e-9 * 3 * 1, 1 - 1e-9 * 3 * 2]] * 2)
+    np.testing.assert_array_equal(frequencies(several, ("a", "b", "c"), True, 1), [[0.5, 0.75, 0.25]])
+    check_classes(several, [("z",)], ("a", "b", "c"), several=True)  # of several labels one is not learned
+    with pytest.raises(ValueError, match=r"^class 'y' of the test set has no training clip \(2 such classes\)$"):
+        check_classes(one, [("a",), ("z",), ("y",)], ("a", "b", "c"), several=False)
+    with pytest.raises(ValueError, match="^all 2 training clips are of class 'b': nothing to tell it from$"):
+        check_classes(several[:2], [], ("a", "b"), several=True)
 
 
 def _files(pattern):

@@ -168,7 +168,7 @@ def test_one_measurable_class_of_several(kind):
 def test_one_class_can_be_measured_where_some_clips_are_of_none():
     labels = [("a",), None] * 10
     assert _run(_clips(labels, 0), _clips(labels, 1), several_labels=True).n["classes"] == 1
-    with pytest.raises(ValueError, match="all training clips are of class 'a'"):
+    with pytest.raises(ValueError, match="all 4 training clips are of class 'a'"):
         _run(_clips(["a"] * 4, 0), _clips(labels, 1), several_labels=True)
 
 
