@@ -12,7 +12,7 @@ import math
 import numbers
 import os
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from mmv_tf.common.references import Reference
@@ -72,6 +72,12 @@ def shown(value) -> str:
     text = " ".join(repr(value).split())
     half = _LONGEST // 2
     return text if len(text) <= _LONGEST else f"{text[:half]} ... {text[-half:]}"
+
+
+def listed(names: Iterable[str], most: int) -> str:
+    """The first `most` names in a message, and how many more there are: 'a, b and 3 more'."""
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def fault(value, wanted) -> str:

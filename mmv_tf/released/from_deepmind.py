@@ -9,12 +9,13 @@ start with. Nothing in the file is executed (see `unpickle`). What network it is
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from mmv_tf.common import command, lock, paths
+from mmv_tf.common import command, lock
+from mmv_tf.common.values import listed
+from mmv_tf.released import importing
 from mmv_tf.released.pickle_machine import CheckpointError
 
 LICENSE = """\
@@ -72,7 +73,7 @@ class Imported:
             lines += [f"  {name}" for name in self.untrained]
         if self.unused:
             lines.append("WARNING: unused, and not expected:")
-            lines += [f"  {_printable(name)}" for name in self.unused]
+            lines += [f"  {importing.printable(name)}" for name in self.unused]
         return "\n".join(lines)
 
 
@@ -133,7 +134,7 @@ def convert(tree, activation: str | None = "relu") -> Imported:
     needed = [entry for entry in entries if entry.variable is not None]
     missing = [entry.name for entry in needed if entry.name not in arrays]
     if missing:
-        raise CheckpointError(f"{len(missing)} arrays are missing: {_listed(missing)}")
+        raise CheckpointError(f"{len(missing)} arrays are missing: {listed(missing, most=8)}")
     for entry in needed:
         shape = arrays[entry.name].shape
         if shape != entry.shape:
@@ -161,7 +162,7 @@ def check_values(name: str, array: np.ndarray) -> None:
     Raises:
       CheckpointError: names the array and what is wrong.
     """
-    leaf, shown = name.rsplit("/", 1)[1], _printable(name)
+    leaf, shown = name.rsplit("/", 1)[1], importing.printable(name)
     if array.dtype.kind not in ("iu" if leaf == "counter" else "f"):
         raise CheckpointError(f"{shown}: {array.dtype} is no type for it")
     with np.errstate(over="ignore"):
@@ -206,7 +207,7 @@ def save(
     folder = os.path.join(output, workdirs.CHECKPOINTS)
     tf.io.gfile.makedirs(folder)
     layout = imported.layout.without_text() if words is None else imported.layout
-    name = _printable(os.path.basename(checkpoint))  # a line break would end the comment in the configuration
+    name = importing.printable(os.path.basename(checkpoint))  # a line break would end the comment in the configuration
     license_note = license_text.format(name=name, sha256=_sha256(checkpoint))
     files.write_text(os.path.join(output, workdirs.WEIGHTS_LICENSE), license_note)
     if words is not None:
@@ -248,16 +249,6 @@ def _sha256(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _printable(name: str) -> str:
-    """A name from the file, which may hold anything, for a line of a message."""
-    return name if name.isprintable() else repr(name)
-
-
-def _listed(names: Iterable[str], most: int = 8) -> str:
-    names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 _THEN = """mmv_tf export --workdir OUTPUT --output exported/released
   mmv_tf evaluate --workdir OUTPUT --gin_file=gin/evals/esc50.gin"""
 
@@ -265,27 +256,12 @@ _THEN = """mmv_tf export --workdir OUTPUT --output exported/released
 def main(argv=None):
     """Turns a released MMV checkpoint into a workdir of mmv_tf."""
     parser = command.parser("from-deepmind", main.__doc__, _THEN)
-    parser.add_argument("--checkpoint", required=True, help="a released .pkl file")
-    parser.add_argument("--output", type=paths.argument, required=True, help="folder to write, the workdir")
-    parser.add_argument("--vocabulary", help="file of one word a line, in the order of the word vectors")
+    importing.add_arguments(parser, "a released .pkl file")
     args = parser.parse_args(argv)
     with lock.folder(args.output, "from-deepmind"):
         imported = convert_file(args.checkpoint)
         save(imported, args.output, args.checkpoint, args.vocabulary)
-    print(imported.report())
-    rows = imported.layout.rows
-    if args.vocabulary is None:
-        print(
-            "No --vocabulary: the file does not say which word has which id, so text is left out of the configuration, "
-            "and an export will have no text signature. The weights of the text network are in the checkpoint."
-        )
-    elif len(read_vocabulary(args.vocabulary, imported.layout)) < rows - 1:
-        print(f"WARNING: {args.vocabulary} has fewer words than the {rows - 1} word vectors; is it the right one?")
-    from mmv_tf.common import files
-    from mmv_tf.training import workdir as workdirs
-
-    print(f"\n{files.read_text(os.path.join(args.output, workdirs.WEIGHTS_LICENSE))}")
-    print(f"workdir: {args.output}")
+    importing.show(imported, args)
 
 
 def cli(argv=None) -> int:

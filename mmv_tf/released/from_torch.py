@@ -7,14 +7,15 @@ start with. Nothing in the file is executed (see `torch_file`). What network it 
 """
 
 import dataclasses
-import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from mmv_tf.common import command, lock, paths
+from mmv_tf.common import command, lock
+from mmv_tf.common.values import listed
+from mmv_tf.released import importing
 from mmv_tf.released.pickle_machine import CheckpointError
 
 LICENSE = """\
@@ -68,9 +69,7 @@ class Imported:
         if self.found.identity:
             lines.append("The file has no heads: the space 'v' is the representation as it is.")
         if self.unused:
-            shown = [name if name.isprintable() else repr(name) for name in self.unused[:8]]
-            more = f" and {len(self.unused) - 8} more" if len(self.unused) > 8 else ""
-            lines.append(f"WARNING: unused, and not expected: {', '.join(shown)}{more}")
+            lines.append(f"WARNING: unused, and not expected: {listed(map(importing.printable, self.unused), most=8)}")
         return "\n".join(lines)
 
 
@@ -125,8 +124,7 @@ def convert(tensors: Mapping[str, np.ndarray], detect: Callable | None = None) -
     needed = [entry for entry in entries if entry.name in tensors or not entry.optional]
     missing = [entry.name for entry in needed if entry.name not in tensors]
     if missing:
-        more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
-        raise CheckpointError(f"{len(missing)} tensors are missing: {', '.join(missing[:8])}{more}")
+        raise CheckpointError(f"{len(missing)} tensors are missing: {listed(missing, most=8)}")
     for entry in needed:
         shape = tensors[entry.name].shape
         if shape != entry.shape:
@@ -150,7 +148,7 @@ def check_values(name: str, tensor: np.ndarray) -> None:
     Raises:
       CheckpointError: names the tensor and what is wrong.
     """
-    leaf, name = re.split(r"[./]", name)[-1], name if name.isprintable() else repr(name)
+    leaf, name = re.split(r"[./]", name)[-1], importing.printable(name)
     if tensor.dtype.kind not in ("iu" if leaf == COUNTER else "f"):
         raise CheckpointError(f"{name}: {tensor.dtype} is no type for it")
     with np.errstate(over="ignore"):
@@ -180,29 +178,12 @@ _THEN = """mmv_tf export --workdir OUTPUT --output exported/published
 def main(argv=None):
     """Turns published PyTorch weights of a video network into a workdir of mmv_tf."""
     parser = command.parser("from-torch", main.__doc__, _THEN)
-    parser.add_argument("--checkpoint", required=True, help="a file of torch.save (.pth, .pt), or of safetensors")
-    parser.add_argument("--output", type=paths.argument, required=True, help="folder to write, the workdir")
-    parser.add_argument("--vocabulary", help="file of one word a line, in the order of the word vectors (MIL-NCE)")
+    importing.add_arguments(parser, "a file of torch.save (.pth, .pt), or of safetensors")
     args = parser.parse_args(argv)
     with lock.folder(args.output, "from-torch"):
         imported = convert_file(args.checkpoint)
         save(imported, args.output, args.checkpoint, args.vocabulary)
-    show(imported, args)
-
-
-def show(imported: Imported, args) -> None:
-    """Prints what became of a file, its licence, and where the workdir is; `args` are those of the command."""
-    from mmv_tf.common import files
-    from mmv_tf.training import workdir as workdirs
-
-    print(imported.report())
-    if "text" in imported.layout.backbones and args.vocabulary is None:
-        print(
-            "No --vocabulary: the file does not say which word has which id, so text is left out of the configuration. "
-            "The weights of the text network are in the checkpoint."
-        )
-    print(f"\n{files.read_text(os.path.join(args.output, workdirs.WEIGHTS_LICENSE))}")
-    print(f"workdir: {args.output}")
+    importing.show(imported, args)
 
 
 def cli(argv=None) -> int:

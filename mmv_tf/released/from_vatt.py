@@ -14,8 +14,8 @@ import re
 
 import numpy as np
 
-from mmv_tf.common import command, lock, paths
-from mmv_tf.released import from_torch
+from mmv_tf.common import command, lock
+from mmv_tf.released import from_torch, importing
 from mmv_tf.released.pickle_machine import CheckpointError
 
 _NAME = re.compile(r"model/layer_with_weights-0/(.*)/\.ATTRIBUTES/VARIABLE_VALUE")
@@ -99,16 +99,14 @@ _THEN = """mmv_tf export --workdir OUTPUT --output exported/vatt
 def main(argv=None):
     """Turns a released checkpoint of VATT into a workdir of mmv_tf."""
     parser = command.parser("from-vatt", main.__doc__, _THEN)
-    parser.add_argument("--checkpoint", required=True, help="such as ckpt-500000, beside which .index and .data lie")
-    parser.add_argument("--output", type=paths.argument, required=True, help="folder to write, the workdir")
-    parser.add_argument("--vocabulary", help="file of one word a line, in the order of the word vectors")
+    importing.add_arguments(parser, "such as ckpt-500000, beside which .index and .data lie")
     args = parser.parse_args(argv)
     with lock.folder(args.output, "from-vatt"):
         imported = convert_file(args.checkpoint)
         # The index holds a checksum of each array: it stands for them all.
         index = f"{prefix_of(args.checkpoint)}.index"
         from_torch.save(imported, args.output, index, args.vocabulary, by="from_vatt")
-    from_torch.show(imported, args)
+    importing.show(imported, args)
 
 
 def cli(argv=None) -> int:

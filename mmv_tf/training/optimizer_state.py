@@ -16,6 +16,8 @@ import re
 import keras
 import tensorflow as tf
 
+from mmv_tf.common.values import listed
+
 _SLOT_PATTERN = re.compile(r"optimizer/(?P<kind>[^/]+)/(?P<name>[^/]+)/\.ATTRIBUTES/VARIABLE_VALUE")
 _SHOWN = 3  # names in a line
 _AVERAGE = "average/"  # Keras' name of the moving averages of the weights that `use_ema` makes
@@ -77,9 +79,9 @@ def restore(optimizer: keras.optimizers.Optimizer, model, path: str, same_config
         return [f"{path} is of {kind}, and {ours} is configured: it begins anew, at step {int(optimizer.iterations)}"]
     lines = []
     if absent := [name for name in state if name not in taken]:
-        lines.append(f"{_listed(absent)} of {ours} begin anew: {path} does not hold them")
+        lines.append(f"{listed(absent, _SHOWN)} of {ours} begin anew: {path} does not hold them")
     if unused := [name for name in stored[kind] if name not in state]:
-        lines.append(f"{_listed(unused)} of {path} are left out: {ours} as it is configured has no such state")
+        lines.append(f"{listed(unused, _SHOWN)} of {path} are left out: {ours} as it is configured has no such state")
     return lines
 
 
@@ -155,8 +157,3 @@ def _assign(variable, value, name, path):
     if tuple(variable.shape) != value.shape:
         raise ValueError(f"{path}: {name} of the optimiser has the shape {value.shape}, not {tuple(variable.shape)}")
     variable.assign(value)
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -348,6 +348,11 @@ def test_a_long_value_is_cut_in_its_middle():
     assert len(said) < 300
 
 
+def test_of_many_names_some_are_listed():
+    assert values.listed(iter("ab"), most=2) == "a, b" and values.listed([], most=2) == ""
+    assert values.listed("abcde", most=2) == "a, b and 3 more"
+
+
 def test_a_users_tf_function_may_call_what_checks():
     """AutoGraph converts it there, and warns of what it cannot read."""
     tf.autograph.to_graph(configurable.check)
