@@ -3,6 +3,8 @@
 import math
 import pathlib
 
+_ARROW = "\u2192"
+
 
 def read(workdir: str) -> dict[str, list[tuple[int, float]]]:
     """{scalar: [(step, value)]} of all TensorBoard files below a folder; of a step written twice, the later value."""
@@ -36,12 +38,27 @@ def finite(scalars: dict[str, list[tuple[int, float]]]) -> tuple[dict[str, list[
 def by_chart(scalars: dict[str, list]) -> dict[str, dict[str, list]]:
     """The scalars of a training in two charts: losses, and how often the right one of the batch was nearest."""
     charts: dict = {"loss": {}, "right one of the batch is nearest": {}}
+    pairs = {tag.removeprefix("accuracy/") for tag in scalars if tag.startswith("accuracy/")}
     for tag, curve in scalars.items():
-        kind, _, pair = tag.rpartition("/")
-        if "loss" in tag:
-            charts["loss"][pair.replace("_", " ")] = curve
-        elif kind == "accuracy":
-            sides = pair.removesuffix("_reverse").split("_")[:2]
-            name = "\u2192".join(sides[:: -1 if "_reverse" in pair else 1])
+        if "loss" in tag and tag != "loss_scale":
+            charts["loss"][tag.removeprefix("loss/").replace("_", " ")] = curve
+        elif tag.startswith("accuracy/"):
+            name = _direction(tag.removeprefix("accuracy/"), pairs)
             charts["right one of the batch is nearest"][name] = curve
     return {title: curves for title, curves in charts.items() if curves}
+
+
+def _direction(logged: str, pairs: set[str]) -> str:
+    """A pair, or its reverse, which is turned round where that is no other pair's name."""
+    pair = logged.removesuffix("_reverse")
+    turned = "_".join(reversed(pair.split("_")))
+    if pair == logged:
+        return pair_in_words(pair, _ARROW)
+    if pair.count("_") == 1 and turned not in pairs:
+        return pair_in_words(turned, _ARROW)
+    return f"{pair_in_words(pair, _ARROW)} reverse"
+
+
+def pair_in_words(name: str, arrow: str = " -> ") -> str:
+    """With an arrow between two modalities; names of views have underscores of their own, and stay."""
+    return name.replace("_", arrow) if name.count("_") == 1 else name

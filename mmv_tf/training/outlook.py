@@ -14,6 +14,7 @@ import numpy as np
 
 from mmv_tf.common import files
 from mmv_tf.metrics.intervals import of_share
+from mmv_tf.pages.curves import pair_in_words
 
 FILE = "probes.json"  # in a workdir: [[step, {name: value}], ...]
 _WIDE = 0.12  # half an interval: above, a curve of shares cannot be read
@@ -71,11 +72,11 @@ def table(summary: Mapping, batch_size: int) -> list[str]:
         kind, _, pair = name.partition("/")
         if kind == "accuracy" and not pair.endswith("_reverse"):
             what = f"of clips found among the {batch_size} of a batch; chance {1 / batch_size:.0%}"
-            rows.append((_pair(pair), f"{value:.0%}", what))
+            rows.append((pair_in_words(pair), f"{value:.0%}", what))
         elif kind == "told":
-            rows.append((_pair(pair), f"{value:.0%}", "of the answers are right"))
+            rows.append((pair_in_words(pair), f"{value:.0%}", "of the answers are right"))
         elif kind == "nearest":
-            rows.append((_pair(pair), f"{value:.0%}", "of clips nearest to their own record"))
+            rows.append((pair_in_words(pair), f"{value:.0%}", "of clips nearest to their own record"))
         elif kind == "spread" and value < 0.2:
             rows.append((f"spread {pair}", f"{value:.2f}", "1 is spread out, 0 one point: all but collapsed"))
     rows.append(("network", f"{summary['parameters'] / 1e6:.1f} M", "parameters"))
@@ -85,11 +86,6 @@ def table(summary: Mapping, batch_size: int) -> list[str]:
     if left_out := summary.get("bad_records"):
         rows.append(("left out", f"{len(left_out)}", "records that could not be read: bad_records-*.json"))
     return [f"  {name:<22}{value:>12}  {what}".rstrip() for name, value, what in rows]
-
-
-def _pair(name: str) -> str:
-    """With an arrow between two modalities; names of views have underscores of their own, and stay."""
-    return name.replace("_", " -> ") if name.count("_") == 1 else name
 
 
 def _time(seconds: float) -> str:

@@ -19,9 +19,24 @@ def test_a_curve_ends_before_the_first_that_is_no_number():
     )
 
 
+def test_every_curve_has_a_name_of_its_own():
+    """Pairs of views, spaces and losses, pairs that are each other's reverse, and losses of single sources."""
+    pairs = ["video_audio", "audio_video", "video_audio_va", "video_r_audio_r_against_audio_own"]
+    tags = [f"accuracy/{pair}{side}" for pair in pairs for side in ("", "_reverse")]
+    tags += ["loss/video_audio", "loss/video_audio/films", "loss/video_text/films", "total_loss", "loss_scale"]
+    charts = curves.by_chart({tag: [(0, float(number))] for number, tag in enumerate(tags)})
+    names = {title: {name: value for name, [(_, value)] in chart.items()} for title, chart in charts.items()}
+    assert names["right one of the batch is nearest"] == {
+        "video→audio": 0, "video→audio reverse": 1, "audio→video": 2, "audio→video reverse": 3,
+        "video_audio_va": 4, "video_audio_va reverse": 5,
+        "video_r_audio_r_against_audio_own": 6, "video_r_audio_r_against_audio_own reverse": 7,
+    }  # fmt: skip
+    assert names["loss"] == {"video audio": 8, "video audio/films": 9, "video text/films": 10, "total loss": 11}
+
+
 def test_charts_hold_losses_and_accuracies_by_direction():
     points = [(0, 1.0)]
-    scalars = {"loss/video_audio": points, "accuracy/video_audio_va": points, "accuracy/video_audio_va_reverse": points}
+    scalars = {"loss/video_audio": points, "accuracy/video_audio": points, "accuracy/video_audio_reverse": points}
     assert curves.by_chart(scalars | {"learning_rate": points}) == {
         "loss": {"video audio": points},
         "right one of the batch is nearest": {"video→audio": points, "audio→video": points},
