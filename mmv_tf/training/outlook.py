@@ -18,6 +18,7 @@ from mmv_tf.pages.curves import pair_in_words
 
 FILE = "probes.json"  # in a workdir: [[step, {name: value}], ...]
 _WIDE = 0.12  # half an interval: above, a curve of shares cannot be read
+_FIRST, _ENOUGH = 5, 25  # first ones that count, of so many clips or more; of fewer the first alone
 _KNOWN = 0.5  # share found in the batch from which on training clips are told apart
 
 
@@ -134,14 +135,14 @@ class _Way(NamedTuple):
     count: int
 
 
-def _ways(scalars) -> list[_Way]:
-    """Retrieval, where five first ones count if there are clips for it, and neighbours, in the order of the probe."""
+def _ways(scalars, first: int = _FIRST) -> list[_Way]:
+    """Retrieval, where the `first` ones count if there are clips for it, and neighbours, in the order of the probe."""
     found = []
     for name, clips in scalars.items():
         is_found = name.startswith("probe/retrieval/") and name.endswith("/clips")
         if is_found:
             key, count = name.removesuffix("/clips"), int(clips)
-            recall = 5 if count >= 25 else 1
+            recall = first if count >= _ENOUGH else 1
             way = key.removeprefix("probe/retrieval/").replace("_to_", " -> ").replace("_", " ")
             said, key = f"{way}: among the first {recall} of {count} held-out clips", f"{key}/R@{recall}"
         elif name.startswith("probe/knn/") and name.endswith("_clips"):
@@ -154,11 +155,23 @@ def _ways(scalars) -> list[_Way]:
 
 
 def _curve(probes, logs, batch_size) -> str:
-    """Of retrieval, if that was probed: it asks for more than labels do."""
-    is_found = any(way.is_found for way in _ways(probes[-1][1]))
-    kept = [(step, [way for way in _ways(scalars) if way.is_found == is_found]) for step, scalars in probes]
-    values = [(step, float(np.mean([way.share for way in ways]))) for step, ways in kept if ways]
-    *_, chance, count = kept[-1][1][0]
+    """Of retrieval, if that was probed: it asks for more than labels do. All of it by one measure on the same clips."""
+    found = [way for way in _ways(probes[-1][1]) if way.is_found]
+    first = _FIRST if all(way.count >= _ENOUGH for way in found) else 1
+    ways = [[way for way in _ways(scalars, first) if way.is_found == bool(found)] for _, scalars in probes]
+    asked = [{way.said for way in of_probe} for of_probe in ways]  # measures, with their numbers of clips
+    same = [number for number, said in enumerate(asked) if said == asked[-1]]
+    values = [(probes[number][0], float(np.mean([way.share for way in ways[number]]))) for number in same]
+    return _in_words(values, ways[-1][0].count, logs, batch_size) + _left_out(len(probes) - len(same))
+
+
+def _left_out(count: int) -> str:
+    earlier = "1 earlier probe is" if count == 1 else f"{count} earlier probes are"
+    return f"; {earlier} left out, being of other pairs or numbers of clips" if count else ""
+
+
+def _in_words(values, count: int, logs, batch_size: int) -> str:
+    """What a curve [(step, share)] of so many clips shows."""
     (first_step, _), (last_step, last) = values[0], values[-1]
     low, high = of_share(last, count)
     shown = ", ".join(f"{share:.0%}" for _, share in values)
@@ -173,10 +186,9 @@ def _curve(probes, logs, batch_size) -> str:
     if rise > (high - low) / 4:
         return f"on held-out clips it was still rising at the end ({shown}): more steps may help (STEPS)"
     inside = [value for name, value in logs.items() if name.startswith("accuracy/") and not name.endswith("_reverse")]
-    if low > chance or inside:
-        if inside and np.mean(inside) > max(_KNOWN, 3 / batch_size):
-            return (
-                f"on held-out clips it no longer rises ({shown}), while {np.mean(inside):.0%} are found in a batch of "
-                f"{batch_size} of those it is trained on: more clips may help, more steps hardly"
-            )
+    if inside and np.mean(inside) > max(_KNOWN, 3 / batch_size):
+        return (
+            f"on held-out clips it no longer rises ({shown}), while {np.mean(inside):.0%} are found in a batch of "
+            f"{batch_size} of those it is trained on: more clips may help, more steps hardly"
+        )
     return f"on held-out clips it no longer rises ({shown}): whether more clips help is not to be seen from here"

@@ -54,6 +54,34 @@ def test_a_curve_may_begin_late_in_the_run():
     assert said[-1].startswith("on held-out clips it no longer rises (2%, 30%, 31%)")
 
 
+def test_a_curve_is_of_one_set_of_clips():
+    """Earlier sittings may have probed others, of which another number of first ones counts."""
+    ways = [_probe(share, 20, 0.05, recall=1) for share in (0.05, 0.1, 0.1, 0.1)]
+    probes = [(100 * step, way) for step, way in enumerate([*ways, _probe(0.3, 400, 0.01)])]
+    assert outlook.sentences(500, 20.0, probes, {}, 64)[-1] == (
+        "too few probes for a learning curve (Probe.every); 4 earlier probes are left out, being of other pairs or "
+        "numbers of clips"
+    )
+    probes = [probes[0], *((500 + step, _probe(share, 400, 0.01)) for step, share in enumerate((0.1, 0.3, 0.3)))]
+    assert outlook.sentences(500, 20.0, probes, {}, 64)[-1] == (
+        "on held-out clips it no longer rises (10%, 30%, 30%): whether more clips help is not to be seen from here; "
+        "1 earlier probe is left out, being of other pairs or numbers of clips"
+    )
+
+
+def test_a_curve_is_of_one_measure():
+    """Few clips have text, so that the first one alone counts there: then also where there are clips for five."""
+    probes = []
+    for step, share in enumerate((0.1, 0.2, 0.2)):
+        found = _probe(0.5 + share, 400, 0.0125) | _probe(share, 400, 0.0025, recall=1)
+        few = _probe(share + 0.2, 24, 0.04, recall=1)
+        probes.append((step, found | {name.replace("to_audio", "to_text"): value for name, value in few.items()}))
+    said = outlook.sentences(500, 20.0, probes, {}, 64)
+    assert "among the first 5 of 400 held-out clips 70%" in said[1]
+    assert "among the first 1 of 24 held-out clips 40%" in said[2]
+    assert "no longer rises (20%, 30%, 30%)" in said[3]
+
+
 def test_neighbours_are_heard_where_nothing_can_be_retrieved():
     """A network of one modality, as SimCLR's, and a probe of labelled clips alone."""
     probes = [
