@@ -1,11 +1,13 @@
 """One deflation, read from top to bottom."""
 
 import hashlib
+import inspect
 import json
 import math
 import os
 
 import gin
+import numpy as np
 import tensorflow as tf
 
 from mmv_tf.common import files, identity, paths
@@ -144,7 +146,7 @@ def _made_for(settings, clips, video, learn, measure) -> str:
     """A name for all that the state of a training depends on; how long it lasts may change."""
     lasting = ("steps", "patience", "check_every", "video_batch_size")
     parts = {name: value for name, value in vars(settings).items() if name not in lasting}
-    parts |= {f"video_{name}": value for name, value in vars(clips).items() if isinstance(value, (int, float))}
+    parts |= {f"video_{name}": value for name, value in _crops_by(clips).items()}
     parts |= {
         "video_settings": identity.of(video),
         "weights": fingerprint(video),
@@ -152,6 +154,23 @@ def _made_for(settings, clips, video, learn, measure) -> str:
         "measure": measure.fingerprint(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _crops_by(clips) -> dict:
+    """The settings of a VideoInput: its numbers, and of all else what is not as usual.
+
+    What is usual is left out, so that states of versions that knew the numbers alone are gone on with.
+    """
+    usual = inspect.signature(type(clips)).parameters
+    told = {}
+    for name, value in vars(clips).items():
+        if isinstance(value, (int, float)):
+            told[name] = value
+        elif name.startswith("_") or callable(value):
+            continue  # made of the other settings
+        elif name not in usual or not np.array_equal(value, usual[name].default):
+            told[name] = identity.describe(value)
+    return told
 
 
 def _targets_folder(folder: str, made_for: str) -> str:

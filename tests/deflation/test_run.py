@@ -11,8 +11,10 @@ import tensorflow as tf
 from helpers import graphs, tiny_export, toy
 from helpers.golden_recipe import unit_input
 from mmv_tf.deflation import report, run
+from mmv_tf.deflation.images import Images
 from mmv_tf.deflation.network import image_network
 from mmv_tf.deflation.settings import Deflation
+from mmv_tf.inputs.video import VideoInput
 from mmv_tf.training import workdir
 
 FEW = [
@@ -110,6 +112,19 @@ def test_shipped_file_says_the_defaults():
     gin.parse_config_file("gin/deflate.gin")
     assert vars(Deflation()) == defaults
     assert all(f"Deflation.{name} =" in gin.config_str() for name in defaults)
+
+
+def test_a_training_is_made_for_all_that_crops_are_cut_and_changed_by():
+    """Those of earlier versions, which knew the numbers alone, keep their name where the rest is as usual."""
+    gin.clear_config()
+    usual = VideoInput(value_range=(0, 1), mean=[0, 0, 0])
+    assert run._crops_by(usual) == {name: one for name, one in vars(usual).items() if isinstance(one, (int, float))}
+    network = tf.keras.layers.Layer()
+    others = {"crop_area": (0.3, 1.0), "crop_aspect": (1.0, 1.0), "colour_order": "random", "blur_sigma": (0.1, 1.0)}
+    others |= {"value_range": (-1.0, 1.0), "mean": (0.5, 0.5, 0.5), "deviation": (2.0, 2.0, 2.0), "min_side": 256}
+    inputs = [usual, VideoInput(), *(VideoInput(**{name: value}) for name, value in others.items())]
+    names = [run._made_for(Deflation(), one, network, Images(), Images()) for one in inputs]
+    assert names[0] == names[1] and len(set(names)) == 1 + len(others)
 
 
 def test_console_shows_every_table(deflated):
