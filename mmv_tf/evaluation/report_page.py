@@ -16,8 +16,9 @@ _VARIANTS = {"naive": "n-def", "trained": "def", "inflated": "i-inf"}  # of the 
 def render(found: list[dict]) -> str:
     """The page as HTML. `found`: results as `mmv_tf.evaluation.results.gather` gives them."""
     names = network_names(found)
+    titles = _titles(found, names)
     charts, notes = _curves(found, names)
-    differences, not_paired = _differences(found, names)
+    differences, not_paired = _differences(found, titles)
     several = _several_networks(found, names) + not_paired
     for note in several:
         print(note, file=sys.stderr)
@@ -25,7 +26,7 @@ def render(found: list[dict]) -> str:
         "report.html",
         title="Results",
         sources=published.SOURCES,
-        published=[_beside(table, found, names) for table in published.TABLES],
+        published=[_beside(table, found, titles) for table in published.TABLES],
         several=several,
         results=[_result(result, names) for result in found],
         differences=differences,
@@ -84,13 +85,13 @@ def _number(published: float | None) -> str:
     return _DASH if published is None else f"{published:.1f}" if isinstance(published, float) else str(published)
 
 
-def _beside(table, found, names) -> dict:
+def _beside(table, found, titles) -> dict:
     """A published table with our rows below, and the gin files of the columns that we have no value for."""
     rows, classes = [["", *(column.name for column in table.columns)]], []
     for name, values in table.rows:
         rows.append([f"published: {name}", *map(_number, values)])
         classes.append("")
-    ours = _rows_of(table, found, names)
+    ours = _rows_of(table, found, titles)
     for name, row in ours.items():
         for kind, title, css in (("network", name, "ours"), ("untrained", f"{name}, untrained", "baseline")):
             cells = [row.get(column, {}).get(kind) for column in table.columns]
@@ -112,15 +113,34 @@ def _title(result, names) -> str:
     return name + (f" (changed: {changed})" if changed else "")
 
 
-def _rows_of(table, found, names):
+def _titles(found, names) -> list[str]:
+    """A title for each result; where an earlier one has it and the protocol, what tells the two apart is added."""
+    titles, known = [], {}
+    for result in found:
+        title = _title(result, names)
+        earlier = known.setdefault((title, _protocol(result)), [])
+        titles.append(f"{title} ({_apart(result, earlier)})" if earlier else title)
+        earlier.append(result)
+    return titles
+
+
+def _apart(result, earlier) -> str:
+    """The step or the records of a result, if no earlier one is of them, or else its path."""
+    for what, of in (("step", lambda r: r["network"].get("step")), ("records", lambda r: r["settings"].get("records"))):
+        if of(result) is not None and of(result) not in map(of, earlier):
+            return f"{what} {of(result)}"
+    return result["path"]
+
+
+def _rows_of(table, found, titles):
     """{title of a row: {column: {'network' or 'untrained': measured}}} of the results that fit a table."""
     rows = {}
-    for result, column in itertools.product(found, table.columns):
+    for (result, title), column in itertools.product(zip(found, titles, strict=True), table.columns):
         if _protocol(result) != column.protocol or column.metric not in result["measures"]:
             continue
         cells = {"network": result["network"], "untrained": result["baselines"].get("untrained", {})}
         cells = {kind: row["measures"][column.metric] for kind, row in cells.items() if "measures" in row}
-        rows.setdefault(_title(result, names), {})[column] = cells
+        rows.setdefault(title, {})[column] = cells
     return rows
 
 
@@ -153,14 +173,14 @@ def _difference(difference):
     return f"{difference['measure']} {difference['difference']:+.1f} ({span}), {outside} noise: {difference['method']}"
 
 
-def _differences(found, names) -> tuple[list[list[str]], list[str]]:
+def _differences(found, titles) -> tuple[list[list[str]], list[str]]:
     """Rows of a table: every two networks that were measured by one protocol on the same clips; [] for none.
 
     And sentences on those among them that cannot be compared outcome by outcome.
     """
     rows = [["protocol", "from", "to", "measure", "difference", "interval", "outside noise", "settings that differ"]]
     notes = []
-    for first, second in itertools.combinations(found, 2):
+    for (first, first_title), (second, second_title) in itertools.combinations(zip(found, titles, strict=True), 2):
         same = first["n"]["items"] == second["n"]["items"]
         if _protocol(first) != _protocol(second) or first["metric"] != second["metric"] or not same:
             continue
@@ -169,10 +189,19 @@ def _differences(found, names) -> tuple[list[list[str]], list[str]]:
             continue
         first_named = dict(first, protocol=_protocol(first))
         difference = results.compare(first_named, dict(second, protocol=_protocol(second)))
-        shown = [_title(result, names) for result in (first, second)]
         span = f"{difference['low']:+.1f} to {difference['high']:+.1f}"
         verdict = "yes" if difference["outside_noise"] else "no"
-        rows.append([_protocol(first), *shown, first["metric"], f"{difference['difference']:+.1f}", span, verdict])
+        rows.append(
+            [
+                _protocol(first),
+                first_title,
+                second_title,
+                first["metric"],
+                f"{difference['difference']:+.1f}",
+                span,
+                verdict,
+            ]
+        )
         apart = [*results.settings_apart(first["settings"], second["settings"])]
         rows[-1].append(", ".join([*apart, *filter(None, [difference.get("other_data")])]) or "none")
     return rows if len(rows) > 1 else [], notes

@@ -1,6 +1,7 @@
 """The page of results: what stands in which table, and what is refused."""
 
 import dataclasses
+import itertools
 import json
 import re
 
@@ -123,6 +124,21 @@ def test_changed_settings_stand_in_a_row_of_their_own_and_are_named(tmp_path):
     assert _cells(page, "fac (changed: classifier.C = 1.0)")[0].startswith("50.0 (")
     assert "<li>not the protocol of gin/evals/ucf101.gin: classifier.C = 1.0 (not 0.001)</li>" in page
     assert _cells(page, "ucf101")[:3] == ["fac", "fac (changed: classifier.C = 1.0)", "top1"]
+
+
+def test_results_of_one_title_and_protocol_stand_in_rows_of_their_own(tmp_path):
+    """Of one workdir at two steps, on other records, and once more."""
+    result = write_result(tmp_path / "results", name="runs/fac")
+    for number, (step, records) in enumerate([(7, "a"), (9, "a"), (9, "b"), (9, "b")]):
+        result["network"]["measures"]["top1"]["value"] = float(number)
+        result["network"]["step"], result["settings"]["records"] = step, records
+        results.write(str(tmp_path / f"{number}.json"), result)
+    page = report_page.render(results.gather([str(tmp_path / f"{number}.json") for number in range(4)]))
+    titles = ["fac", "fac (step 9)", "fac (records b)", f"fac ({tmp_path}/3.json)"]
+    assert [_cells(page, title)[0].split(" ")[0] for title in titles] == ["0.0", "1.0", "2.0", "3.0"]
+    assert [_cells(page, f"{title}, untrained")[0].split(" ")[0] for title in titles] == ["25.0"] * 4
+    pairs = re.findall(r"<tr><td>ucf101</td><td>(.*?)</td><td>(.*?)</td>", page)
+    assert pairs == [*itertools.combinations(titles, 2)]
 
 
 def test_a_result_without_a_baseline_is_refused(tmp_path, capsys):
