@@ -26,7 +26,10 @@ _DRAWN = "negatives of memories"  # what the draws are for
 def gathered(tensor: tf.Tensor) -> tf.Tensor:
     """[b, ...] on each replica -> [B, ...] in replica order, with an exact gradient; as it is on one replica."""
     replica = replicas.context()
-    return tensor if replica is None else replica.all_gather(tensor, axis=0)
+    if replica is None:
+        return tensor
+    # Inside of a graph TensorFlow forgets all dimensions here, and not just the first one.
+    return tf.ensure_shape(replica.all_gather(tensor, axis=0), [None, *tensor.shape[1:]])
 
 
 def _of_everyone(mask: tf.Tensor) -> tf.Tensor:

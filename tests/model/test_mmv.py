@@ -1,12 +1,19 @@
 """MMV: embeddings by the graph, one step on replicas equal to one device, `fit`, checkpoints."""
 
 import functools
+import importlib
+import inspect
 
+import gin
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from helpers import graphs, toy
+from mmv_tf.common import config
+from mmv_tf.model import losses, record_losses, scorers
+from mmv_tf.model.graph import Graph
+from mmv_tf.model.memory import Memory
 from mmv_tf.model.mmv import MMV
 
 
@@ -141,6 +148,69 @@ def test_gradients_on_two_replicas_sum_to_those_of_one_device():
     for mine, other in zip(one, two, strict=True):
         summed = sum(np.array(part) for part in strategy.experimental_local_results(other))
         np.testing.assert_allclose(mine, summed, rtol=0, atol=1e-5 * largest)
+
+
+def _every_loss():
+    """{name: loss} of all that a graph can name."""
+    for module in config._CONFIGURABLE_MODULES:
+        if module.startswith("mmv_tf.model."):
+            importlib.import_module(module)
+    known = {name: one for name, one in gin.config._REGISTRY._selector_map.items() if name.startswith("mmv_tf.")}
+    returned = {name: inspect.signature(one.wrapped).return_annotation for name, one in known.items()}
+    return {
+        name.rpartition(".")[2]: known[name].wrapper
+        for name, kind in returned.items()
+        if inspect.isclass(kind) and issubclass(kind, losses.Compared)
+    }
+
+
+def _graph_of_every_loss() -> Graph:
+    """A pair by each loss, and one with further negatives where the loss takes them."""
+    kinds = {record_losses.Remembered: "memory:audio", record_losses.Labels: "table:classes"}
+    pairs = []
+    for name, loss in _every_loss().items():
+        second, space = kinds.get(losses.takes_second(loss), "audio"), "order" if name == "order" else "s"
+        options = {"loss": loss, **({"scorer": scorers.Scorer} if losses.takes_score(loss) else {})}
+        pairs.append(("video", second, space, options))
+        if losses.takes_others(loss):
+            own = {"against_own": True} if losses.needs_own(loss) else {}
+            pairs.append(("video", second, space, {**options, **own, "against": ("audio_2",)}))
+    return Graph(
+        spaces={"s": 4, "order": 1},
+        heads=[(modality, space) for modality in ("video", "audio") for space in ("s", "order")],
+        pairs=pairs,
+        views={"audio_2": "audio"},
+        memories={("audio", "s"): Memory(negatives=5)},
+    )
+
+
+def _logs_of_every_loss(replicas):
+    """{log: mean} of a batch; of several replicas inside of a graph, where TensorFlow forgets shapes as they meet."""
+    strategy, size = toy.mirrored(replicas) if replicas > 1 else tf.distribute.get_strategy(), 8
+    with strategy.scope():
+        model = toy.mmv(_graph_of_every_loss(), compiled=False)
+        model.keep_records(12, "0123456789abcdef" * 2, {"classes": 1})
+    model.per_record.begin(3)
+    model.per_record.set_table("classes", np.arange(12, dtype=np.int32)[:, None] % 4)
+    whole = {name: value for name, value in toy.batch(size).items() if not name.startswith("text")}
+    whole |= {"audio_2": toy.batch(size, seed=1)["audio"], "index": tf.range(size)}
+
+    def part(context):
+        first, share = context.replica_id_in_sync_group * size // replicas, size // replicas
+        return {name: value[first : first + share] for name, value in whole.items()}
+
+    if replicas == 1:
+        return {name: value.numpy() for name, value in model.test_step(whole).items()}
+    step = tf.function(lambda values: strategy.run(model.test_step, args=(values,)), autograph=False)
+    logs = step(strategy.experimental_distribute_values_from_function(part))
+    return {name: strategy.experimental_local_results(value)[0].numpy() for name, value in logs.items()}
+
+
+def test_every_loss_is_on_replicas_inside_of_a_graph_what_it_is_on_one_device():
+    one, two = _logs_of_every_loss(1), _logs_of_every_loss(2)
+    assert sum(name.startswith("loss/") for name in one) > len(_every_loss()) >= 12
+    for name in (n for n in one if n.partition("/")[0] in ("total_loss", "loss", "similarity", "spread")):
+        np.testing.assert_allclose(two[name], one[name], rtol=2e-4, atol=1e-5, err_msg=name)
 
 
 def test_fit_works_on_one_device_and_the_loss_falls():
