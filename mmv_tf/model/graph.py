@@ -12,6 +12,7 @@ library knows which of them is in use.
     python -m mmv_tf.graph --gin_file=gin/fac.gin        # prints the graph and writes graph.svg
 """
 
+import collections
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal
@@ -209,6 +210,7 @@ class Graph:
         self._paths = {name: self._paths_from(name) for name in self.inputs}
         self._validate_reach()
         self._validate_pairs()
+        self._pair_names = self._names_of_pairs()
         self._validate_memories()
 
     @property
@@ -281,13 +283,30 @@ class Graph:
 
     def pair_name(self, pair: Pair) -> str:
         """A short unique name of the pair for logs; its space and its loss are in it where it takes them."""
-        for parts in range(1, len(pair.identity)):
-            known = [p.identity[:parts] for p in self.pairs]
-            if known.count(pair.identity[:parts]) == 1:
-                break
-        else:
-            parts = len(pair.identity)
-        return "_".join(filter(None, pair.identity[:parts]))
+        return self._pair_names[pair.identity]
+
+    def _names_of_pairs(self) -> dict[tuple, str]:
+        """{identity of a pair: its name}: so much of the identity that no other pair, and no reverse, logs by it.
+
+        Raises:
+          ValueError: all of it is not enough; names the pair.
+        """
+        lengths = {pair.identity: 1 for pair in self.pairs}
+        while True:
+            names = {one: "_".join(filter(None, one[:length])) for one, length in lengths.items()}
+            counts = collections.Counter(names.values())
+            # A view may be called 'audio_reverse'; or 'audio_va', beside a space 'va'.
+            finding = [pair for pair in self.pairs if pair.measured == "accuracy"]
+            reverses = {f"{names[pair.identity]}_reverse" for pair in finding}
+            taken = [pair for pair in self.pairs if counts[names[pair.identity]] > 1]
+            taken += [pair for pair in finding if names[pair.identity] in reverses and pair not in taken]
+            if not taken:
+                return names
+            longer = [pair.identity for pair in taken if lengths[pair.identity] < len(pair.identity)]
+            if not longer:
+                name = names[taken[0].identity]
+                raise ValueError(f"Pair {taken[0]}: another one logs as {name!r}, too; give a view another name.")
+            lengths |= {one: lengths[one] + 1 for one in longer}
 
     def describe(self) -> str:
         """The graph in a few lines of text."""

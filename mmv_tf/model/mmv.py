@@ -60,6 +60,11 @@ def _parted(joined: tf.Tensor, parts: Mapping[str, tf.Tensor]) -> dict[str, tf.T
     return dict(zip(parts, [joined] if len(parts) == 1 else tf.split(joined, len(parts)), strict=True))
 
 
+def _means(names, sums: tf.Tensor) -> dict[str, tf.Tensor]:
+    """{name: mean} of the sums and weights [names, 2] of logs."""
+    return dict(zip(names, tf.unstack(sums[:, 0] / sums[:, 1]), strict=True))
+
+
 @configurable
 class MMV(keras.Model):
     """A MultiModal Versatile network (paper section 3).
@@ -372,10 +377,8 @@ class MMV(keras.Model):
 
     def train_step(self, batch):
         """One optimiser step, for `fit`: {name: mean over the global batch}. NaN where nothing is there to average."""
-        return self._means(self.take_step(batch))
+        return _means(self.log_names, self.take_step(batch))
 
     def test_step(self, batch):
-        return self._means(step_logs.sum_over_replicas(self.compute_losses(batch, training=False)[1]))
-
-    def _means(self, sums):
-        return dict(zip(self.log_names, tf.unstack(sums[:, 0] / sums[:, 1]), strict=False))
+        logs = self.compute_losses(batch, training=False)[1]
+        return _means(logs, step_logs.sum_over_replicas(logs))

@@ -3,7 +3,8 @@
 total_loss                          the weighted sum of the pairs
 loss/<pair>                         mean over the samples that have both modalities
 loss/<pair>/<source>                the same over the samples of one source, where a run mixes several
-accuracy/<pair>, .../_reverse       in-batch retrieval at 1: the second modality by the first, and the reverse
+accuracy/<pair>, .../_reverse       in-batch retrieval at 1: the second modality by the first, and the reverse (to tell
+                                    it by its name: mmv_tf.pages.curves.is_reverse)
 nearest/<pair>                      in its place where the second side is a memory: nearer to the own record than to all
                                     that were drawn
 told/<pair>                         of heads that classify, in the place of it all: share of what is told right

@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+from collections.abc import Container
 
 _ARROW = "\u2192"
 
@@ -35,6 +36,12 @@ def finite(scalars: dict[str, list[tuple[int, float]]]) -> tuple[dict[str, list[
     return kept, notes
 
 
+def is_reverse(name: str, names: Container[str]) -> bool:
+    """Whether, of the scalars that are called `names`, this one is of a pair's reverse: views may be called so, too."""
+    forward = name.removesuffix("_reverse")
+    return forward != name and forward in names and not is_reverse(forward, names)
+
+
 def by_chart(scalars: dict[str, list]) -> dict[str, dict[str, list]]:
     """The scalars of a training in two charts: losses, and how often the right one of the batch was nearest."""
     charts: dict = {"loss": {}, "right one of the batch is nearest": {}}
@@ -50,10 +57,10 @@ def by_chart(scalars: dict[str, list]) -> dict[str, dict[str, list]]:
 
 def _direction(logged: str, pairs: set[str]) -> str:
     """A pair, or its reverse, which is turned round where that is no other pair's name."""
+    if not is_reverse(logged, pairs):
+        return pair_in_words(logged, _ARROW)
     pair = logged.removesuffix("_reverse")
     turned = "_".join(reversed(pair.split("_")))
-    if pair == logged:
-        return pair_in_words(pair, _ARROW)
     if pair.count("_") == 1 and turned not in pairs:
         return pair_in_words(turned, _ARROW)
     return f"{pair_in_words(pair, _ARROW)} reverse"

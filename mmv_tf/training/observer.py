@@ -11,7 +11,7 @@ import tqdm
 from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count, CountOrNone, Share
 from mmv_tf.inputs.faults import explain_data_error
-from mmv_tf.pages import clip_picture
+from mmv_tf.pages import clip_picture, curves
 from mmv_tf.training import outlook
 from mmv_tf.training import probe as probes
 
@@ -173,7 +173,7 @@ class CollapseWatch:
                     f"{modality} has all but collapsed to one point in {space} (spread {value:.3f}; 1 is spread out). "
                     "Lower the learning rate, or warm up for longer."
                 )
-            elif kind == "accuracy" and not rest.endswith("_reverse"):
+            elif kind == "accuracy" and not curves.is_reverse(name, logs):
                 if fault := self._knows_nothing(rest, logs):
                     faults[name] = fault
         return faults

@@ -14,7 +14,7 @@ import numpy as np
 
 from mmv_tf.common import files
 from mmv_tf.metrics.intervals import of_share
-from mmv_tf.pages.curves import pair_in_words
+from mmv_tf.pages.curves import is_reverse, pair_in_words
 
 FILE = "probes.json"  # in a workdir: [[step, {name: value}], ...]
 _WIDE = 0.12  # half an interval: above, a curve of shares cannot be read
@@ -69,9 +69,10 @@ def table(summary: Mapping, batch_size: int) -> list[str]:
     if "clips_per_second" in summary:
         wait = f"{summary['input_wait']:.0%} of the time waiting for input" if "input_wait" in summary else ""
         rows.insert(2, ("speed", f"{summary['clips_per_second']:.0f} clips/s", wait))
+    inside = _in_batch(summary)
     for name, value in summary.items():
         kind, _, pair = name.partition("/")
-        if kind == "accuracy" and not pair.endswith("_reverse"):
+        if name in inside:
             what = f"of clips found among the {batch_size} of a batch; chance {1 / batch_size:.0%}"
             rows.append((pair_in_words(pair), f"{value:.0%}", what))
         elif kind == "told":
@@ -87,6 +88,12 @@ def table(summary: Mapping, batch_size: int) -> list[str]:
     if left_out := summary.get("bad_records"):
         rows.append(("left out", f"{len(left_out)}", "records that could not be read: bad_records-*.json"))
     return [f"  {name:<22}{value:>12}  {what}".rstrip() for name, value, what in rows]
+
+
+def _in_batch(logs: Mapping[str, float]) -> dict[str, float]:
+    """{accuracy/<pair>: share that is found in the batch}, without the reverses."""
+    found = {name: value for name, value in logs.items() if name.startswith("accuracy/")}
+    return {name: value for name, value in found.items() if not is_reverse(name, found)}
 
 
 def _time(seconds: float) -> str:
@@ -185,7 +192,7 @@ def _in_words(values, count: int, logs, batch_size: int) -> str:
     rise = last - earlier
     if rise > (high - low) / 4:
         return f"on held-out clips it was still rising at the end ({shown}): more steps may help (STEPS)"
-    inside = [value for name, value in logs.items() if name.startswith("accuracy/") and not name.endswith("_reverse")]
+    inside = list(_in_batch(logs).values())
     if inside and np.mean(inside) > max(_KNOWN, 3 / batch_size):
         return (
             f"on held-out clips it no longer rises ({shown}), while {np.mean(inside):.0%} are found in a batch of "

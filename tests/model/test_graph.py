@@ -5,9 +5,10 @@ import re
 import pytest
 
 from helpers import graphs
-from mmv_tf.model import graph_drawing, losses
+from mmv_tf.model import classification, graph_drawing, losses, step_logs
 from mmv_tf.model.gdt import gdt_pairs
 from mmv_tf.model.graph import Graph, Head, Pair
+from mmv_tf.pages import curves
 from mmv_tf.training import probe
 
 
@@ -42,6 +43,43 @@ def test_shared_and_disjoint_are_other_values_of_the_same_class():
 def test_pairs_that_meet_in_two_spaces_get_distinct_names():
     graph = graphs.fac(pairs=[("video", "audio", "va"), ("video", "audio", "vat"), ("video", "text", "vat")])
     assert [graph.pair_name(p) for p in graph.pairs] == ["video_audio_va", "video_audio_vat", "video_text"]
+
+
+@pytest.mark.parametrize(
+    ("views", "pairs", "names"),
+    [
+        (["audio_reverse"], ["audio va", "audio_reverse va"], ["video_audio", "video_audio_reverse_va"]),
+        (["audio_reverse"], ["audio_reverse va"], ["video_audio_reverse"]),  # nothing has that reverse
+        (["audio_reverse"], ["audio order", "audio_reverse va"], ["video_audio", "video_audio_reverse"]),
+        (["audio_reverse"], ["audio va", "audio_reverse order"], ["video_audio", "video_audio_reverse"]),
+        (
+            ["audio_va"],
+            ["audio va", "audio w", "audio_va w"],
+            ["video_audio_va_nce", "video_audio_w", "video_audio_va_w"],
+        ),
+    ],
+)
+def test_no_pair_logs_by_the_name_of_another_or_of_its_reverse(views, pairs, names):
+    order = {"loss": classification.order}
+    made = [("video", *pair.split(), order if pair.endswith("order") else {}) for pair in pairs]
+    spaces = {pair.split()[1]: 1 for pair in pairs}
+    heads = [(modality, space) for modality in ("video", "audio") for space in spaces]
+    graph = Graph(spaces, heads, made, dict.fromkeys(views, "audio"))
+    assert [graph.pair_name(pair) for pair in graph.pairs] == names
+    logs = step_logs.names(graph, ("a", "b"))
+    assert len(set(logs)) == len(logs)
+    found = [name for name in logs if name.startswith("accuracy/") and not curves.is_reverse(name, logs)]
+    assert found == [
+        f"accuracy/{name}" for name, pair in zip(names, graph.pairs, strict=True) if pair.measured == "accuracy"
+    ]
+
+
+def test_names_that_cannot_be_told_apart_are_refused():
+    spaces = {"va": 1, "b_va": 1, "x": 1}
+    heads = [(modality, space) for modality in ("video", "audio") for space in spaces]
+    pairs = [("video", *pair.split()) for pair in ("audio va", "audio b_va", "audio_b va", "audio_b x")]
+    with pytest.raises(ValueError, match=r"\(video, audio\) in b_va: another one logs as 'video_audio_b_va_nce', too"):
+        Graph(spaces, heads, pairs, {"audio_b": "audio"})
 
 
 @pytest.mark.parametrize(

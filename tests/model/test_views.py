@@ -174,6 +174,21 @@ def test_a_loss_is_given_what_its_pair_says_of_the_own_entry(own):
     assert given == [(1, own)]
 
 
+def test_a_view_may_have_the_name_of_a_reverse():
+    graph = Graph(
+        spaces={"va": 4},
+        heads=[("video", "va"), ("audio", "va")],
+        pairs=[("video", "audio", "va"), ("video", "audio_reverse", "va")],
+        views={"audio_reverse": "audio"},
+    )
+    model, inputs = model_of(graph), batch(graph, 6)
+    expected = model_of(graph).compute_losses(inputs, training=True)[1]
+    logs = model.train_step(inputs)
+    assert list(logs) == model.log_names and len(logs) == 1 + 2 * 5 + 3 * 2 + 1
+    for name, (total, weight) in expected.items():
+        np.testing.assert_allclose(logs[name], total / weight, rtol=1e-5, err_msg=name)
+
+
 def test_two_replicas_of_two_micro_batches_have_the_gradient_of_one_batch():
     """With every loss, masks and views; without batch norm in the backbone, which sees its own part of the batch."""
 

@@ -41,3 +41,14 @@ def test_charts_hold_losses_and_accuracies_by_direction():
         "loss": {"video audio": points},
         "right one of the batch is nearest": {"video→audio": points, "audio→video": points},
     }
+
+
+def test_curves_whose_names_are_alike_are_all_there():
+    pairs = ["v_a", "v_a_2", "v_a_reverse", "v_a_reverse_va"]
+    tags = [*(f"accuracy/{pair}" for pair in pairs), "loss/v_a/x", "loss/w/x"]
+    found = curves.by_chart({tag: [(number, 1.0)] for number, tag in enumerate(tags)})
+    assert {title: [number for ((number, _),) in chart.values()] for title, chart in found.items()} == {
+        "loss": [4, 5],
+        "right one of the batch is nearest": [0, 1, 2, 3],
+    }
+    assert found["right one of the batch is nearest"]["a→v"] == [(2, 1.0)]

@@ -106,6 +106,15 @@ def test_what_is_no_collapse_is_not_warned_of(harmless):
     assert _watch()(500, HEALTHY | harmless) == []
 
 
+def test_a_pair_whose_name_ends_as_reverses_do_is_watched():
+    view = {name.replace("audio", "audio_reverse"): value for name, value in (HEALTHY | LOST).items()}
+    (warning,) = _watch()(500, view)
+    assert "video_audio_reverse is not learned" in warning and "finds 1.10%" in warning
+    longer = {name.replace("_audio", "_audio_reverse_va"): value for name, value in LOST.items()}
+    (warning,) = _watch()(500, HEALTHY | longer)
+    assert "video_audio_reverse_va is not learned" in warning
+
+
 def test_nothing_is_said_before_the_first_step():
     watch = _watch()
     assert watch(99, HEALTHY | LOST) == []

@@ -132,8 +132,11 @@ def test_the_table_is_for_people():
 def test_the_names_of_views_stay_whole():
     summary = {"steps": 1, "seconds": 1.0, "steps_in_this_sitting": 1, "parameters": 1, "total_loss": 1.0}
     logged = {"accuracy/video_text": 0.5, "accuracy/video_r_audio_r_against_audio_own": 0.5}
+    logged |= {"accuracy/video_audio_reverse": 0.5, "accuracy/video_audio_reverse_reverse": 0.5}  # of a view
     names = [line.split("  ")[1] for line in outlook.table(summary | logged, 64)]
-    assert names[3:5] == ["video -> text", "video_r_audio_r_against_audio_own"]
+    assert names[3:7] == [
+        "video -> text", "video_r_audio_r_against_audio_own", "video_audio_reverse", "network"
+    ]  # fmt: skip
 
 
 def test_what_a_process_takes_is_told():
