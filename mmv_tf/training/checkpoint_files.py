@@ -12,7 +12,18 @@ import tensorflow as tf
 from mmv_tf.common import files
 
 POINTER = "checkpoint"
+VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"  # what the keys of variables end in
 _FILE = re.compile(r"(?P<name>.+-(?P<step>\d+))\.(?P<kind>index|data-\d{5}-of-(?P<parts>\d{5}))")
+
+
+def key_of(name: str) -> str:
+    """A name as it stands in the keys of a checkpoint: where "/" parts it, they have ".S", and ".." for "."."""
+    return name.replace(".", "..").replace("/", ".S")
+
+
+def name_of(key: str) -> str:
+    """`key_of` back."""
+    return re.sub(r"\.(.)", lambda found: "/" if found[1] == "S" else found[1], key)  # from the left: "..S" is ".S"
 
 
 def newest(folder: str, say=print) -> str | None:

@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 
 from mmv_tf.common.values import listed
+from mmv_tf.training import checkpoint_files
 
 _SLOT_PATTERN = re.compile(r"optimizer/(?P<kind>[^/]+)/(?P<name>[^/]+)/\.ATTRIBUTES/VARIABLE_VALUE")
 _SHOWN = 3  # names in a line
@@ -149,7 +150,7 @@ def _stored(path: str) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for key, _ in tf.train.list_variables(path):
         if match := _SLOT_PATTERN.fullmatch(key):
-            found.setdefault(match["kind"], {})[match["name"].replace(".S", "/").replace("..", ".")] = key
+            found.setdefault(match["kind"], {})[checkpoint_files.name_of(match["name"])] = key
     return found
 
 

@@ -308,7 +308,7 @@ def _table_of(model: MMV) -> str:
 
 def _take_rows(table, name: str, path: str, theirs, ours, owner: str) -> None:
     """Assigns the rows of a checkpoint's word vectors to the same words; says how many there were."""
-    key = f"model/{name.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE"
+    key = f"model/{checkpoint_files.key_of(name)}{checkpoint_files.VALUE}"
     stored, rows = tf.train.load_checkpoint(path).get_tensor(key), table.numpy()
     if stored.shape[1] != rows.shape[1]:
         raise ValueError(f"{path} has word vectors of {stored.shape[1]} numbers, and {owner}.dim = {rows.shape[1]}")

@@ -23,6 +23,14 @@ def folder(tmp_path):
     return tmp_path / "checkpoints"
 
 
+@pytest.mark.parametrize("name", ["memory/audio/va", "memory/audio/va.2", "table/va.S2", "a..b/.S/x.", "./S", "v a"])
+def test_names_are_those_that_tensorflow_wrote(name, tmp_path):
+    path = tf.train.Checkpoint(kept={name: tf.Variable(1.0), "more": tf.Variable(2.0)}).save(str(tmp_path / "ckpt"))
+    (key,) = [key for key, _ in tf.train.list_variables(path) if key.startswith("kept/") and "/more/" not in key]
+    assert key == f"kept/{checkpoint_files.key_of(name)}{checkpoint_files.VALUE}"
+    assert checkpoint_files.name_of(checkpoint_files.key_of(name)) == name
+
+
 def _newest(folder):
     said = []
     path = checkpoint_files.newest(str(folder), said.append)

@@ -64,6 +64,12 @@ def test_every_slot_is_named_by_its_variable(trained):
     assert set(_state(model)) == {"iteration", *(f"{s}/{w}" for s in ("momentum", "velocity") for w in weights)}
 
 
+def test_dots_in_names_are_as_they_were(tmp_path):
+    slots = {f"momentum/{name}/kernel": tf.Variable(1.0) for name in ("video -> va.S2", "va.2 -> w", "a..b")}
+    path = tf.train.Checkpoint(optimizer={"Adam": slots}).save(str(tmp_path / "ckpt"))
+    assert set(optimizer_state._stored(path)["Adam"]) == set(slots)
+
+
 @pytest.mark.parametrize(("order", "names"), [((0, 3, 2, 1), ("video", "audio")), ((1, 0, 3, 2), ("audio", "video"))])
 def test_the_order_of_heads_and_backbones_does_not_matter(trained, order, names):
     folder, before = trained["adam"]

@@ -236,6 +236,26 @@ def test_every_replica_gets_back_what_the_first_had(tmp_path):
     np.testing.assert_array_equal(found[1], found[0])
 
 
+def test_dots_in_names_hide_nothing_from_a_checkpoint(tmp_path):
+    space, table = "va.S2", "classes..1."
+    pairs = [
+        ("video", "memory:audio", space, {"loss": record_losses.memory_nce}),
+        ("video", f"table:{table}", space, {"loss": record_losses.cross_entropy}),
+    ]
+    graph = Graph(
+        {space: 3}, [("video", space), ("audio", space)], pairs, memories={("audio", space): Memory(negatives=4)}
+    )
+    made = [PerRecord(graph, COUNT, IDENTITY, {table: 1}) for _ in range(3)]
+    made[0].begin(3)
+    made[0].set_table(table, np.arange(COUNT, dtype=np.int32)[:, None] % 3)
+    path = tf.train.Checkpoint(per_record=made[0].named_variables()).save(str(tmp_path / "ckpt"))
+    assert state.restore(made[1], path, 4) == []
+    for name, variable in made[0].named_variables().items():
+        np.testing.assert_array_equal(made[1].named_variables()[name], variable.numpy(), err_msg=name)
+    assert state.take(made[2], path, 4) == [f"memory/audio/{space}"]
+    np.testing.assert_array_equal(made[2].memories["audio", space], made[0].memories["audio", space].numpy())
+
+
 def test_a_checkpoint_without_memories_begins_them_as_a_new_run_does(tmp_path):
     plain = toy.mmv(_graph(classes=False))
     step = orbit.utils.create_global_step()

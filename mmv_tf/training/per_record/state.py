@@ -91,12 +91,12 @@ def take(kept, path: str, seed: int) -> list[str]:
 
 
 def _names(path: str) -> set[str]:
-    found = (name for name, _ in tf.train.list_variables(path) if name.startswith(_PLACE))
-    return {name.removeprefix(_PLACE).partition("/.ATTRIBUTES")[0].replace(".S", "/") for name in found}
+    found = (key for key, _ in tf.train.list_variables(path) if key.startswith(_PLACE))
+    return {checkpoint_files.name_of(key.removeprefix(_PLACE).removesuffix(checkpoint_files.VALUE)) for key in found}
 
 
 def _check_records(kept, path: str) -> None:
-    numbers = tf.train.load_checkpoint(path).get_tensor(f"{_PLACE}records/.ATTRIBUTES/VARIABLE_VALUE")
+    numbers = tf.train.load_checkpoint(path).get_tensor(f"{_PLACE}records{checkpoint_files.VALUE}")
     count, theirs = of_fingerprint(numbers)
     if (count, theirs) != (kept.count, kept.identity):
         raise ValueError(
