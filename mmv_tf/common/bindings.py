@@ -71,6 +71,63 @@ def check(gin_files: Sequence[str], gin_params: Iterable[str] = (), search: Sequ
     _none_left_over(scopes, made_in, "nothing is made in a scope {0!r} (as in @{0}/Source())")
 
 
+def reach_scopes(
+    stored: Sequence[str], gin_files: Sequence[str], gin_params: Iterable[str] = (), search: Sequence[str] = ("",)
+) -> None:
+    """Lets a user's bindings act on what a stored configuration binds in inner scopes, after gin has parsed all.
+
+    An operative configuration writes `VIDEO/S3D.width` of what the macro VIDEO stands for, though nobody bound it so,
+    and for gin that is nearer than the `S3D.width` of a user.
+
+    Args:
+      stored: files that came with a module or a workdir.
+      gin_files, gin_params, search: of the user, as of `check`.
+
+    Raises:
+      ValueError: what is bound there has several values, and the user may mean one of them; names all.
+    """
+    before, given = (
+        _bound(_statements(*some, search, _Written({}), Rules(imports=True)))
+        for some in ((stored, ()), (gin_files, gin_params))
+    )
+    hidden: dict[tuple[str, str, str], list[str]] = {}
+    for scope, *name in before.keys() - given.keys():
+        parts = scope.split("/")
+        outer = (("/".join(parts[:count]), *name) for count in reversed(range(len(parts))))
+        if nearest := next((key for key in outer if key in given), None):
+            hidden.setdefault(nearest, []).append(scope)
+    for (scope, *name), inner in hidden.items():
+        found = {one: before[one, *name] for one in (scope, *sorted(inner)) if (one, *name) in before}
+        if len(set(map(repr, found.values()))) > 1:
+            written = [f"{_shown(one, *name)} = {values.shown(value)}" for one, value in found.items()]
+            raise ValueError(
+                f"binding {_shown(scope, *name)!r}: the configuration that is there has {' and '.join(written)}: bind "
+                "each by its own name"
+            )
+        for one in inner:
+            gin.bind_parameter((one, *name), gin.query_parameter(f"{scope}/{'.'.join(name)}".lstrip("/")))
+
+
+def bind_everywhere(name: str, value) -> None:
+    """Binds a parameter without a scope, and in every scope in which it is bound."""
+    _, *found = gin.config.ParsedBindingKey.parse(name).scope_selector_arg
+    scopes = [
+        scope for (scope, selector), bound in gin.config._CONFIG.items() if selector == found[0] and found[1] in bound
+    ]
+    for scope in {"", *scopes}:
+        gin.bind_parameter((scope, *found), value)
+
+
+def _bound(statements: Iterable[config_parser.BindingStatement]) -> dict[tuple[str, str, str], object]:
+    """{(scope, whole name of the configurable, parameter): value} of bindings of what gin knows; no macros."""
+    keys = ((one, (one.scope, one.selector, one.arg_name)) for one in statements if one.arg_name)
+    return {gin.config.ParsedBindingKey.parse(key).scope_selector_arg: one.value for one, key in keys}
+
+
+def _shown(scope: str, selector: str, name: str) -> str:
+    return f"{scope}/{selector.rpartition('.')[2]}.{name}".lstrip("/")
+
+
 class _Written(config_parser.ParserDelegate):
     """Keeps what the right-hand sides refer to as `references.Reference`s; macros are put in later."""
 

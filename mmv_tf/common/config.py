@@ -188,11 +188,11 @@ def parse(gin_files=(), gin_params=(), finalize: bool = True, foreign=()) -> Non
       gin_files, gin_params: of the user; an import in them needs --allow_gin_imports.
       finalize: refuse further bindings.
       foreign: files that came with a module or workdir, taken before the others. They may bind, and do nothing else.
+        What a user binds acts on what they bind in scopes, too (`bindings.reach_scopes`).
     Raises:
       ValueError, SyntaxError, OSError: one line that names the file or the binding at fault. Unknown names are errors.
     """
     check_values(gin_files, gin_params, foreign)
-    gin_files = [*foreign, *gin_files]
     for module in _CONFIGURABLE_MODULES:
         importlib.import_module(module)
     gin.clear_config()
@@ -201,7 +201,7 @@ def parse(gin_files=(), gin_params=(), finalize: bool = True, foreign=()) -> Non
     quietly = logging.getLogger()
     quietly.addFilter(_not_a_place_looked_in_vain)
     try:
-        for file in gin_files:
+        for file in (*foreign, *gin_files):
             gin.parse_config_file(os.fspath(file))
     finally:
         quietly.removeFilter(_not_a_place_looked_in_vain)
@@ -210,6 +210,7 @@ def parse(gin_files=(), gin_params=(), finalize: bool = True, foreign=()) -> Non
             gin.parse_config(binding)
         except (ValueError, SyntaxError) as error:
             raise ValueError(f"binding {binding.strip().splitlines()[0]!r}: {error}") from error
-    bindings.check(gin_files, gin_params, _search())
+    bindings.check([*foreign, *gin_files], gin_params, _search())
+    bindings.reach_scopes(foreign, gin_files, gin_params, _search())
     if finalize:
         gin.finalize()

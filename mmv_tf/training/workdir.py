@@ -22,7 +22,7 @@ import gin
 import tensorflow as tf
 
 from mmv_tf.backbones import TextNetwork
-from mmv_tf.common import config, files, identity, paths
+from mmv_tf.common import bindings, config, files, identity, paths
 from mmv_tf.inputs import contents
 from mmv_tf.inputs.pipeline import InputPipeline
 from mmv_tf.model.mmv import MMV
@@ -154,6 +154,7 @@ def parse_config(workdir: str, gin_params=(), gin_files=()) -> None:
 
     Raises:
       FileNotFoundError: there is none: names the folder, and says what makes one.
+      ValueError: as `config.parse`.
     """
     path = os.path.join(workdir, CONFIG)
     if not tf.io.gfile.exists(path):
@@ -164,9 +165,9 @@ def parse_config(workdir: str, gin_params=(), gin_files=()) -> None:
     vocabulary = os.path.join(workdir, VOCABULARY)
     if tf.io.gfile.exists(vocabulary):
         # The words travel with the run; the file that they were read from may be gone.
-        gin.bind_parameter("Tokenizer.vocabulary", vocabulary)
+        bindings.bind_everywhere("Tokenizer.vocabulary", vocabulary)
         for table in ("TextNetwork", "WordVectors"):
-            gin.bind_parameter(f"{table}.vectors", "")  # the checkpoint holds them
+            bindings.bind_everywhere(f"{table}.vectors", "")  # the checkpoint holds them
     gin.finalize()
 
 

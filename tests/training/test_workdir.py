@@ -2,6 +2,7 @@
 
 import types
 
+import gin
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -42,6 +43,33 @@ def test_a_checkpoint_of_another_model_is_refused(saved):
 def test_a_folder_that_is_no_workdir_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"{tmp_path} is not a workdir: it has no config.gin"):
         workdirs.load(str(tmp_path))
+
+
+def test_a_binding_that_could_mean_several_of_a_configuration_names_them(tmp_path):
+    (tmp_path / workdirs.CONFIG).write_text(
+        "InputPipeline.sources = [@a/Source(), @b/Source()]\n"
+        "a/Source.weight = 1.0\nb/Source.weight = 2.0\na/Source.pattern = 'x'\nb/Source.pattern = 'x'\n"
+    )
+    with pytest.raises(ValueError) as caught:
+        workdirs.load(str(tmp_path), ["Source.weight = 3.0"])
+    assert str(caught.value) == (
+        "binding 'Source.weight': the configuration that is there has a/Source.weight = 1.0 and b/Source.weight = 2.0: "
+        "bind each by its own name"
+    )
+    file = tmp_path / "more.gin"
+    file.write_text("Source.weight = 3.0\nSource.pattern = 'y'\na/Source.weight = 4.0\n")
+    workdirs.parse_config(str(tmp_path), ["b/Source.pattern = 'z'"], [str(file)])
+    found = {one: [gin.query_parameter(f"{one}/Source.{name}") for name in ("weight", "pattern")] for one in "ab"}
+    assert found == {"a": [4.0, "y"], "b": [3.0, "z"]}
+
+
+def test_words_come_from_the_workdir_in_whatever_scope_they_are_read(tmp_path):
+    (tmp_path / workdirs.CONFIG).write_text(
+        "MMV.backbones = {'text': %TEXT}\nTEXT = @TextNetwork()\nTEXT/TextNetwork.vectors = 'gone.npy'\n"
+    )
+    (tmp_path / workdirs.VOCABULARY).write_text("word\n")
+    workdirs.parse_config(str(tmp_path))
+    assert gin.query_parameter("TEXT/TextNetwork.vectors") == gin.query_parameter("TextNetwork.vectors") == ""
 
 
 def test_a_changed_configuration_is_told(tmp_path):
