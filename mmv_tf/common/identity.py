@@ -20,6 +20,11 @@ def of(*parts) -> str:
     return hashlib.sha256(json.dumps([describe(part) for part in parts]).encode()).hexdigest()[:LENGTH]
 
 
+def of_training(*parts) -> str:
+    """`of`, with the settings that concern training alone and what is trained: for what is made by training on."""
+    return hashlib.sha256(json.dumps([describe(part, whole=True) for part in parts]).encode()).hexdigest()[:LENGTH]
+
+
 def of_weights(variables: Mapping[str, object] | Iterable) -> str:
     """The identity of variables by their values: {name: variable}, or variables in an order that means something."""
     named = variables.items() if isinstance(variables, Mapping) else enumerate(variables)
@@ -36,19 +41,19 @@ def of_layer(layer) -> str:
     return of(layer, of_weights(layer.variables))
 
 
-def describe(value):
+def describe(value, whole: bool = False):
     """A value as JSON that is the same wherever the value means the same.
 
     Objects are their class and their attributes; layers without those that Keras keeps for itself; functions their
     name, and what is bound to them. Of variables and of resources of TensorFlow nothing is told but that they are
     there: an object with settings that it puts into such a resource alone has to keep them as attributes, too. The
     class of a layer can name attributes in OUTPUTS_DO_NOT_DEPEND_ON that concern training alone, and so can the
-    metadata of a dataclass' field (TRAINING_ALONE).
+    metadata of a dataclass' field (TRAINING_ALONE): `whole` tells them, too, and which layers are trained.
     """
-    return _describe(value, ())
+    return _describe(value, (), whole)
 
 
-def _describe(value, inside: tuple[int, ...]):
+def _describe(value, inside: tuple[int, ...], whole: bool):
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -56,10 +61,10 @@ def _describe(value, inside: tuple[int, ...]):
     if isinstance(value, bytes):
         return ["bytes", hashlib.sha256(value).hexdigest()]
     if isinstance(value, np.generic):
-        return _describe(value.item(), inside)
+        return _describe(value.item(), inside, whole)
     if isinstance(value, np.ndarray):
         if value.dtype == object:
-            return ["array", *(_describe(one, inside) for one in value.tolist())]
+            return ["array", *(_describe(one, inside, whole) for one in value.tolist())]
         return ["array", str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
     if isinstance(value, type):
         return ["class", _name(value)]
@@ -67,41 +72,45 @@ def _describe(value, inside: tuple[int, ...]):
         return ["inside of it", len(inside) - inside.index(id(value))]
     inside = (*inside, id(value))
     if isinstance(value, Mapping):
-        return ["dict", *([str(k), _describe(value[k], inside)] for k in sorted(value, key=str))]
+        return ["dict", *([str(k), _describe(value[k], inside, whole)] for k in sorted(value, key=str))]
     if isinstance(value, Set):
-        return ["set", *sorted(json.dumps(_describe(one, inside)) for one in value)]
+        return ["set", *sorted(json.dumps(_describe(one, inside, whole)) for one in value)]
     if isinstance(value, (list, tuple)):
-        return ["list", *(_describe(one, inside) for one in value)]
+        return ["list", *(_describe(one, inside, whole) for one in value)]
     if isinstance(value, functools.partial):
-        return ["partial", *(_describe(one, inside) for one in (value.func, value.args, value.keywords))]
+        return ["partial", *(_describe(one, inside, whole) for one in (value.func, value.args, value.keywords))]
     if callable(value) and hasattr(value, "__code__"):
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
         return [
             "function",
             _name(value),
             _of_code(value.__code__),
-            *(_describe(one, inside) for one in (*cells, value.__defaults__)),
+            *(_describe(one, inside, whole) for one in (*cells, value.__defaults__)),
         ]
     if dataclasses.is_dataclass(value):
-        told = [field.name for field in dataclasses.fields(value) if not field.metadata.get(TRAINING_ALONE)]
+        told = [field.name for field in dataclasses.fields(value) if whole or not field.metadata.get(TRAINING_ALONE)]
         fields = {name: getattr(value, name) for name in told}
-        return [_name(type(value)), _describe(fields, inside)]
-    return _describe_object(value, inside)
+        return [_name(type(value)), _describe(fields, inside, whole)]
+    return _describe_object(value, inside, whole)
 
 
-def _describe_object(value, inside):
+def _describe_object(value, inside, whole):
     module = type(value).__module__.partition(".")[0]
     if module == "tensorflow" or not hasattr(value, "__dict__") or _is_variable(value):
         return _name(type(value))
     own, told = vars(value), {}
     if _is_layer(value):
         told = {"dtype": value.dtype_policy.name}
-        without = {*_names_of_every_layer(), *getattr(type(value), "OUTPUTS_DO_NOT_DEPEND_ON", ())}
+        without = set(_names_of_every_layer())
+        if whole:
+            told["trainable"] = value.trainable
+        else:
+            without.update(getattr(type(value), "OUTPUTS_DO_NOT_DEPEND_ON", ()))
         own = {name: one for name, one in own.items() if name not in without}
     elif hasattr(value, "get_config"):  # Keras' initialisers and optimisers
         own = value.get_config()
     own = {name: one for name, one in own.items() if not name.startswith(("_tf_", "_self_", "_unconditional", "_obj_"))}
-    return [_name(type(value)), told, _describe(own, inside)]
+    return [_name(type(value)), told, _describe(own, inside, whole)]
 
 
 def _of_code(code) -> str:

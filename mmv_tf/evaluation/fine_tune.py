@@ -1,5 +1,6 @@
 """Fine-tuning of the video or the sound network, end to end, with a linear classifier on its representation."""
 
+import collections
 import dataclasses
 import hashlib
 import io
@@ -18,7 +19,15 @@ from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count, CountOrNone, NotNegative, Positive, Seed, Share, ShareBelowOne
 from mmv_tf.evaluation import protocol
 from mmv_tf.evaluation.features import Extractor
-from mmv_tf.evaluation.labelled import Labelled, Tagged, about_bare, check_classes, frequencies, measurable
+from mmv_tf.evaluation.labelled import (
+    Labelled,
+    Tagged,
+    about_bare,
+    about_both,
+    check_classes,
+    frequencies,
+    measurable,
+)
 from mmv_tf.evaluation.networks import Trainable
 from mmv_tf.evaluation.tuner import Tuner
 from mmv_tf.evaluation.windows import Windows, whole_shards
@@ -84,6 +93,7 @@ class _FineTuning(protocol.Protocol):
     def run(self, compared: protocol.Comparison, extractor: Extractor) -> protocol.Measured:
         networks, found, tests, tuners = compared.trained_and_not(), [], [], {}
         modality, rate, notes, classes = self.modalities[0], compared.network.sample_rate, [], 0
+        left_out: collections.Counter[str] = collections.Counter()
         for name, network in networks.items():
             if modality not in network.trainable:
                 raise ValueError(f"the {name} network cannot be fine-tuned: its module has no variables to train")
@@ -105,14 +115,18 @@ class _FineTuning(protocol.Protocol):
                     notes.append(
                         f"{len(unknown)} classes of the test set have no training clip, {unknown[0]!r} among them"
                     )
-            classes = max(classes, len(columns))
+            classes, learned = max(classes, len(columns)), set()
+            for title, one in (("train", train), ("test", test)):
+                left_out.update({f"{title}: {reason}": count for reason, count in one.left_out.items()})
             for seed in self.seeds:
                 chosen = train.draw(self.clips_per_class, seed)
+                learned.update(chosen.stored_keys)
                 guessed = frequencies(chosen.names, train.classes, self.several_labels, len(test.keys))[:, columns]
                 outcomes = {"chance": classification.outcomes(guessed, targets)}
                 for name, network in networks.items():
                     title = f"{name}, {protocol.named(test_name)}, seed {seed}"
-                    made_of = [name, network.checksum, seed, records, chosen.keys, test.keys]
+                    made_of = [name, network.checksum, network.trainable[modality].settings]
+                    made_of += [seed, records, chosen.keys, test.keys]
                     # What an accelerator finishes is kept apart, as features are.
                     made_of += [one.box for one in windows if one.box]
                     path = self._path(extractor.cache, made_of)
@@ -131,6 +145,7 @@ class _FineTuning(protocol.Protocol):
                     outcomes[name] = classification.outcomes(scores[:, columns], targets)
                 counts = {"train": len(chosen.keys), "test": len(test.keys)}
                 found.append((f"{protocol.named(test_name)}, seed {seed}", counts, outcomes))
+            notes += about_both(learned, test.stored_keys)
         outcomes, left = protocol.over_runs([outcomes for *_, outcomes in found])
         return protocol.Measured(
             measures=classification.measures_of(outcomes["chance"]),
@@ -138,7 +153,7 @@ class _FineTuning(protocol.Protocol):
             items=[key for test in tests for key in test.keys],
             folds=[{"name": name, **counts} for name, counts, _ in found],
             n={"test": sum(len(test.keys) for test in tests), "classes": classes},
-            left_out={key: sum(test.left_out[key] for test in tests) for key in test.left_out},
+            left_out=dict(left_out),
             notes=["untrained: the same network trained from scratch with the same recipe", *left, *notes],
             seeds=len(self.seeds),
         )
@@ -147,9 +162,7 @@ class _FineTuning(protocol.Protocol):
         """Where the scores of a run are kept; '' for nowhere."""
         without = ("records", "seeds", "folds", "prepare")
         settings = {k: v for k, v in dataclasses.asdict(self).items() if k not in without}
-        # Scores of versions that had no such settings are found.
-        settings = {k: v for k, v in settings.items() if k not in ("crop_area", "crop_aspect") or v is not None}
-        described = json.dumps([made_of, type(self).__name__, settings, 4], sort_keys=True)
+        described = json.dumps([made_of, type(self).__name__, settings, 5], sort_keys=True)
         digest = hashlib.sha256(described.encode()).hexdigest()
         return os.path.join(cache, f"tuned-{made_of[0]}-{digest[:16]}.npy") if cache else ""
 

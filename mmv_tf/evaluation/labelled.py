@@ -207,6 +207,12 @@ def about_bare(train, test) -> list[str]:
     return [f"{bare[0]} training and {bare[1]} test clips have no label: wrong ones for all classes"]
 
 
+def about_both(train, test) -> list[str]:
+    """A note on the clips, by their keys, of the test set that are training clips, too; none if there are none."""
+    both = len(set(test) & set(train))
+    return [f"{both} clips of the test set are training clips, too"] if both else []
+
+
 def measurable(targets: np.ndarray, counted=None) -> tuple[np.ndarray, list[str]]:
     """Which columns of the test clips' targets bool [N, C] can be measured, and a note on the others.
 

@@ -13,7 +13,7 @@ from mmv_tf.common.values import Count, Positive, Seed, Share, ShareBelowOne
 from mmv_tf.evaluation import protocol
 from mmv_tf.evaluation.classifiers import MLP, Classifier, LinearSVM
 from mmv_tf.evaluation.features import Extractor, Features
-from mmv_tf.evaluation.labelled import about_bare, check_classes, frequencies, many_hot, measurable
+from mmv_tf.evaluation.labelled import about_bare, about_both, check_classes, frequencies, many_hot, measurable
 from mmv_tf.evaluation.networks import BEFORE_HEAD, LAST_CONV
 from mmv_tf.evaluation.windows import Windows
 from mmv_tf.inputs.labels import one_label
@@ -148,8 +148,7 @@ class _Classification(protocol.Protocol):
         guessed = frequencies(kept["train"][1], classes, self.several_labels, len(kept["test"][1]))
         outcomes["chance"] = self._outcomes(guessed, targets["test"], columns, counted["test"])
         learned, items = (_keys(side, kept[title][0]) for title, side in sides.items())
-        if both := len(set(items) & set(learned)):
-            notes.append(f"{both} clips of the test set are training clips, too")
+        notes += about_both(learned, items)
         counts = {"train": len(kept["train"][1]), "test": len(kept["test"][1]), "classes": len(columns)}
         return {"outcomes": outcomes, "items": items, "counts": counts, "left_out": left_out, "notes": notes} | coins
 

@@ -78,12 +78,14 @@ class Network:
 class Trainable:
     """A network to fine-tune: call(inputs, training) -> [B, D], and its variables, which are changed in place.
 
-    Inputs are those of `Network.functions`: its front end is in it.
+    Inputs are those of `Network.functions`: its front end is in it. `settings` is an identity of what concerns its
+    training alone (dropout, layers that are not trained), which `Network.checksum` leaves out; '' where it does not.
     """
 
     call: Callable
     trainable_variables: list
     variables: list
+    settings: str = ""
 
 
 def pooled(outputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -127,6 +129,7 @@ def of_model(model, pipeline, name: str = "network", image_network=None, descrip
             ),
             [variable.value for variable in backbone.trainable_variables],
             [variable.value for variable in backbone.variables],
+            identity.of_training(backbone),
         )
         for modality, backbone in model.backbones.items()
         if modality in TUNABLE

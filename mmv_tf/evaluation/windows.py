@@ -12,13 +12,18 @@ from mmv_tf.inputs.shards import Shards, frame_sizes, read_shard
 from mmv_tf.inputs.video import VideoInput
 from mmv_tf.records import schema
 
+# How far colours are changed where a protocol asks for it.
+_COLOURS = {"brightness": 32 / 255, "saturation": 0.4, "contrast": 0.4, "hue": 0.2}
 # A protocol says itself what it does to frames: what the configuration of a run says is not asked.
 _NOT_OF_THE_RUN = {
+    **_COLOURS,
+    "crop_aspect": (3 / 4, 4 / 3),
     "max_side": 0,
     "crop_only": False,
     "colour_order": "together",
     "grey_probability": 0.0,
     "blur_probability": 0.0,
+    "blur_sigma": (0.1, 2.0),
     "solarise_probability": 0.0,
 }
 _SOUND_RATE = 100.0  # windows of sound begin at multiples of 1 / 100 s
@@ -59,7 +64,8 @@ class Windows:
         evenly spaced over the record (one: its middle) with the central crop.
       num_frames, frame_rate: of a window of video; a stride of 2 in records of 25 frames/s is a rate of 12.5.
       min_side, crop_size: pixels, as in VideoInput.
-      flip_probability, scale_jitter, colour_probability: of random windows, as in VideoInput; 0 is none of it.
+      flip_probability, scale_jitter, colour_probability: of random windows, as in VideoInput; 0 is none of it. How far
+        colours are changed is the same for all runs: the defaults of VideoInput.
       crop_area, crop_aspect: of random windows, as in VideoInput; None is crops that are jittered in scale instead.
       crops: of each window of video that is not random: 1, the centre, or 3 along the longer side, each of which is a
         window of its own (`VideoInput.evaluation_crops`).
@@ -105,7 +111,9 @@ class Windows:
         """All that says which windows these are, for the key of what is made of them and kept."""
         # What keys of earlier versions did not name stands in them where it acts.
         later = {"crops": 1, "sample_stride": 1, "crop_area": None, "crop_aspect": None, "box": None}
-        return {name: value for name, value in dataclasses.asdict(self).items() if later.get(name) != value}
+        told = {name: value for name, value in dataclasses.asdict(self).items() if later.get(name) != value}
+        # Earlier versions took these of the run, and kept windows that differ under one key.
+        return told | (_COLOURS if self.random and self.colour_probability else {})
 
     @classmethod
     def as_in(cls, protocol, modality: str, count: int, random: bool = False, **more) -> "Windows":
@@ -202,8 +210,7 @@ class Windows:
             flip_probability=self.flip_probability,
             colour_probability=self.colour_probability,
             crop_area=self.crop_area,
-            **({"crop_aspect": self.crop_aspect} if self.crop_aspect else {}),
-            **_NOT_OF_THE_RUN,
+            **_NOT_OF_THE_RUN | ({"crop_aspect": self.crop_aspect} if self.crop_aspect else {}),
         )
 
     def make_clips(self) -> ClipMaker:

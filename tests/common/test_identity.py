@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from mmv_tf.backbones.batch_norm import BatchNorm
 from mmv_tf.backbones.text_network import TextNetwork
+from mmv_tf.backbones.transformers.video_transformer import VideoTokens
 from mmv_tf.common import identity
 from mmv_tf.inputs.audio import LogMel
 from mmv_tf.inputs.text import Tokenizer
@@ -84,6 +85,20 @@ def test_what_was_used_is_what_it_was():
 def test_names_of_layers_and_where_vectors_came_from_do_not_count():
     assert identity.of(TextNetwork(vectors="a.npy", name="a")) == identity.of(TextNetwork(name="b"))
     assert identity.of(TextNetwork(units=8)) != identity.of(TextNetwork(units=16))
+
+
+@dataclasses.dataclass
+class _Head:
+    dropout: float = dataclasses.field(default=0.0, metadata={identity.TRAINING_ALONE: True})
+
+
+def test_what_concerns_training_alone_counts_for_what_is_made_by_it():
+    dropped = [
+        VideoTokens(drop_token=share, trainable=trained) for share, trained in ((0, True), (0.7, True), (0, False))
+    ]
+    for layers in (dropped, [_Head(), _Head(0.1)]):
+        assert len({identity.of(one) for one in layers}) == 1
+        assert len({identity.of_training(one) for one in layers}) == len(layers)
 
 
 def test_weights_count_by_name_and_value():

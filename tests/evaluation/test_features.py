@@ -1,8 +1,10 @@
 """Windows and features: what is cut from a record, and that a stopped extraction goes on where it was."""
 
 import dataclasses
+import inspect
 import re
 
+import gin
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,6 +15,7 @@ from mmv_tf.evaluation.features import Extractor
 from mmv_tf.evaluation.labelled import Labelled, check_classes, frequencies
 from mmv_tf.evaluation.networks import Network
 from mmv_tf.evaluation.windows import Windows
+from mmv_tf.inputs.video import VideoInput
 
 LATER = ("crops", "sample_stride", "crop_area", "crop_aspect", "box")
 VIDEO = dict(num_frames=4, frame_rate=10.0, min_side=40, crop_size=40)
@@ -91,6 +94,24 @@ def test_features_of_crops_are_kept_by_their_number(pattern, tmp_path, monkeypat
         for name, value in dataclasses.asdict(Windows("video", 2)).items()
         if name not in LATER  # features of versions without them are found
     }
+
+
+def test_what_a_run_does_to_frames_is_not_asked(monkeypatch):
+    """All settings of VideoInput are the protocol's, but for how colours are computed and what is done to a batch."""
+    ranges = {"brightness": 32 / 255, "saturation": 0.4, "contrast": 0.4, "hue": 0.2}
+    gin.parse_config([f"VideoInput.{name} = 0.01" for name in ranges])
+    gin.parse_config(["VideoInput.crop_aspect = (1.0, 1.1)", "VideoInput.blur_sigma = (1.0, 1.0)"])
+    coloured = Windows("video", 2, True, colour_probability=0.8, crop_area=(0.1, 1.0))
+    made = coloured._video()
+    assert {name: getattr(made, name) for name in ranges} == ranges
+    assert (made.crop_aspect, made.blur_sigma) == ((3 / 4, 4 / 3), (0.1, 2.0))
+    monkeypatch.setattr("mmv_tf.evaluation.windows.VideoInput", dict)
+    others = {"jit_compile", "value_range", "mean", "deviation"}
+    assert coloured._video().keys() == inspect.signature(VideoInput).parameters.keys() - others
+    # What differed by the run has another key than it had; other windows keep theirs.
+    told = [dataclasses.replace(coloured, **change).settings() for change in ({}, {"colour_probability": 0.0})]
+    assert {name: told[0][name] for name in ranges} == ranges and not ranges.keys() & told[1].keys()
+    assert not ranges.keys() & dataclasses.replace(coloured, random=False).settings().keys()
 
 
 def test_random_windows_and_sound_have_no_crops():

@@ -1,8 +1,6 @@
 """Fine-tuning of video: what is learned, what is left behind, what a stopped run has to do again."""
 
 import dataclasses
-import hashlib
-import json
 import shutil
 
 import numpy as np
@@ -102,6 +100,41 @@ def test_scores_of_records_that_held_something_else_are_not_taken(records, compa
     _write_records(other, "train", range(8), dark=200, bright=10)  # the same keys and labels
     found = _tune(str(other)).run(compared, Extractor(cache, batch_size=3))
     assert _by_fold(found, "network")[0]["top1"].mean() == 0.0
+
+
+def test_scores_are_kept_by_what_concerns_the_training_of_the_network_alone(records, compared, tmp_path, monkeypatch):
+    compared.untrained, trained = None, []
+    monkeypatch.setattr(FineTune, "_train", lambda _, tuner, *rest: trained.append(tuner))
+    monkeypatch.setattr(FineTune, "_test", lambda _, tuner, test, *rest: np.eye(2)[test.targets(["bright", "dark"])])
+    network = compared.network
+    for number, settings in enumerate(["a", "a", "b"]):
+        tuned = {"video": dataclasses.replace(network.trainable["video"], settings=settings)}
+        compared.network = dataclasses.replace(network, trainable=tuned)
+        _tune(records).run(compared, Extractor(str(tmp_path)))
+        assert len(trained) == len(list(tmp_path.iterdir())) == [1, 1, 2][number]
+
+
+def test_test_clips_that_are_training_clips_are_told_and_training_clips_left_out_are_counted(
+    compared, tmp_path, monkeypatch
+):
+    """Of 6 clips each, 3 the same in both; of those of training one has no frames, and one no label."""
+    monkeypatch.setattr(FineTune, "_train", lambda *_: None)
+    monkeypatch.setattr(FineTune, "_test", lambda _, tuner, test, *rest: np.zeros((len(test.keys), 2)))
+    for split, first in (("train", 0), ("test", 3)):
+        clips = [
+            dataclasses.replace(fixtures.record(f"clip{n}", num_frames=1, sound=False), labels=((0, "ab"[n % 2]),))
+            for n in range(first, first + 6)
+        ]
+        if split == "train":
+            clips[0], clips[1] = dataclasses.replace(clips[0], jpegs=()), dataclasses.replace(clips[1], labels=())
+        fixtures.write_shards(tmp_path, [clips], split, card=False)
+    both = (("train", "test"), ("test", "test"))
+    found = _tune(str(tmp_path), folds=both, seeds=(0, 1)).run(compared, Extractor())
+    assert found.left_out == {"train: no video": 1, "train: no label": 1, "test: no video": 0, "test: no label": 0}
+    assert found.notes[1:] == [f"{n} clips of the test set are training clips, too" for n in (3, 6)]
+    few = _tune(str(tmp_path), clips_per_class=1).run(compared, Extractor())
+    (drawn,) = (fold["train"] for fold in few.folds)
+    assert drawn == 2 and found.folds[0]["train"] == 4
 
 
 def _by_fold(found, row):
@@ -221,15 +254,10 @@ def test_training_windows_are_random_parts_of_the_frame_as_in_pretraining():
     assert not {"crop_area", "crop_aspect"} & _tune("")._windows(True, 0).settings().keys()
 
 
-def test_scores_are_kept_by_the_part_of_the_frame_and_without_one_as_before():
+def test_scores_are_kept_by_the_part_of_the_frame():
     def kept_at(**options):
         return _tune("", scale_jitter=0.0, **options)._path("cache", ["network"])
 
-    described = {name: value for name, value in dataclasses.asdict(_tune("", scale_jitter=0.0)).items()}
-    for name in ("records", "seeds", "folds", "prepare", "crop_area", "crop_aspect"):
-        described.pop(name)
-    text = json.dumps([["network"], "FineTune", described, 4], sort_keys=True)
-    assert kept_at() == f"cache/tuned-network-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
     areas = [kept_at(crop_area=area, crop_aspect=(0.5, 2.0)) for area in ((0.1, 1.0), (0.2, 1.0))]
     assert len({kept_at(), *areas}) == 3
 

@@ -78,7 +78,7 @@ def test_sound_is_learned(options, tmp_path, heard):
     found = _listen(tmp_path, **options).run(heard, Extractor(batch_size=3))
     assert found.outcomes["network"]["top1"][0].tolist() == [True] * 8
     assert found.outcomes["chance"]["top1"][0].mean() == 0.5 and found.n == {"test": 8, "classes": 2}
-    assert found.left_out == {"no audio": 1, "no label": 1}
+    assert found.left_out == {f"{side}: no {what}": 1 for side in ("train", "test") for what in ("audio", "label")}
 
 
 LEVELS = {"faint": 0.05, "loud": 0.9}

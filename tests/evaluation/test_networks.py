@@ -1,9 +1,12 @@
 """Networks behind one interface: what is put into them, and what is fresh in a fresh one."""
 
+import types
+
 import numpy as np
 import tensorflow as tf
 
-from helpers import tiny, tiny_export
+from helpers import graphs, tiny, tiny_export, toy
+from mmv_tf.backbones.batch_norm import BatchNorm
 from mmv_tf.common import config
 from mmv_tf.evaluation import networks, protocol, run
 from mmv_tf.evaluation.classifiers import Classifier
@@ -11,6 +14,7 @@ from mmv_tf.evaluation.features import Extractor
 from mmv_tf.evaluation.linear import LinearAudio
 from mmv_tf.evaluation.networks import Network
 from mmv_tf.inputs.pipeline import InputPipeline
+from mmv_tf.inputs.video import VideoInput
 from mmv_tf.model.mmv import MMV
 from mmv_tf.training import workdir
 
@@ -33,6 +37,30 @@ def test_a_fresh_network_keeps_the_word_vectors_that_training_leaves_alone():
         kept[learned] = same["text/embeddings"]
         assert not same["text/dense/kernel"] and fresh.backbones["text"].learned is learned
     assert kept == {False: True, True: False}
+
+
+def test_what_concerns_the_training_of_a_network_alone_is_told_beside_its_checksum():
+    """A network of which less is trained gives the same features, and is not tuned to the same scores."""
+    model = toy.mmv(graphs.disjoint())
+    pipeline = types.SimpleNamespace(video=VideoInput(), audio=None, text=None)
+    one = networks.of_model(model, pipeline)
+    model.backbones["video"].trainable = False
+    other = networks.of_model(model, pipeline)
+    assert one.checksum == other.checksum
+    same = {modality: tuned.settings == other.trainable[modality].settings for modality, tuned in one.trainable.items()}
+    assert same == {"video": False, "audio": True}
+
+
+def test_what_is_bound_for_a_workdir_acts_in_the_scopes_of_its_configuration_too():
+    """Of VIDEO = @S3D() it says VIDEO/S3D.rematerialise. A scope that is bound by itself is as it is bound."""
+    given = ["S3D.rematerialise = True", "BatchNorm.decay = 0.5", "BatchNorm.epsilon = 0.25"]
+    model = workdir.load(str(tiny_export.export().workdir), [*given, "VIDEO/BatchNorm.epsilon = 0.125"]).model
+    assert model.backbones["video"].rematerialise
+    found = {}
+    for modality in ("video", "audio"):
+        norms = [layer for layer in model.backbones[modality]._flatten_layers() if isinstance(layer, BatchNorm)]
+        found[modality] = {(norm.decay, norm.epsilon) for norm in norms}
+    assert found == {"video": {(0.5, 0.125)}, "audio": {(0.5, 0.25)}}
 
 
 class _Seen(Classifier):

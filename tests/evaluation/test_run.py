@@ -244,11 +244,12 @@ def test_sound_is_tuned_with_several_labels_by_the_file_that_is_shipped(run):
     result = _evaluate(run, params, gin_files=["gin/evals/audioset_finetune.gin"])
     assert (run / "run" / "results" / "audioset_finetune_changed.json").exists()
     assert result["metric"] == "mAP" and result["n"]["test"] == 11 and result["n"]["classes"] == 2
+    silent = {"audio": 1, "label": 0}
     # Of the 11 clips that have sound, 5 are red and 6 green.
     chance = result["baselines"]["chance"]["measures"]
     assert chance["mAP"]["value"] == pytest.approx(50) and chance["d_prime"]["value"] == 0
     assert result["baselines"].keys() == {"chance", "untrained"}
-    assert result["left_out"] == {"no audio": 1, "no label": 0}
+    assert result["left_out"] == {f"{side}: no {what}": n for side in ("train", "test") for what, n in silent.items()}
     assert {name: used for name, (_, used) in result["changed"].items()} == {"folds": (("train", "test"),), **small}
     assert result["settings"]["mixup"] == 5.0 and result["settings"]["sample_stride"] == 2
     assert len(list((run / "run" / "results" / "features").glob("tuned-*.npy"))) == 2
