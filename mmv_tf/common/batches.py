@@ -1,9 +1,14 @@
-"""Batches of one size, for networks of which each size is a trace of its own, and the memory of batches."""
+"""Batches of one size, for networks of which each size is a trace of its own, their memory, and what is in them."""
 
 import ctypes
 import platform
 
 import numpy as np
+
+# In a batch, beside the modalities and views, and ends of such names.
+BESIDE = ("label", "source", "key", "index")
+ENDS = ("_mask", "_empty", "_seed", "_draw", "_place", "_order")
+OUTPUTS = ("repr", "before_head", "last_conv")  # of a network, beside the spaces
 
 # mallopt(3): M_MMAP_THRESHOLD, above which a block is taken from the system and given back by itself; M_TRIM_THRESHOLD,
 # how much may lie free at the end of a heap before it is given back.

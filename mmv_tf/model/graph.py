@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 
 import keras
 
-from mmv_tf.common import identity
+from mmv_tf.common import batches, identity
 from mmv_tf.common.configurable import checked, configurable
 from mmv_tf.common.values import Count, NotNegative, ShareBelowOne, Written
 from mmv_tf.model import losses, record_losses
@@ -207,6 +207,7 @@ class Graph:
         sources = dict.fromkeys(h.source for h in self.heads if h.source not in self.spaces)
         self.modalities = tuple(source for source in sources if source not in self.views)
         self._validate_views()
+        self._validate_names()
         self._paths = {name: self._paths_from(name) for name in self.inputs}
         self._validate_reach()
         self._validate_pairs()
@@ -362,6 +363,14 @@ class Graph:
                 raise ValueError(
                     f"Graph.views: {view!r} is of the unknown modality {modality!r}; the heads know {known}."
                 )
+
+    def _validate_names(self):
+        for name in self.spaces:
+            if name in batches.OUTPUTS:
+                raise ValueError(f"Space {name!r}: networks give something else of that name; give it another one.")
+        for name in self.inputs:
+            if name in batches.BESIDE or name.endswith(batches.ENDS):
+                raise ValueError(f"Graph has {name!r}: a batch has something else of that name; give it another one.")
 
     def _heads_from(self, place: str) -> list[Head]:
         """The heads that take `place`; of a view its own, and those of its modality into other spaces."""

@@ -92,6 +92,19 @@ def test_names_that_cannot_be_told_apart_are_refused():
         ({"heads": [("video", "va"), ("audio", "va"), ("va", "vat"), ("vat", "va"), ("text", "vat")]}, "cycle"),
         ({"heads": [("video", "va"), ("video", "va"), ("audio", "va"), ("va", "vat")]}, "claim the space 'va' from"),
         ({"heads": [("video", "va"), ("audio", "va"), ("va", "vat"), ("video", "vat")]}, "Two ways lead from 'video'"),
+        *(
+            ({"spaces": {"va": 3, name: 2}, "heads": [("video", "va"), ("audio", "va"), ("va", name)]}, message)
+            for name, message in {
+                "repr": "Space 'repr': networks give something else of that name",
+                "before_head": "Space 'before_head': networks give something else",
+                "last_conv": "Space 'last_conv': networks give something else",
+            }.items()
+        ),
+        (
+            {"heads": [("video", "va"), ("audio", "va"), ("text_mask", "vat")]},
+            "'text_mask': a batch has something else",
+        ),
+        ({"heads": [("video", "va"), ("audio", "va"), ("source", "vat")]}, "'source': a batch has something else"),
         ({"heads": [("video", "va"), ("audio", "va"), ("text", "vta")]}, "there is no space 'vta'"),
         ({"heads": [("video", "va"), ("audio", "va")]}, "Space 'vat' cannot be reached: no head leads into it"),
         ({"heads": [("video", "va", {"hiden": (3,)}), ("audio", "va")]}, "unknown setting 'hiden'"),

@@ -17,15 +17,13 @@ from typing import Literal
 
 import tensorflow as tf
 
+from mmv_tf.common import batches
 from mmv_tf.common.configurable import checked, configurable
 from mmv_tf.inputs.audio import LogMel
 from mmv_tf.inputs.augmentation.sound import SoundAugment
 from mmv_tf.inputs.faults import FAULT_MARK
 from mmv_tf.inputs.video import VideoInput
 from mmv_tf.inputs.views.times import Moment, Time, same
-
-_TAKEN = ("video", "audio", "text", "label", "source", "key", "index")  # what else a batch has ...
-_ENDS = ("_mask", "_empty", "_seed", "_draw", "_place", "_order")  # ... and ends of such names
 
 
 @configurable
@@ -68,7 +66,7 @@ def in_order(views: Mapping[str, View | tuple], modalities, audio: LogMel | None
     moving = [name for name, view in found.items() if view.time.moves_clip]
     for name, view in found.items():
         place = f"InputPipeline.views[{name!r}]"
-        if name in _TAKEN or name.endswith(_ENDS):
+        if name in ("video", "audio", "text", *batches.BESIDE) or name.endswith(batches.ENDS):
             raise ValueError(f"{place}: a batch has something else of that name; give the view another one.")
         if view.of not in modalities:
             raise ValueError(f"{place}: of = {view.of!r}, and InputPipeline.modalities = {modalities} lacks it.")
