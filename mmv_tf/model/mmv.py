@@ -190,15 +190,18 @@ class MMV(keras.Model):
         """{stable name: variable}, such as 'video/Mixed_3b/.../kernel' or 'va -> vat/projection/bias'.
 
         A name is the part's own (modality, head or scorer) and the path below it: the path's first component is a name
-        that Keras numbers by what else the process has made.
+        that Keras numbers by what else the process has made. Where parts share a layer it is that of the first of them,
+        and the layers of a functional model have paths with nothing in front.
 
         Raises:
           ValueError: two variables of a backbone have the same path; its layers need names of their own.
         """
-        named = {}
-        for part, layer in [*self.backbones.items(), *self.heads.items(), *self.scorers.items()]:
+        named, parts = {}, {**self.backbones, **self.heads, **self.scorers}
+        numbered = {self.name, *(layer.name for layer in parts.values())}
+        for part, layer in parts.items():
             for variable in layer.variables:
-                name = f"{part}/{variable.path.partition('/')[2]}"
+                first, _, below = variable.path.partition("/")
+                name = f"{part}/{below if first in numbered else variable.path}"
                 if name in named:
                     raise ValueError(
                         f"Two variables are called {name!r}: give the layers inside {part!r} distinct names."

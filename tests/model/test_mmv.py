@@ -5,6 +5,7 @@ import importlib
 import inspect
 
 import gin
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -39,6 +40,30 @@ def test_fac_applies_one_head_to_two_modalities_and_relu_only_on_the_way():
     by_hand = np.maximum(np.array(audio["va"]), 0) @ kernel + bias
     np.testing.assert_allclose(audio["vat"], by_hand / np.sqrt(1 + 1e-5), atol=1e-6)
     assert np.min(audio["va"]) < 0
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_backbone_may_be_a_functional_model_or_hold_one(wrapped):
+    class Wrapper(keras.layers.Layer):
+        def __init__(self, network):
+            super().__init__()
+            self.network, self.output_dim = network, 6
+
+        def call(self, x, training=False):
+            return self.network(x, training=training)
+
+    keras.utils.set_random_seed(0)
+    given = keras.Input((2, 4, 4, 3))
+    x = keras.layers.Dense(5, name="first")(keras.layers.GlobalAveragePooling3D()(given))
+    network = keras.Model(given, keras.layers.Dense(6, name="second")(x))
+    graph = Graph(spaces={"va": 3}, heads=[("video", "va"), ("audio", "va")], pairs=[("video", "audio", "va")])
+    model = MMV({"video": Wrapper(network) if wrapped else network, "audio": toy.ToyBackbone()}, graph)
+    model.build_by_call(toy.batch(2))
+    heads = ["video -> va/projection/kernel", "video -> va/projection/bias"]
+    names = [f"video/{layer}/{kind}" for layer in ("first", "second") for kind in ("kernel", "bias")]
+    found = model.named_variables()
+    assert [name for name in found if name.startswith("video")] == [*names, *heads]
+    assert found["video/second/bias"] is network.get_layer("second").bias and "audio/dense/kernel" in found
 
 
 def test_training_leaves_out_what_no_pair_needs():
