@@ -340,9 +340,10 @@ class MMV(keras.Model):
         return self._around(self._optimise, batch)
 
     def compile(self, *args, auto_scale_loss: bool = True, **settings):
-        """As in Keras; the loss scale of mixed_float16 is that of `stepping.scale_losses`."""
+        """As in Keras; the scale of mixed_float16 or of a LossScaleOptimizer is that of `stepping.scale_losses`."""
         super().compile(*args, auto_scale_loss=False, **settings)
-        if auto_scale_loss and self.dtype_policy.name == "mixed_float16":
+        self.optimizer, is_scaled = stepping.without_keras_scale(self.optimizer)
+        if auto_scale_loss and self.dtype_policy.name == "mixed_float16" and not is_scaled:
             stepping.scale_losses(self.optimizer)
 
     def compiled_step(self):

@@ -117,11 +117,26 @@ class _Adam:
         )
 
 
-def scale_losses(optimizer: keras.optimizers.Optimizer) -> None:
+def without_keras_scale(optimizer) -> tuple[keras.optimizers.Optimizer | None, bool]:
+    """(the optimiser inside of a LossScaleOptimizer, with the scale of `scale_losses` in place of Keras', True).
+
+    Of another one, (itself, False). Two scales would multiply.
+    """
+    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return optimizer, False
+    inner = optimizer.inner_optimizer
+    if not has_scale(inner):  # it may be compiled again
+        inner.loss_scale_factor = optimizer.initial_scale
+        scale_losses(inner, optimizer.dynamic_growth_steps)
+    return inner, True
+
+
+def scale_losses(optimizer: keras.optimizers.Optimizer, steps_to_grow: int = _STEPS_TO_GROW) -> None:
     """Gives an optimiser a loss scale, which is a part of its state.
 
-    It is doubled after 2,000 steps in which all gradients were finite, and halved after one in which they were not:
-    that step is left out, and counted. Where it has come down to 1 it is not for the scale that they are not finite.
+    It is doubled after `steps_to_grow` steps in which all gradients were finite, and halved after one in which they
+    were not: that step is left out, and counted. Where it has come down to 1 it is not for the scale that they are not
+    finite.
     """
 
     def add(name, first, dtype):
@@ -131,6 +146,7 @@ def scale_losses(optimizer: keras.optimizers.Optimizer) -> None:
     # One given by hand is where this one begins; Keras would divide by it once more.
     first, optimizer.loss_scale_factor = optimizer.loss_scale_factor or _FIRST_SCALE, None
     optimizer.loss_scale = add("loss_scale", first, "float32")
+    optimizer.steps_to_grow = steps_to_grow
     optimizer.steps_at_scale = add("steps_at_scale", 0, "int32")
     optimizer.scale_loss = lambda loss: loss * tf.cast(optimizer.loss_scale, tf.convert_to_tensor(loss).dtype)
 
@@ -146,7 +162,7 @@ def _unscaled(optimizer, gradients):
     gradients = [gradient / scale for gradient in gradients]
     norm = tf.linalg.global_norm(gradients)
     is_finite = tf.math.is_finite(norm)
-    grows = count + 1 >= _STEPS_TO_GROW
+    grows = count + 1 >= optimizer.steps_to_grow
     count.assign(tf.where(is_finite & ~grows, count + 1, 0))
     is_taken = is_finite | (scale <= 1.0)
     larger, smaller = tf.where(grows, 2.0 * scale, scale), tf.maximum(0.5 * scale, 1.0)

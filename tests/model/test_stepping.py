@@ -226,6 +226,28 @@ def test_a_scaled_loss_gives_the_same_step_and_the_same_logs(micro_batches):
         np.testing.assert_allclose(results[1][1][name], value, rtol=1e-5, atol=1e-7, err_msg=name)
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_a_loss_scale_optimizer_of_keras_gives_way_to_the_scale_of_ours(policy):
+    results = []
+    for wrapped in (False, True):
+        keras.mixed_precision.set_dtype_policy(policy)
+        try:
+            model, optimizer = toy.mmv(graphs.fac(), compiled=False), keras.optimizers.SGD(0.1, loss_scale_factor=8.0)
+            given = optimizer
+            if wrapped:
+                given = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=8.0, dynamic_growth_steps=1)
+            model.compile(optimizer=given)
+        finally:
+            keras.mixed_precision.set_dtype_policy("float32")
+        model.take_step(toy.batch(8))
+        results.append({name: v.numpy() for name, v in model.named_variables().items()})
+    assert model.optimizer is optimizer and float(optimizer.loss_scale) == 16.0
+    model.compile(optimizer=given)  # once more: it goes on as it is
+    assert model.optimizer is optimizer and float(optimizer.scale_loss(1.0)) == 16.0
+    for name, value in results[0].items():
+        np.testing.assert_allclose(results[1][name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
 def test_accumulated_gradients_of_a_modality_that_is_there_every_other_step():
     """Two steps of which the second has no text are one step with the mean of both gradients."""
     variables = [_words(), _words(1)]
