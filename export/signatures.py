@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
+from mmv_tf.backbones import layers
+
 BEFORE_HEAD = "before_head"
 _PIXELS = (-0.5, 1.5)  # [0, 1] and what resampling overshoots; 0..255 and -1..1 do not pass
 _LOUDEST = 8.0  # full scale is 1; samples that were never divided by 32768 do not pass
@@ -108,7 +110,8 @@ def embed_function(loaded, modality: str, network) -> Callable:
             with tf.control_dependencies([tf.debugging.Assert(fits, [message, *shown], summarize=6)]):
                 inputs = tf.identity(inputs)
         numeric = inputs.dtype.is_floating
-        endpoints = network.endpoints(front_end(_at_least_one(inputs) if numeric else inputs), training=training)
+        seen = front_end(_at_least_one(inputs) if numeric else inputs)
+        endpoints = layers.endpoints(network, seen, training)
         embeddings = loaded.model.embed_repr(headed, endpoints["embedding"], training=training, every_space=True)
         outputs = {BEFORE_HEAD: embeddings.pop("repr"), **embeddings}
         if "last_conv" in endpoints and modality == "audio":
@@ -163,13 +166,13 @@ def module(loaded, modality: str, network) -> tuple[tf.train.Checkpoint, tf.type
     headed = "video" if modality == "image" else modality
     graph = loaded.model.graph
     heads = {str(head): None for space in graph.spaces_of(headed) for head in graph.path(headed, space)}
-    layers = [network, *(loaded.model.heads[head] for head in heads)]
+    parts = [network, *(loaded.model.heads[head] for head in heads)]
     trackable = tf.train.Checkpoint()
     trackable.__call__ = function(raw.spec)
     for name, spec in raw.others.items():
         setattr(trackable, name, function(spec))
-    trackable.variables = [variable.value for layer in layers for variable in layer.variables]
-    trackable.trainable_variables = [variable.value for layer in layers for variable in layer.trainable_variables]
+    trackable.variables = [variable.value for part in parts for variable in part.variables]
+    trackable.trainable_variables = [variable.value for part in parts for variable in part.trainable_variables]
     trackable.regularization_losses = []
     if modality == "text":
         trackable.tokenizer = loaded.pipeline.text  # which owns the table of words

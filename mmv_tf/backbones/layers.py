@@ -172,6 +172,13 @@ def check_input(network, x) -> None:
         raise ValueError(f"{type(network).__name__} takes {takes}, not {tuple(x.shape)}.")
 
 
+def endpoints(network: keras.layers.Layer, x, training: bool = False) -> dict:
+    """What `network.endpoints` gives, 'embedding' [B, D] among it; of a network without, its output alone."""
+    if hasattr(network, "endpoints"):
+        return network.endpoints(x, training=training)
+    return {"embedding": network(x, training=training)}
+
+
 def build_in_turn(parts, shape) -> tuple:
     """Builds layers that come one after the other, the first for inputs of `shape`; the shape behind the last."""
     for part in parts:

@@ -42,8 +42,8 @@ def deflate(network: keras.layers.Layer) -> keras.layers.Layer:
     twin(np.zeros((1, 32, 32, 3), np.float32))
     for ours, theirs in zip(_batch_norms(twin), _batch_norms(network), strict=True):
         # gin may have set them for the scope in which the video network was made.
-        for name in SETTINGS:
-            setattr(ours, name, getattr(theirs, name))
+        for setting in SETTINGS:
+            setattr(ours, setting, getattr(theirs, setting))
     for ours, theirs in zip(twin.variables, network.variables, strict=True):
         weights = keras.ops.convert_to_numpy(theirs)
         if ours.shape != theirs.shape and len(ours.shape) == 4 and weights.ndim == 5:
@@ -51,7 +51,7 @@ def deflate(network: keras.layers.Layer) -> keras.layers.Layer:
         if weights.shape != tuple(ours.shape):
             raise ValueError(
                 f"{name} has no image form: {theirs.path} has the shape {tuple(theirs.shape)}, and {tuple(ours.shape)} "
-                "in the same network for images."
+                "in the same network for images. `mmv_tf export --no_image` leaves it out."
             )
         ours.assign(weights)
     return twin

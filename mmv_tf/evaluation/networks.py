@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from mmv_tf.backbones import layers
 from mmv_tf.common import identity
 from mmv_tf.inputs.audio import LogMel
 from mmv_tf.training import workdir
@@ -109,7 +110,7 @@ def of_model(model, pipeline, name: str = "network", image_network=None, descrip
     def function(modality, network):
         def embed(inputs):
             front_end = front_ends.get(modality) or tf.identity
-            ends = network.endpoints(front_end(inputs), training=False)
+            ends = layers.endpoints(network, front_end(inputs))
             headed = "video" if modality == "image" else modality
             outputs = dict(model.embed_repr(headed, ends["embedding"], training=False))
             outputs[BEFORE_HEAD] = outputs.pop("repr")
