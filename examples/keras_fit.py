@@ -12,7 +12,6 @@ the end is a workdir all the same: export, evaluation and `mmv_tf.load` take it.
 import argparse
 import os
 
-import gin
 import keras
 import tensorflow as tf
 
@@ -46,7 +45,7 @@ def train(batch_size: int, steps_per_epoch: int, epochs: int, workdir: str, eage
         ],
         verbose=2,
     ).history
-    workdirs.describe(workdir, pipeline, gin.operative_config_str())
+    workdirs.describe(workdir, pipeline, config.operative())
     step = tf.Variable(len(history["total_loss"]) * steps_per_epoch, dtype=tf.int64)
     folder = os.path.join(workdir, workdirs.CHECKPOINTS)
     tf.train.CheckpointManager(workdirs.make_checkpoint(model, step), folder, max_to_keep=1).save(int(step))

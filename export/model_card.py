@@ -290,10 +290,14 @@ _THEN = """mmv_tf serving --module exported/fac
 
 def main(argv=None):
     """Writes the model card of an export anew, for instance after an evaluation, and prints it."""
+    from mmv_tf.common import config
+
     parser = command.parser("model-card", main.__doc__, _THEN)
     parser.add_argument("--workdir", type=paths.argument, required=True, help="folder of the training run")
     parser.add_argument("--module", type=paths.argument, required=True, help="folder of the export of that run")
+    config.add_imports(parser)
     args = parser.parse_args(argv)
+    config.import_modules(args.gin_file)
     from mmv_tf.common import files
     from mmv_tf.training import workdir as workdirs
 

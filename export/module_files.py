@@ -238,17 +238,20 @@ def parse_config(folder: str) -> None:
     path = os.path.join(folder, *CONFIG.split("/"))
     if not tf.io.gfile.exists(path):
         raise ValueError(f"{folder}: no {CONFIG}, which says what size and rate of clip the module was trained on")
-    config.parse(foreign=[path])
+    config.parse(foreign=[path], finalize=False, partly=True)
 
 
 def modalities_compared(folder: str) -> set[frozenset[str]] | None:
-    """`Graph.modalities_compared` of the configuration of a module, after `parse_config`; None if it has no graph.
+    """`Graph.modalities_compared` of the configuration of a module, after `parse_config`.
 
+    Returns:
+      None if it has no graph, or names in it what is not here, such as a loss of whoever trained it.
     Raises:
       ValueError: its graph is none; names the module.
     """
     import gin
 
+    from mmv_tf.common import config
     from mmv_tf.model.graph import Graph
 
     try:
@@ -257,5 +260,9 @@ def modalities_compared(folder: str) -> set[frozenset[str]] | None:
         return None
     try:
         return Graph().modalities_compared()
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
+        try:
+            config.check_known([os.path.join(folder, *CONFIG.split("/"))])
+        except ValueError:
+            return None
         raise ValueError(f"{folder}: {CONFIG}: {str(error).splitlines()[0]}") from None

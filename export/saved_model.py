@@ -137,13 +137,17 @@ _THEN = """mmv_tf embed --videos my_videos/ --module exported/fac --output embed
 
 def main(argv=None):
     """Exports the newest checkpoint of a workdir as a SavedModel that TensorFlow Hub loads."""
+    from mmv_tf.common import config
+
     parser = command.parser("export", main.__doc__, _THEN)
     parser.add_argument("--workdir", type=paths.argument, required=True, help="folder of a training run")
     parser.add_argument("--output", type=paths.argument, required=True, help="folder to write; must not exist")
     parser.add_argument(
         "--no_image", action="store_true", help="leave the image network out, for a video network with no image form"
     )
+    config.add_imports(parser)
     args = parser.parse_args(argv)
+    config.import_modules(args.gin_file)
     quiet.start()
     import tensorflow as tf
 

@@ -21,19 +21,6 @@ from mmv_tf.common import files, references, values
 from mmv_tf.common.signatures import Signature
 
 
-class _References(config_parser.ParserDelegate):
-    """Collects what the right-hand sides refer to."""
-
-    def __init__(self):
-        self.macros, self.scopes = set(), set()
-
-    def configurable_reference(self, scoped_name, evaluate):
-        self.scopes.update(scoped_name.split("/")[:-1])
-
-    def macro(self, name):
-        self.macros.add(name)
-
-
 class Rules(NamedTuple):
     """What a gin file may do beside binding: an import runs code."""
 
@@ -42,33 +29,62 @@ class Rules(NamedTuple):
 
 
 _USERS = Rules()
-FOREIGN = Rules(includes=False)  # for what came with a module or a workdir
+FOREIGN = Rules(includes=False)  # for what came with a module or a workdir; imports are passed over
+_LOOKED_AT = Rules(imports=True)  # for what has passed `check_values`
 
 
 def check(gin_files: Sequence[str], gin_params: Iterable[str] = (), search: Sequence[str] = ("",)) -> None:
-    """Checks that every macro and every scope that is bound is referred to, somewhere in all that gin has parsed.
+    """Checks that every macro and every scope that is bound is referred to, somewhere in all that gin parses.
 
-    What a later file overrides counts as well: files can be combined, and replace parts of each other.
+    What a later file overrides counts as well: files can be combined, and replace parts of each other. Of what is bound
+    in the end every macro must be there, and none may stand for itself.
 
     Args:
-      gin_files: as gin parsed them; with their includes.
+      gin_files: as gin parses them; with their includes.
       gin_params: further bindings.
       search: folders in which the files are looked for, in this order.
 
     Raises:
       ValueError: names the binding, and the name that was probably meant.
     """
-    referred, macros, scopes = _References(), {}, {}
-    for statement in _statements(gin_files, gin_params, search, referred, Rules(imports=True)):  # looked at before
-        if statement.arg_name:
-            name = f"{statement.scope}/{statement.selector}.{statement.arg_name}"
-            scopes.update({part: name for part in statement.scope.split("/") if part})
+    macros, scopes, referred, made_in, bound = {}, {}, set(), set(), {}
+    for statement in _statements(gin_files, gin_params, search, _Written({}), _LOOKED_AT):
+        scope, selector, name, value, _ = statement
+        inside = list(references.within(value))
+        referred |= {str(one) for one in inside if isinstance(one, references.Macro)}
+        made_in |= {part for one in inside if isinstance(one, references.Reference) for part in one.scopes}
+        shown = f"{scope}/{selector}.{name}" if name else "/".join(filter(None, [scope, selector]))
+        if name:
+            scopes.update({part: shown for part in scope.split("/") if part})
         else:
-            macros[statement.selector] = statement.selector
-    _none_left_over(macros, referred.macros, "there is no macro %{}: nothing refers to it")
+            macros[shown] = shown
+        bound[scope, selector.rpartition(".")[2], name] = shown.lstrip("/"), value, _place(statement)
+    _none_left_over(macros, referred, "there is no macro %{}: nothing refers to it")
     # What a macro stands for is made in a scope of the macro's name, and an operative configuration writes it so.
-    made_in = referred.scopes | referred.macros
-    _none_left_over(scopes, made_in, "nothing is made in a scope {0!r} (as in @{0}/Source())")
+    _none_left_over(scopes, made_in | referred, "nothing is made in a scope {0!r} (as in @{0}/Source())")
+    stands_for = {shown: _macros_in(value) for shown, value, _ in bound.values() if shown in macros}
+    for shown, value, place in bound.values():
+        for name in _macros_in(value):
+            if name not in macros and not gin.config._CONSTANTS.matching_selectors(name):
+                said = f"there is no macro %{name}; {_meant(name, macros)}"
+                raise ValueError(f"binding {shown} = {values.shown(value)}: {said}{place}")
+        if circle := _circle([shown], stands_for):
+            said = " = ".join(f"%{name}" for name in circle)
+            raise ValueError(f"binding {shown} = {values.shown(value)}: the macro stands for itself ({said}){place}")
+
+
+def _macros_in(value) -> list[str]:
+    return [str(one) for one in references.within(value) if isinstance(one, references.Macro)]
+
+
+def _circle(way: list[str], stands_for: Mapping[str, list[str]]) -> list[str]:
+    """The way from its first macro back to that one, [] if there is none."""
+    for name in stands_for.get(way[-1], ()):
+        if name == way[0]:
+            return [*way, name]
+        if name not in way and (found := _circle([*way, name], stands_for)):
+            return found
+    return []
 
 
 def reach_scopes(
@@ -139,6 +155,11 @@ class _Written(config_parser.ParserDelegate):
         found = [full for full in self._signatures if full == name or full.endswith(f".{name}")]
         return found[0] if len(found) == 1 else None
 
+    def knows(self, name: str) -> bool:
+        """Whether there is a configurable that gin would take `name` for; also one that a user's module registered."""
+        stated = any(full == name or full.endswith(f".{name}") for full in self._signatures)
+        return stated or bool(gin.config._REGISTRY.matching_selectors(name))
+
     def configurable_reference(self, scoped_name, evaluate):
         known = self._signatures.get(self.full_name(scoped_name.rpartition("/")[2]))
         text = f"@{scoped_name}{'()' if evaluate else ''}"
@@ -159,7 +180,7 @@ def check_values(
     """Checks that every value which is bound is what its parameter wants; of several for one parameter the last counts.
 
     Args:
-      signatures: of what can be bound; bindings of others are left to gin.
+      signatures: of what can be bound. Others must be registered with gin, unless `rules` allow imports.
       gin_files, gin_params, search: as of `check`.
       rules: for them.
       foreign: files that came with a module or a workdir, before the others: they may bind, and do nothing else.
@@ -168,10 +189,18 @@ def check_values(
       ValueError: one line that names the binding, its value and what is wanted, or the statement that is not allowed.
     """
     written, bound, macros = _Written(signatures), {}, {}
-    of_others = _statements(foreign, (), search, written, FOREIGN)
-    for statement in itertools.chain(of_others, _statements(gin_files, gin_params, search, written, rules)):
-        scope, selector, name, value, location = statement
-        place = f" ({location.filename}, line {location.line_num})" if location.filename else ""
+    of_others = [(False, one) for one in _statements(foreign, (), search, written, FOREIGN)]
+    ours = ((not rules.imports, one) for one in _statements(gin_files, gin_params, search, written, rules))
+    for must_be_known, statement in itertools.chain(of_others, ours):
+        scope, selector, name, value, _ = statement
+        place = _place(statement)
+        if must_be_known and (unknown := _unknown(statement, written)):
+            known = {full.rpartition(".")[2] for full in signatures}
+            close = difflib.get_close_matches(unknown.rpartition(".")[2], known, n=1)
+            cure = f"did you mean {close[0]!r}?" if close else "a gin file may import yours with --allow_gin_imports"
+            shown = f"{selector}.{name}" if name else selector
+            shown = repr(shown) if unknown == selector else f"{shown} = {values.shown(value)}"
+            raise ValueError(f"binding {shown}: there is no {unknown}; {cure}{place}")
         full = written.full_name(selector)
         if not name:
             macros["/".join(filter(None, [scope, selector]))] = value, place
@@ -179,12 +208,6 @@ def check_values(
             known = difflib.get_close_matches(name, signatures[full].parameters, n=1, cutoff=0)
             close = f"; did you mean {known[0]!r}?" if known else ""
             raise ValueError(f"binding '{selector}.{name}': {selector} has no parameter {name!r}{close}{place}")
-        elif not full and not rules.imports and not any(known.endswith(f".{selector}") for known in signatures):
-            known = {name.rpartition(".")[2] for name in signatures}
-            if close := difflib.get_close_matches(selector.rpartition(".")[2], known, n=1):
-                raise ValueError(
-                    f"binding '{selector}.{name}': there is no {selector}; did you mean {close[0]!r}?{place}"
-                )
         elif full:
             shown = f"{scope}/{selector}.{name}".lstrip("/")
             bound[scope, full, name] = shown, value, place
@@ -195,6 +218,34 @@ def check_values(
             if isinstance(value, references.Macro):
                 through, place = f" = {values.shown(resolved)}", macros[value][1]
             raise ValueError(f"binding {shown} = {values.shown(value)}{through}: {text}{place}")
+
+
+def check_known(signatures: Mapping[str, Signature], foreign: Sequence[str], search: Sequence[str] = ("",)) -> None:
+    """Checks that all that the files of a workdir name is there.
+
+    Raises:
+      ValueError: they name what a module of the user defines, and that has not been imported; says how it is.
+    """
+    written = _Written(signatures)
+    for statement in _statements(foreign, (), search, written, FOREIGN):
+        if unknown := _unknown(statement, written):
+            raise ValueError(
+                f"{statement.location.filename}, line {statement.location.line_num}: there is no {unknown}. If it is "
+                "yours, give a gin file that imports it: --allow_gin_imports --gin_file=FILE (in Python, import it "
+                "before)"
+            )
+
+
+def _unknown(statement, written: _Written) -> str:
+    """The first name of a binding that nothing here knows, '' if there is none."""
+    named = [one.name for one in references.within(statement.value) if isinstance(one, references.Reference)]
+    named = [statement.selector, *named] if statement.arg_name else named
+    return next((name for name in named if not written.knows(name)), "")
+
+
+def _place(statement) -> str:
+    location = statement.location
+    return f" ({location.filename}, line {location.line_num})" if location.filename else ""
 
 
 class Value(NamedTuple):
@@ -212,12 +263,22 @@ def last_values(
 ) -> dict[str, Value]:
     """{'STEPS' or 'train.batch_size': Value} of what `check_values` lets pass; bindings in scopes are left out."""
     written, found = _Written(signatures), {}
-    statements = _statements(gin_files, gin_params, search, written, _USERS)
+    statements = _statements(gin_files, gin_params, search, written, _LOOKED_AT)
     for place, (scope, selector, name, value, _) in enumerate(statements):
         if not scope:
             found[f"{selector.rpartition('.')[2]}.{name}" if name else selector] = Value(value, place)
     macros = {name: one.value for name, one in found.items() if "." not in name}
     return {name: Value(references.without_macros(one.value, macros), one.place) for name, one in found.items()}
+
+
+def imports(
+    gin_files: Sequence[str], gin_params: Iterable[str] = (), search: Sequence[str] = ("",), rules: Rules = _USERS
+) -> list[str]:
+    """The modules that gin files import. ValueError: `rules` do not allow it."""
+    found: list[str] = []
+    for _ in _statements(gin_files, gin_params, search, _Written({}), rules, found.append):
+        pass
+    return [module for module in dict.fromkeys(found) if not module.startswith("__gin__.")]
 
 
 def unused() -> list[str]:
@@ -228,17 +289,21 @@ def unused() -> list[str]:
     return sorted(bound - taken)
 
 
-def _statements(gin_files, gin_params, search, delegate, rules) -> Iterator[config_parser.BindingStatement]:
+def _statements(
+    gin_files, gin_params, search, delegate, rules, imported=lambda module: None
+) -> Iterator[config_parser.BindingStatement]:
     """All bindings in the order in which gin takes them; of those of files `location` says where they stand.
+
+    `imported` is called with the name of each module that is imported.
 
     Raises:
       ValueError, OSError: a text that is not gin's language, or a file that is not there; one line that names it.
     """
     for file in gin_files:
-        yield from _in_file(os.fspath(file), search, delegate, rules)
+        yield from _in_file(os.fspath(file), search, delegate, rules, imported)
     for text in gin_params:
         try:
-            yield from _in_text(text, None, search, delegate, rules)
+            yield from _in_text(text, None, search, delegate, rules, imported)
         except (SyntaxError, tokenize.TokenError, TypeError) as error:
             raise ValueError(f"binding {text.strip().splitlines()[0]!r}: {_reason(error)}") from error
 
@@ -259,19 +324,27 @@ def read_text(path: str) -> str:
     return re.sub(r"""^([ \t]*include[ \t]+)['"]([^'"\n]+)['"](.*)$""", beside, text, flags=re.MULTILINE)
 
 
-def _in_file(file: str, search, delegate, rules) -> Iterator[config_parser.BindingStatement]:
+def without_imports(text: str) -> str:
+    """A configuration as a workdir has it: where a line imports a module, a blank one. To read it shall run no code.
+
+    What it names the reader has imported himself (`check_known`). Dynamic registration stays, and is refused.
+    """
+    return re.sub(r"^(import|from(?![ \t]+__gin__))[ \t].*$", "", text, flags=re.MULTILINE)
+
+
+def _in_file(file: str, search, delegate, rules, imported) -> Iterator[config_parser.BindingStatement]:
     places = (os.path.join(folder, file) for folder in search)
     path = file if files.is_remote(file) else next(filter(os.path.isfile, places), None)
     if path is None:
         raise FileNotFoundError(f"there is no gin file {file}, here or among those of mmv_tf")
-    text = read_text(path)
+    text = without_imports(read_text(path)) if rules == FOREIGN else read_text(path)
     try:
-        yield from _in_text(text, file, search, delegate, rules)
+        yield from _in_text(text, file, search, delegate, rules, imported)
     except (SyntaxError, tokenize.TokenError, TypeError) as error:
         raise ValueError(f"{file}: {_reason(error)}") from error
 
 
-def _in_text(text, name, search, delegate, rules) -> Iterator[config_parser.BindingStatement]:
+def _in_text(text, name, search, delegate, rules, imported) -> Iterator[config_parser.BindingStatement]:
     lines = io.StringIO(text)
     lines.name = name  # for the locations
     for statement in config_parser.ConfigParser(lines, delegate):
@@ -281,7 +354,7 @@ def _in_text(text, name, search, delegate, rules) -> Iterator[config_parser.Bind
                 raise ValueError(
                     f"{where}: the configuration of a module or workdir binds values, and reads no other file"
                 )
-            yield from _in_file(statement.filename, search, delegate, rules)
+            yield from _in_file(statement.filename, search, delegate, rules, imported)
         elif isinstance(statement, config_parser.ImportStatement):
             if not rules.imports:
                 where = f"{name}, line {statement.location.line_num}" if name else "--gin_param"
@@ -289,6 +362,7 @@ def _in_text(text, name, search, delegate, rules) -> Iterator[config_parser.Bind
                     f"{where}: {statement.format()!r} would run code, which a gin file may not"
                     + ("" if rules == FOREIGN else "; --allow_gin_imports allows it in files of your own")
                 )
+            imported(statement.module)
         elif isinstance(statement, config_parser.BindingStatement):
             yield statement
 
@@ -302,9 +376,12 @@ def _reason(error) -> str:
     return " ".join(str(error).split())
 
 
-def _none_left_over(bound: dict[str, str], referred: set[str], message: str) -> None:
+def _none_left_over(bound: Mapping[str, str], referred: set[str], message: str) -> None:
     for name, binding in bound.items():
         if name not in referred:
-            close = difflib.get_close_matches(name, sorted(referred), n=1)
-            known = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(referred)) or 'none'}."
-            raise ValueError(f"binding {binding!r}: {message.format(name)}; {known}")
+            raise ValueError(f"binding {binding!r}: {message.format(name)}; {_meant(name, referred)}")
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(known)) or 'none'}."

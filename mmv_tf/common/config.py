@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 import importlib
 import io
 import logging
@@ -54,8 +55,9 @@ _CONFIGURABLE_MODULES = (
 )
 
 
-def _opened(path: str) -> io.StringIO:
-    text = io.StringIO(bindings.read_text(path))
+def _opened(path: str, foreign: bool = False) -> io.StringIO:
+    text = bindings.read_text(path)
+    text = io.StringIO(bindings.without_imports(text) if foreign else text)
     text.name = path  # for what gin says of it
     return text
 
@@ -95,6 +97,10 @@ class _Allowed:
 _allowed = _Allowed()
 
 
+def _rules() -> bindings.Rules:
+    return bindings.Rules(imports=_allowed.imports)
+
+
 class _AllowImports(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None):
         _allowed.imports = True
@@ -102,14 +108,22 @@ class _AllowImports(argparse.Action):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds --gin_file and --gin_param, both repeatable."""
-    parser.add_argument("--gin_file", action="append", default=[], metavar="FILE", help="a gin file; repeatable")
+    """Adds --gin_file and --gin_param, both repeatable, and --allow_gin_imports."""
+    add_imports(parser, "a gin file; repeatable")
+    parser.add_argument(
+        "--gin_param", action="append", default=[], metavar="'NAME=VALUE'", help="one binding more; repeatable"
+    )
+
+
+def add_imports(
+    parser: argparse.ArgumentParser,
+    about: str = "a gin file that imports modules of your own which a run needs; what else it says is not looked at",
+) -> None:
+    """Adds --gin_file, repeatable, and --allow_gin_imports: all that a command needs which takes a run as it is."""
+    parser.add_argument("--gin_file", action="append", default=[], metavar="FILE", help=about)
     _allowed.imports = False
     parser.add_argument(
         "--allow_gin_imports", action=_AllowImports, nargs=0, help="let gin files import modules, which runs their code"
-    )
-    parser.add_argument(
-        "--gin_param", action="append", default=[], metavar="'NAME=VALUE'", help="one binding more; repeatable"
     )
 
 
@@ -125,7 +139,7 @@ def _not_a_place_looked_in_vain(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("Path not found:")
 
 
-def check_values(gin_files=(), gin_params=(), foreign=()) -> None:
+def check_values(gin_files=(), gin_params=(), foreign=(), partly: bool = False) -> None:
     """Checks every value that gin files and bindings give, before anything is imported that takes long (TensorFlow).
 
     `parse` does so as well; a command asks first where it has other things to do before that.
@@ -133,8 +147,15 @@ def check_values(gin_files=(), gin_params=(), foreign=()) -> None:
     Raises:
       ValueError, OSError: one line that names the binding, its value and what is wanted, or the file at fault.
     """
-    known, rules = signatures.of_configurables(_CONFIGURABLE_MODULES), bindings.Rules(imports=_allowed.imports)
-    bindings.check_values(known, gin_files, gin_params, _search(), rules, foreign)
+    known = signatures.of_configurables(_CONFIGURABLE_MODULES)
+    bindings.check_values(known, gin_files, gin_params, _search(), _rules(), foreign)
+    if not (partly or _allowed.imports):  # otherwise it is known when they are imported
+        bindings.check_known(known, foreign, _search())
+
+
+def check_known(foreign) -> None:
+    """Checks that all is there that files name which came with a module or a workdir. ValueError: it is not."""
+    bindings.check_known(signatures.of_configurables(_CONFIGURABLE_MODULES), foreign, _search())
 
 
 def check_run(workdir: str | None, gin_files=(), gin_params=()) -> None:
@@ -154,7 +175,7 @@ def check_run(workdir: str | None, gin_files=(), gin_params=()) -> None:
                 f"{workdir} is not a workdir: it has no config.gin. `mmv_tf train --workdir ...` makes one."
             )
         check_values(gin_files, gin_params, foreign)
-    if workdir is None or foreign:
+    if (workdir is None or foreign) and not _allowed.imports:
         bindings.check([*foreign, *gin_files], gin_params, _search())
     written = last_values(gin_files, gin_params)
     # Where one is left open that is said first, and by the part that wants it.
@@ -181,27 +202,57 @@ def _search() -> tuple[str, str]:
     return "", str(gin_folder().parent)
 
 
-def parse(gin_files=(), gin_params=(), finalize: bool = True, foreign=()) -> None:
+def import_modules(gin_files=(), gin_params=()) -> None:
+    """Imports the modules that gin files import; what else they say is not looked at.
+
+    Raises:
+      ValueError, OSError: one line that names the file that imports one without --allow_gin_imports, or is not there.
+      ModuleNotFoundError: there is no such module.
+    """
+    for module in bindings.imports(gin_files, gin_params, _search(), _rules()):
+        with gin.unlock_config():  # they register what they define
+            importlib.import_module(module)
+
+
+def operative() -> str:
+    """The operative configuration as a workdir keeps it: it binds, and imports nothing."""
+    return bindings.without_imports(gin.operative_config_str()).lstrip("\n")
+
+
+def parse(gin_files=(), gin_params=(), finalize: bool = True, foreign=(), partly: bool = False) -> None:
     """Parses gin files and bindings, from nothing. `gin/fac.gin` is found from any working directory.
 
     Args:
-      gin_files, gin_params: of the user; an import in them needs --allow_gin_imports.
+      gin_files, gin_params: of the user; an import in them needs --allow_gin_imports, and comes before all bindings.
       finalize: refuse further bindings.
-      foreign: files that came with a module or workdir, taken before the others. They may bind, and do nothing else.
-        What a user binds acts on what they bind in scopes, too (`bindings.reach_scopes`).
+      foreign: files that came with a module or workdir, taken before the others. They may bind, and do nothing else: an
+        import in them is passed over. What a user binds acts on what they bind in scopes, too
+        (`bindings.reach_scopes`).
+      partly: of `foreign`, names that nothing here knows are passed over, too, for whoever makes only what is ours. To
+        make something else then is an error. Not with `finalize`.
     Raises:
       ValueError, SyntaxError, OSError: one line that names the file or the binding at fault. Unknown names are errors.
     """
-    check_values(gin_files, gin_params, foreign)
+    check_values(gin_files, gin_params, foreign, partly)
+    names = functools.partial(bindings.check, [*foreign, *gin_files], gin_params, _search())
+    if not _allowed.imports:
+        names()
     for module in _CONFIGURABLE_MODULES:
         importlib.import_module(module)
     gin.clear_config()
+    if _allowed.imports:
+        import_modules(gin_files, gin_params)
+        names()  # what is imported may define constants
+        if not partly:
+            bindings.check_known({}, foreign, _search())
     gin.add_config_file_search_path(str(gin_folder().parent))
+    for file in foreign:
+        gin.parse_config(_opened(os.fspath(file), foreign=True), skip_unknown=partly)
     # gin logs an error for every place where it looks in vain before the one where it finds a file.
     quietly = logging.getLogger()
     quietly.addFilter(_not_a_place_looked_in_vain)
     try:
-        for file in (*foreign, *gin_files):
+        for file in gin_files:
             gin.parse_config_file(os.fspath(file))
     finally:
         quietly.removeFilter(_not_a_place_looked_in_vain)
@@ -210,7 +261,7 @@ def parse(gin_files=(), gin_params=(), finalize: bool = True, foreign=()) -> Non
             gin.parse_config(binding)
         except (ValueError, SyntaxError) as error:
             raise ValueError(f"binding {binding.strip().splitlines()[0]!r}: {error}") from error
-    bindings.check([*foreign, *gin_files], gin_params, _search())
-    bindings.reach_scopes(foreign, gin_files, gin_params, _search())
+    if not partly:
+        bindings.reach_scopes(foreign, gin_files, gin_params, _search())
     if finalize:
         gin.finalize()

@@ -1,8 +1,9 @@
 """References of a configuration, before anything is made: @name, @name() and %name."""
 
 import inspect
+import itertools
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Union, get_args, get_origin
 
 
@@ -27,6 +28,16 @@ class Reference:
 
     def __repr__(self):
         return self.text
+
+    @property
+    def scopes(self) -> list[str]:
+        """The scopes in which it is made."""
+        return self.text.strip("@()").split("/")[:-1]
+
+    @property
+    def name(self) -> str:
+        """What it refers to."""
+        return self.text.strip("@()").rpartition("/")[2]
 
     def fits(self, wanted) -> bool:
         """Whether it can stand where the annotation `wanted` does."""
@@ -54,3 +65,12 @@ def without_macros(value, macros: Mapping[str, Any]):
     if isinstance(value, dict):
         return {without_macros(k, macros): without_macros(v, macros) for k, v in value.items()}
     return type(value)(without_macros(one, macros) for one in value) if isinstance(value, (list, tuple)) else value
+
+
+def within(value) -> Iterator[Macro | Reference]:
+    """The macros and references of a value, also inside of lists and dicts."""
+    if isinstance(value, (Macro, Reference)):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        for one in itertools.chain(*value.items()) if isinstance(value, dict) else value:
+            yield from within(one)

@@ -6,11 +6,10 @@ import json
 import math
 import os
 
-import gin
 import numpy as np
 import tensorflow as tf
 
-from mmv_tf.common import files, identity, paths
+from mmv_tf.common import config, files, identity, paths
 from mmv_tf.deflation import images as images_module
 from mmv_tf.deflation import page, report
 from mmv_tf.deflation.images import Crops
@@ -88,7 +87,7 @@ def deflate_workdir(
         weights_checkpoint(network, model.backbones["video"], loaded.step), os.path.join(folder, WEIGHTS), max_to_keep=1
     )
     manager.save(checkpoint_number=loaded.step)
-    files.write_text(os.path.join(folder, workdirs.CONFIG), gin.operative_config_str())
+    files.write_text(os.path.join(folder, workdirs.CONFIG), config.operative())
     networks = {"naive": naive, "trained": network, "inflated": inflated}
     rows = {
         name: outputs(embedder(networks[name], clips.normalised), measure, settings.batch_size)

@@ -13,10 +13,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-import gin
 import keras
 
-from mmv_tf.common import command, paths
+from mmv_tf.common import command, config, paths
 from mmv_tf.common.configurable import configurable
 from mmv_tf.common.values import Count, CountOrNone, Seed
 from mmv_tf.training.per_record.refresh import Refresh
@@ -156,7 +155,7 @@ def train(
     # 3. What the run is, beside its checkpoints: export and evaluation need nothing else. Only now, when it is known
     # that this configuration fits what is in the workdir.
     if chief:
-        workdirs.describe(workdir, pipeline, gin.operative_config_str(), init_from, records)
+        workdirs.describe(workdir, pipeline, config.operative(), init_from, records)
     if not resumed:
         checkpoints.save()  # the untrained network: what all that follows is compared with
     if mode == "init":
@@ -191,7 +190,7 @@ def train(
         if chief:
             observer = Observer(workdir, model, fed, step, batch_size, probe)
             with command.waiting_for("drawing example clips, probing the network as it is", first_step == 0):
-                observer.begin(gin.operative_config_str(), seed)
+                observer.begin(config.operative(), seed)
             actions.insert(0, observer)
         controller = orbit.Controller(
             global_step=step,

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import shlex
 import shutil
 import sys
 
@@ -11,11 +12,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import tiny_export
+import mmv_tf
+from helpers import tiny, tiny_export
+from mmv_tf import evaluate, train
 from mmv_tf.backbones import layers
 from mmv_tf.beam.sources import manifest
 from mmv_tf.common import config
-from mmv_tf.evaluation import run as evaluation
+from mmv_tf.export import module_files, saved_model
+from mmv_tf.inputs.video import VideoInput
 from mmv_tf.model import losses
 from mmv_tf.model.graph import Graph
 from mmv_tf.model.mmv import MMV
@@ -26,6 +30,21 @@ SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", (ROOT / "docs" / "ext
 
 def _blocks(title: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", SECTIONS[title], re.M | re.S)
+
+
+def _command(title: str, number: int = 0) -> list[str]:
+    """What is typed behind `python -m MODULE` in a command of a section."""
+    commands = re.findall(r"^    python -m ((?:.*\\\n)*.+)$", SECTIONS[title], re.M)
+    return shlex.split(commands[number].replace("\\\n", " "))[1:]
+
+
+def _put(arguments: list[str], places: dict[str, object]) -> list[str]:
+    """The same with other folders and files: what an argument says behind its last '='."""
+    return [
+        f"{head}{equals}{places[last]}" if last in places else one
+        for one in arguments
+        for head, equals, last in [one.rpartition("=")]
+    ]
 
 
 @pytest.fixture
@@ -47,13 +66,55 @@ def written(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-def test_a_backbone(written):
-    config.parse(["gin/va.gin", "gin/models/tiny.gin", written("A backbone", "frame_mean")], ["TRAIN_DATA = 'none'"])
+def test_a_backbone(written, tmp_path, monkeypatch, capsys):
+    gin_file = written("A backbone", "frame_mean")
+    config.parse(["gin/va.gin", "gin/models/tiny.gin", gin_file], ["TRAIN_DATA = 'none'"])
     model = MMV()
     batch = {"video": tf.random.stateless_uniform([2, 4, 32, 32, 3], [0, 0]), "audio": tf.ones([2, 32, 16, 1])}
     found = model.embed(batch)
     assert found["video"]["repr"].shape == (2, 64) and found["video"]["va"].shape == found["audio"]["va"].shape
     assert isinstance(model.backbones["video"].conv, layers.ConvNorm)
+
+    # The commands of the page, in this order, on a tiny network.
+    pattern = tiny.make_records(tmp_path / "records", count=2, shards=1)
+    places = {"frame_mean.gin": gin_file, "runs/mean": tmp_path / "mean", "exported/mean": tmp_path / "exported"}
+    small = tiny.bindings(pattern, "")
+    small = [f"--gin_param={one}" for one in small if not one.startswith(("Text", "VOCABULARY", "Graph"))]
+    command = _put(_command("A backbone"), places) + small + ["--gin_param=Graph.spaces = {'va': 16}", "--mode=init"]
+    assert train.cli(command) == 0, capsys.readouterr().err
+    kept = (tmp_path / "mean" / "config.gin").read_text()
+    assert "import" not in kept and "VIDEO = @FrameMean()" in kept
+    (tmp_path / "mean" / "config.gin").write_text(f"import frame_mean\n\n{kept}")  # as it was written once
+    clip = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), np.uint8)
+    loaded = mmv_tf.load(tmp_path / "mean")
+    found = loaded.embed(video=clip, image=clip[0], representations=True)
+    network = loaded._networks._loaded.model.backbones["video"]
+    wanted = network(clip[None] / np.float32(255))
+    assert wanted.shape == (1, 64)
+    np.testing.assert_allclose(found["video"]["before_head"], wanted, rtol=1e-4, atol=1e-6)
+    still = network(np.repeat(clip[None, :1], 4, 1) / np.float32(255))  # FrameMean sees each frame by itself
+    np.testing.assert_allclose(found["image"]["before_head"], still, rtol=1e-4, atol=1e-6)
+    # To trace and write all networks takes several seconds, and is what tests/export does.
+    monkeypatch.setattr(saved_model, "save", lambda loaded, *_, **__: {"networks": sorted(loaded.model.backbones)})
+    asked = _put(_command("A backbone", 1), places)
+    assert saved_model.cli(asked) == 0 and "networks: audio, video" in capsys.readouterr().out
+    assert saved_model.cli([one for one in asked if one != "--allow_gin_imports"]) == 2
+    assert "'import frame_mean' would run code" in capsys.readouterr().err
+
+
+def test_a_module_is_read_where_what_it_was_trained_with_is_not(tmp_path):
+    text = (
+        "VIDEO = @mine.Gone()\nmine.Gone.channels = 3\nMMV.backbones = {'video': %VIDEO}\nVideoInput.num_frames = 7\n"
+        "Graph.spaces = {'va': 4}\nGraph.heads = [('video', 'va'), ('audio', 'va')]\n"
+        "Graph.pairs = [('video', 'audio', 'va', {'loss': @mine.loss})]\n"
+    )
+    (tmp_path / "assets.extra").mkdir()
+    (tmp_path / "assets.extra" / "config.gin").write_text(text)
+    module_files.parse_config(str(tmp_path))
+    assert VideoInput().num_frames == 7
+    assert module_files.modalities_compared(str(tmp_path)) is None
+    with pytest.raises(ValueError, match="config.gin, line 1: there is no mine.Gone. If it is yours, give a gin file"):
+        config.parse(foreign=[str(tmp_path / "assets.extra" / "config.gin")])
 
 
 def test_a_loss(written):
@@ -113,9 +174,11 @@ def test_a_protocol(written, tmp_path):
         (tmp_path / "records" / path.name.replace("train", "test")).symlink_to(path)
     params = [f"RECORDS = '{tmp_path / 'records'}'", "NearestNeighbour.num_frames = 4"]
     params += ["NearestNeighbour.min_side = 36", "NearestNeighbour.crop_size = 32"]
+    places = {"nearest.gin": written("A protocol of evaluation", "nearest"), "runs/own": tmp_path / "run"}
+    command = _put(_command("A protocol of evaluation"), places)
     with tiny_export.loaded_once():
-        gin_files = [written("A protocol of evaluation", "nearest")]
-        result = evaluation.evaluate(str(tmp_path / "run"), gin_files=gin_files, gin_params=params)
+        assert evaluate.cli([*command, *(f"--gin_param={one}" for one in params)]) == 0
+    result = json.loads((tmp_path / "run" / "results" / "nearest.json").read_text())
     # Red and green squares: whatever sees the colour tells them apart.
     assert result["dataset"] == "mine" and result["value"] == 100
     assert result["baselines"]["chance"]["measures"]["top1"]["value"] == 50

@@ -18,6 +18,12 @@ MISTAKES = {
     "which protocol": "evaluate --workdir RUN",
     "RUN: no result in it; `python -m mmv_tf.evaluate --workdir RUN": "report --results RUN",
     "there is no folder nowhere": "train --gin_file=gin/own.gin --workdir x --gin_param=TRAIN_DATA='nowhere/train-*'",
+    "there is no macro %STPES; did you mean 'STEPS'?":
+        "train --gin_file=gin/va.gin --workdir x --gin_param=train.steps=%STPES",
+    "the macro stands for itself": "counts --gin_file=gin/va.gin --gin_param=STEPS=%STEPS",
+    "there is no S3d; did you mean 'S3D'?": "graph --gin_file=gin/va.gin --gin_param=VIDEO=@S3d()",
+    "there is no FrameMean. If it is yours, give a gin file that imports it: --allow_gin_imports":
+        "deflate --workdir RUN/own --gin_file=gin/deflate.gin",
     "did you mean 'STEPS'": "train --gin_file=gin/own.gin --workdir x --gin_param=STPES=3",
 }  # fmt: skip
 
@@ -27,6 +33,8 @@ def said(tmp_path_factory):
     """{message: (exit status, what was said, whether TensorFlow was imported)}, from one process."""
     run = tmp_path_factory.mktemp("run")
     (run / "config.gin").write_text("STEPS = 4\ntrain.steps = %STEPS\n")
+    (run / "own").mkdir()
+    (run / "own" / "config.gin").write_text("import frame_mean\n\nVIDEO = @FrameMean()\n")
     (run / "summary.json").write_text('{"steps": 4}')
     code = f"""
 import contextlib, io, shlex, sys

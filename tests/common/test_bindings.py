@@ -1,5 +1,7 @@
 """Names that gin takes without a word."""
 
+import re
+
 import gin
 import pytest
 
@@ -24,6 +26,25 @@ SEARCH = ["", str(config.gin_folder().parent)]
 def test_a_name_that_nothing_refers_to_is_an_error(binding, message):
     with pytest.raises(ValueError, match=message):
         bindings.check(["gin/final/fac_s3d.gin"], [*GIVEN, binding], SEARCH)
+
+
+@pytest.mark.parametrize(
+    ("binding", "message"),
+    [
+        ("train.steps = %STPES", "binding train.steps = %STPES: there is no macro %STPES; did you mean 'STEPS'?"),
+        ("S3D.width = [%XYZ]", "binding S3D.width = [%XYZ]: there is no macro %XYZ; there are: AUDIOSET_DATA, STEPS, "),
+        ("STEPS = %STEPS", "binding STEPS = %STEPS: the macro stands for itself (%STEPS = %STEPS)"),
+        ("STEPS = [%A]\nA = {'a': %STEPS}", "binding STEPS = [%A]: the macro stands for itself (%STEPS = %A = %STEPS)"),
+    ],
+)
+def test_a_macro_that_stands_for_nothing_is_an_error(binding, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        bindings.check(["gin/final/fac_s3d.gin"], [*GIVEN, binding], SEARCH)
+
+
+def test_a_macro_may_stand_for_another_and_a_constant_for_itself(monkeypatch):
+    bindings.check(["gin/va.gin"], [GIVEN[0], "STEPS = %A", "A = %B", "B = [%C, %C]", "C = 3"], SEARCH)
+    bindings.check(["gin/va.gin"], [GIVEN[0], "train.steps = %NO", "train.steps = %gin.REQUIRED"], SEARCH)
 
 
 def test_what_is_overridden_may_stay():

@@ -192,6 +192,10 @@ def test_defaults_are_right():
         ("S3D.width = [1,", r"binding 'S3D.width = \[1,': EOF in multi-line statement"),
         ("S3D.width = wide", "binding 'S3D.width = wide': 'wide' .* is no value; one is a number, 'a string'"),
         ("S3D.width = {[1]: 2}", "unhashable"),
+        ("VIDEO = @S3d()", r"binding VIDEO = @S3d\(\): there is no S3d; did you mean 'S3D'\?$"),
+        ("MMV.backbones = {'video': @a/S3d()}", "there is no S3d; did you mean 'S3D'"),
+        ("LogMel.stride = @its_own()", r"LogMel.stride = @its_own\(\): there is no its_own; .* --allow_gin_imports"),
+        ("Unknown.stride = 0", "binding 'Unknown.stride': there is no Unknown; .* --allow_gin_imports"),
     ],
 )  # fmt: skip
 def test_what_stands_inside_of_values_is_looked_at(binding, said):
@@ -209,8 +213,6 @@ def test_what_stands_inside_of_values_is_looked_at(binding, said):
         "LogMel.stride = 0\nLogMel.stride = 1",  # the last one counts
         "LogMel.stride = %NOWHERE",  # of which gin knows more
         "A = %B\nB = %A\nLogMel.stride = %A",
-        "LogMel.stride = @mine()",
-        "Unknown.stride = 0",
         "LinearVideo.folds = ((('a', 'b'), 'c'), ('d', 'e'))",
         "LinearVideo.classifier = @scope/FactorisedLinear()",
         "Evaluation.protocol = @AudioMLP()",
@@ -219,6 +221,13 @@ def test_what_stands_inside_of_values_is_looked_at(binding, said):
 )
 def test_right_values_pass(binding):
     config.check_values([], [binding])
+
+
+def test_a_name_that_is_registered_or_may_be_imported_passes(monkeypatch):
+    gin.external_configurable(lambda x: x, name="of_a_caller", module="mine")
+    config.check_values([], ["LogMel.stride = @of_a_caller()\nmine.of_a_caller.x = 3"])
+    monkeypatch.setattr(config._allowed, "imports", True)
+    config.check_values([], ["VIDEO = @S3d()"])
 
 
 def test_a_value_of_a_file_is_found_there(tmp_path):
