@@ -170,11 +170,6 @@ def _make(cls, items: Sequence, what: str) -> list:
     return made
 
 
-def _said(memory: Memory) -> str:
-    avoided = f"none of those in {memory.positives}" if memory.positives else "never the sample's own"
-    return f"momentum {memory.momentum:g}, {memory.negatives} negatives, {avoided}, {memory.dtype}"
-
-
 @configurable
 class Graph:
     """A validated modality graph.
@@ -320,7 +315,7 @@ class Graph:
             lines.append(f"  {head}: " + " -> ".join(parts) + dropout)
         lines += ["views:"] * bool(self.views) + [f"  {view}: of {of}" for view, of in self.views.items()]
         lines += ["memories:"] * bool(self.memories)
-        lines += [f"  {name} in {space}: {_said(memory)}" for (name, space), memory in self.memories.items()]
+        lines += [f"  {name} in {space}: {memory}" for (name, space), memory in self.memories.items()]
         lines += [f"tables: {', '.join(self.tables)}"] * bool(self.tables)
         lines.append("pairs:")
         for pair in self.pairs:
@@ -414,9 +409,7 @@ class Graph:
             if pair.against and not losses.takes_others(pair.loss):
                 raise ValueError(f"Pair {pair}: the loss {pair.loss_name} takes nothing that is named in 'against'.")
             if pair.against and losses.needs_own(pair.loss) and not pair.against_own:
-                raise ValueError(
-                    f"Pair {pair}: {pair.loss_name} compares with the sample's own entry: set 'against_own': True."
-                )
+                raise ValueError(f"Pair {pair}: {pair.loss_name} compares with the own entry: set 'against_own': True.")
             if isinstance(pair.scorer, keras.layers.Layer):
                 raise ValueError(f"Pair {pair}: a 'scorer' is what makes a layer, such as Scorer, and this is one.")
             if pair.scorer and not losses.takes_score(pair.loss):

@@ -34,3 +34,7 @@ class Memory:
     negatives: CountOrNone = 1024
     positives: str = ""
     dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __str__(self):
+        avoided = f"none of those in {self.positives}" if self.positives else "never the sample's own"
+        return f"momentum {self.momentum:g}, {self.negatives} negatives, {avoided}, {self.dtype}"

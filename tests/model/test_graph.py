@@ -136,7 +136,7 @@ def test_names_that_cannot_be_told_apart_are_refused():
         ),
         (
             {"pairs": [("video", "audio", "va", {"loss": losses.margin, "against": ("text",)})]},
-            "margin compares with the sample's own entry: set 'against_own': True",
+            "margin compares with the own entry: set 'against_own': True",
         ),
         ({"pairs": [("video", "audio", "vat", {"second_space": "va"})]}, "only where both have one dimension"),
         ({"spaces": {"va": 0, "vat": 4}}, "Graph.spaces = .*: 'va', 0, must be a whole number of at least 1"),
