@@ -245,13 +245,13 @@ def modalities_compared(folder: str) -> set[frozenset[str]] | None:
     """`Graph.modalities_compared` of the configuration of a module, after `parse_config`.
 
     Returns:
-      None if it has no graph, or names in it what is not here, such as a loss of whoever trained it.
-    Raises:
-      ValueError: its graph is none; names the module.
+      None if it has no graph, or, with a warning, one that cannot be made here: it names what is not here, such as a
+      loss of whoever trained it, or is of an earlier version and refused now. All else of the module can be used.
     """
+    import warnings
+
     import gin
 
-    from mmv_tf.common import config
     from mmv_tf.model.graph import Graph
 
     try:
@@ -261,8 +261,6 @@ def modalities_compared(folder: str) -> set[frozenset[str]] | None:
     try:
         return Graph().modalities_compared()
     except (ValueError, TypeError) as error:
-        try:
-            config.check_known([os.path.join(folder, *CONFIG.split("/"))])
-        except ValueError:
-            return None
-        raise ValueError(f"{folder}: {CONFIG}: {str(error).splitlines()[0]}") from None
+        why = str(error).splitlines()[0]
+        warnings.warn(f"{folder}: {CONFIG}: {why}: which modalities were trained together is not known", stacklevel=2)
+        return None

@@ -19,7 +19,7 @@ from mmv_tf.records.card import Reason
 
 SEEK_GAP = 10.0  # seconds; a smaller gap between two clips is decoded through
 PREROLL = 0.5  # seconds decoded before a clip: sound decoders need some packets to settle
-MUX_SLACK = 10.0  # seconds that one stream may lie behind the other in the file
+MUX_SLACK, LONGEST_WAIT = 10.0, 300.0  # seconds that one stream may lie behind the other in the file, in the decoder
 _SOUND_RATES = 1_000, 1_000_000  # Hz; a flipped bit can make it any number, and resampling from that take minutes
 _KEPT_BACK = 64  # pictures, or fields of them, that a decoder has at most and gives out only after later ones
 _RESYNC = 0.04  # seconds between the clock and the running count of samples from which on the clock is believed
@@ -292,8 +292,7 @@ class _Stretch:
             yield from self._complete()
             if not self.waiting:
                 return
-        if self.waiting:
-            yield from self._rest()
+        yield from self._rest()
 
     def _wanted(self, begin, end):
         """Whether a frame of a clip shows what is displayed in that time; all is needed until there is a picture."""
@@ -395,9 +394,10 @@ class _Stretch:
             yield _finish(self.waiting.pop(0), self.media, self.settings)
 
     def _awaits_pictures(self):
-        """Whether the decoder keeps pictures back, and no more sound waits for them than one clip may have."""
-        sounds = (clip.waveform for clip in self.waiting if clip.waveform is not None)
-        return bool(self.kept_back) and sum(sound.nbytes for sound in sounds) <= self.settings.max_clip_bytes
+        """Whether the decoder keeps back pictures that may still come, and the sound that waits is not too much."""
+        sounds = (one.waveform.nbytes for one in self.waiting if one.waveform is not None)
+        may_come = bool(self.kept_back) and self.sound_time - self.picture.time < LONGEST_WAIT
+        return may_come and sum(sounds) <= self.settings.max_clip_bytes
 
     def _rest(self):
         """Yields the clips that the end of the source leaves unfinished, cut where it ends."""

@@ -102,12 +102,13 @@ def reach_scopes(
     Raises:
       ValueError: what is bound there has several values, and the user may mean one of them; names all.
     """
-    before, given = (
-        _bound(_statements(*some, search, _Written({}), Rules(imports=True)))
-        for some in ((stored, ()), (gin_files, gin_params))
-    )
+    ours = [*_statements(stored, (), search, _Written({}), _LOOKED_AT)]
+    theirs = [*_statements(gin_files, gin_params, search, _Written({}), _LOOKED_AT)]
+    before, given, made_in = _bound(ours), _bound(theirs), _made_in([*ours, *theirs])
     hidden: dict[tuple[str, str, str], list[str]] = {}
     for scope, *name in before.keys() - given.keys():
+        if not made_in.issuperset(filter(None, scope.split("/"))):
+            continue  # as of two sources, where the user has one of his own
         parts = scope.split("/")
         outer = (("/".join(parts[:count]), *name) for count in reversed(range(len(parts))))
         if nearest := next((key for key in outer if key in given), None):
@@ -138,6 +139,15 @@ def _bound(statements: Iterable[config_parser.BindingStatement]) -> dict[tuple[s
     """{(scope, whole name of the configurable, parameter): value} of bindings of what gin knows; no macros."""
     keys = ((one, (one.scope, one.selector, one.arg_name)) for one in statements if one.arg_name)
     return {gin.config.ParsedBindingKey.parse(key).scope_selector_arg: one.value for one, key in keys}
+
+
+def _made_in(statements: Iterable[config_parser.BindingStatement]) -> set[str]:
+    """The scopes, and the macros, which are scopes too, that what is bound last makes something in."""
+    last = {(one.scope, one.selector.rpartition(".")[2], one.arg_name): one.value for one in statements}
+    found: set[str] = set()
+    for one in itertools.chain.from_iterable(map(references.within, last.values())):
+        found.update(one.scopes if isinstance(one, references.Reference) else {str(one)})
+    return found
 
 
 def _shown(scope: str, selector: str, name: str) -> str:

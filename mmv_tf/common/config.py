@@ -153,11 +153,6 @@ def check_values(gin_files=(), gin_params=(), foreign=(), partly: bool = False) 
         bindings.check_known(known, foreign, _search())
 
 
-def check_known(foreign) -> None:
-    """Checks that all is there that files name which came with a module or a workdir. ValueError: it is not."""
-    bindings.check_known(signatures.of_configurables(_CONFIGURABLE_MODULES), foreign, _search())
-
-
 def check_run(workdir: str | None, gin_files=(), gin_params=()) -> None:
     """`check_values`, and what else can be said of the settings for a run in a workdir before TensorFlow is imported.
 
@@ -235,15 +230,15 @@ def parse(gin_files=(), gin_params=(), finalize: bool = True, foreign=(), partly
     """
     check_values(gin_files, gin_params, foreign, partly)
     names = functools.partial(bindings.check, [*foreign, *gin_files], gin_params, _search())
-    if not _allowed.imports:
+    if not (partly or _allowed.imports):
         names()
     for module in _CONFIGURABLE_MODULES:
         importlib.import_module(module)
     gin.clear_config()
     if _allowed.imports:
         import_modules(gin_files, gin_params)
-        names()  # what is imported may define constants
         if not partly:
+            names()  # what is imported may define constants
             bindings.check_known({}, foreign, _search())
     gin.add_config_file_search_path(str(gin_folder().parent))
     for file in foreign:

@@ -107,8 +107,8 @@ def _describe_object(value, inside, whole):
         else:
             without.update(getattr(type(value), "OUTPUTS_DO_NOT_DEPEND_ON", ()))
         own = {name: one for name, one in own.items() if name not in without}
-    elif hasattr(value, "get_config"):  # Keras' initialisers and optimisers
-        own = value.get_config()
+    elif hasattr(value, "get_config"):  # Keras' initialisers, optimisers and seeds, which it numbers as they are made
+        own = {name: one for name, one in value.get_config().items() if name != "name"}
     own = {name: one for name, one in own.items() if not name.startswith(("_tf_", "_self_", "_unconditional", "_obj_"))}
     return [_name(type(value)), told, _describe(own, inside, whole)]
 

@@ -28,7 +28,7 @@ def render(found: list[dict]) -> str:
         sources=published.SOURCES,
         published=[_beside(table, found, titles) for table in published.TABLES],
         several=several,
-        results=[_result(result, names) for result in found],
+        results=[_result(result, title) for result, title in zip(found, titles, strict=True)],
         differences=differences,
         charts=charts,
         notes=notes,
@@ -114,10 +114,17 @@ def _title(result, names) -> str:
 
 
 def _titles(found, names) -> list[str]:
-    """A title for each result; where an earlier one has it and the protocol, what tells the two apart is added."""
-    titles, known = [], {}
-    for result in found:
-        title = _title(result, names)
+    """A title for each result, of which each protocol has one: with the step if that of several is there, and what else
+    tells apart results of one title and protocol."""
+    plain = [_title(result, names) for result in found]
+    steps: dict[str, set] = {}
+    for title, result in zip(plain, found, strict=True):
+        steps.setdefault(title, set()).add(result["network"].get("step"))
+    titles: list[str] = []
+    known: dict[tuple[str, str], list[dict]] = {}
+    for title, result in zip(plain, found, strict=True):
+        if len(steps[title]) > 1 and (step := result["network"].get("step")) is not None:
+            title = f"{title} (step {step})"
         earlier = known.setdefault((title, _protocol(result)), [])
         titles.append(f"{title} ({_apart(result, earlier)})" if earlier else title)
         earlier.append(result)
@@ -125,11 +132,10 @@ def _titles(found, names) -> list[str]:
 
 
 def _apart(result, earlier) -> str:
-    """The step or the records of a result, if no earlier one is of them, or else its path."""
-    for what, of in (("step", lambda r: r["network"].get("step")), ("records", lambda r: r["settings"].get("records"))):
-        if of(result) is not None and of(result) not in map(of, earlier):
-            return f"{what} {of(result)}"
-    return result["path"]
+    """The records of a result, if no earlier one is of them, or else its path."""
+    records = result["settings"].get("records")
+    known = [one["settings"].get("records") for one in earlier]
+    return result["path"] if records is None or records in known else f"records {records}"
 
 
 def _rows_of(table, found, titles):
@@ -144,7 +150,7 @@ def _rows_of(table, found, titles):
     return rows
 
 
-def _result(result, names) -> dict:
+def _result(result, title) -> dict:
     """One result: the network beside its baselines, what was done, and how to do it again."""
     sides = {"network": result["network"], **result["baselines"]}
     rows = [["", *sides]]
@@ -163,7 +169,7 @@ def _result(result, names) -> dict:
         notes.append(control.in_words(result["control"]))
     if difference := result["network"].get("against_untrained"):
         notes.append(f"network - untrained: {_difference(difference)}")
-    title = f"{names[_place(result)]}: {result['dataset']}, {result['protocol']}"
+    title = f"{title}: {result['dataset']}, {result['protocol']}"
     return {"title": title, "rows": rows, "classes": classes, "notes": notes, "command": result["command"]}
 
 

@@ -46,9 +46,9 @@ def evaluate(
       Preempted: SIGTERM or Ctrl-C came; the same call goes on.
       ValueError: settings, network, records or features are wrong; names them.
     """
-    import gin
     import tensorflow as tf
 
+    from mmv_tf.common import config
     from mmv_tf.evaluation import results
     from mmv_tf.evaluation.features import Extractor
     from mmv_tf.evaluation.protocol import Evaluation
@@ -115,7 +115,7 @@ def evaluate(
         "examples": measured.examples,
         "settings": _settings(settings),
         "changed": changed,
-        "gin": gin.operative_config_str(),
+        "gin": config.operative(),
         "versions": _versions(),
         "command": command,
     }

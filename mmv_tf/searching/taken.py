@@ -59,9 +59,6 @@ def take(store: Store, checksum: str, targets, directory: str, root: str) -> Tak
         shards.setdefault(parts.index, []).append(name)
     sources = _sources(os.path.join(directory, earlier.SOURCES))
     there = indexing.found_below(root)[0]
-    gone = [path for (path,) in store.rows("SELECT path FROM files ORDER BY path") if path not in there]
-    if gone:
-        store.put([], gone)
     taken = doubtful = lost = 0
     changed = []
     for _, of_shard in sorted(shards.items()):
@@ -71,6 +68,9 @@ def take(store: Store, checksum: str, targets, directory: str, root: str) -> Tak
         taken, lost = taken + len(files), lost + missing
         doubtful += sum((file.size, file.changed) != there.get(file.path) for file in files)
         changed += differ
+    gone = [path for (path,) in store.rows("SELECT path FROM files ORDER BY path") if path not in there]
+    if gone:
+        store.put([], gone)
     store.tidy()
     return Taken(taken, doubtful, lost, sorted(changed), len(gone))
 

@@ -106,13 +106,14 @@ def test_a_module_is_read_where_what_it_was_trained_with_is_not(tmp_path):
     text = (
         "VIDEO = @mine.Gone()\nmine.Gone.channels = 3\nMMV.backbones = {'video': %VIDEO}\nVideoInput.num_frames = 7\n"
         "Graph.spaces = {'va': 4}\nGraph.heads = [('video', 'va'), ('audio', 'va')]\n"
-        "Graph.pairs = [('video', 'audio', 'va', {'loss': @mine.loss})]\n"
+        "Graph.pairs = [('video', 'audio', 'va', {'loss': @mine.loss})]\nFrameMean.channels = %mine.CONSTANT\n"
     )
     (tmp_path / "assets.extra").mkdir()
     (tmp_path / "assets.extra" / "config.gin").write_text(text)
     module_files.parse_config(str(tmp_path))
     assert VideoInput().num_frames == 7
-    assert module_files.modalities_compared(str(tmp_path)) is None
+    with pytest.warns(UserWarning, match="No configurable matching reference '@mine.loss'"):
+        assert module_files.modalities_compared(str(tmp_path)) is None
     with pytest.raises(ValueError, match="config.gin, line 1: there is no mine.Gone. If it is yours, give a gin file"):
         config.parse(foreign=[str(tmp_path / "assets.extra" / "config.gin")])
 

@@ -105,3 +105,10 @@ def test_weights_count_by_name_and_value():
     a, b = tf.Variable([1.0, 2.0]), tf.Variable([1.0, 3.0])
     found = [identity.of_weights(one) for one in ({"x": a}, {"x": b}, {"y": a}, [a], [a, b], [b, a])]
     assert len(set(found)) == 6 and identity.of_weights({"x": tf.Variable([1.0, 2.0])}) == found[0]
+
+
+def test_layers_that_keras_numbers_inside_are_the_same():
+    layers = [keras.layers.Dropout(0.5) for _ in range(2)]  # each with a seed that has a number for its name
+    assert identity.of(layers[0]) == identity.of(layers[1])
+    assert identity.of_training(layers[0]) == identity.of_training(layers[1])
+    assert identity.of(layers[0]) != identity.of(keras.layers.Dropout(0.5, seed=7))

@@ -134,11 +134,26 @@ def test_results_of_one_title_and_protocol_stand_in_rows_of_their_own(tmp_path):
         result["network"]["step"], result["settings"]["records"] = step, records
         results.write(str(tmp_path / f"{number}.json"), result)
     page = report_page.render(results.gather([str(tmp_path / f"{number}.json") for number in range(4)]))
-    titles = ["fac", "fac (step 9)", "fac (records b)", f"fac ({tmp_path}/3.json)"]
+    titles = ["fac (step 7)", *("fac (step 9)" + more for more in ("", " (records b)", f" ({tmp_path}/3.json)"))]
     assert [_cells(page, title)[0].split(" ")[0] for title in titles] == ["0.0", "1.0", "2.0", "3.0"]
     assert [_cells(page, f"{title}, untrained")[0].split(" ")[0] for title in titles] == ["25.0"] * 4
     pairs = re.findall(r"<tr><td>ucf101</td><td>(.*?)</td><td>(.*?)</td>", page)
     assert pairs == [*itertools.combinations(titles, 2)]
+
+
+def test_a_row_is_of_one_step_through_all_protocols(tmp_path):
+    found = [("ucf101", 7, 1.0), ("ucf101", 9, 2.0), ("hmdb51", 9, 3.0)]
+    for number, (protocol, step, value) in enumerate(found):
+        result = write_result(tmp_path / "results", protocol=protocol, name="runs/fac")
+        result["network"]["measures"]["top1"]["value"], result["network"]["step"] = value, step
+        results.write(str(tmp_path / f"{number}.json"), result)
+    page = report_page.render(results.gather([str(tmp_path / f"{number}.json") for number in range(3)]))
+    rows = {title: [cell.split(" ")[0] for cell in _cells(page, title)] for title in ("fac (step 7)", "fac (step 9)")}
+    assert [[value for value in row if value in ("1.0", "2.0", "3.0")] for row in rows.values()] == [
+        ["1.0"],
+        ["2.0", "3.0"],
+    ]
+    assert "fac (step 9): UCF101, hmdb51" in page
 
 
 def test_a_result_without_a_baseline_is_refused(tmp_path, capsys):

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from helpers import graphs, toy
+from mmv_tf.common import config
 from mmv_tf.training import workdir as workdirs
 
 
@@ -61,6 +62,11 @@ def test_a_binding_that_could_mean_several_of_a_configuration_names_them(tmp_pat
     workdirs.parse_config(str(tmp_path), ["b/Source.pattern = 'z'"], [str(file)])
     found = {one: [gin.query_parameter(f"{one}/Source.{name}") for name in ("weight", "pattern")] for one in "ab"}
     assert found == {"a": [4.0, "y"], "b": [3.0, "z"]}
+    # Scopes in which nothing is made any more have no say.
+    own = ["InputPipeline.sources = [@Source()]", "Source.pattern = 'mine'", "Source.weight = 3.0"]
+    with config.kept():
+        config.parse((), own, foreign=[str(tmp_path / workdirs.CONFIG)], finalize=False)
+        assert gin.query_parameter("Source.weight") == 3.0 and gin.query_parameter("a/Source.weight") == 1.0
 
 
 def test_words_come_from_the_workdir_in_whatever_scope_they_are_read(tmp_path):

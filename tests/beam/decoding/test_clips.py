@@ -80,7 +80,7 @@ def test_pictures_that_the_decoder_keeps_back_are_waited_for(tmp_path, name):
         assert numbers(clip.jpegs) == shown(clip.start, len(clip.jpegs), fps, rate=1)
 
 
-def test_the_last_pictures_before_long_sound_are_waited_for_as_long_as_there_is_room(tmp_path):
+def test_the_last_pictures_before_long_sound_are_waited_for_as_long_as_there_is_room(tmp_path, monkeypatch):
     path = write_video(tmp_path / "tail.mp4", seconds=20, times=[n / 25 for n in range(25)])
     pictures = [n for clip in run(path, [(0.0, None)], clip_seconds=1.0) for n in numbers(clip.jpegs)]
     assert pictures == shown(0, 10) + [24] * 190
@@ -88,6 +88,10 @@ def test_the_last_pictures_before_long_sound_are_waited_for_as_long_as_there_is_
     clips = run(path, [(0.0, None)], clip_seconds=1.0, max_clip_bytes=room)
     pictures = [n for clip in clips for n in numbers(clip.jpegs)]
     assert pictures[:10] == shown(0, 10) and 20 < pictures[10] < 24 and pictures[-1] == 24
+    # ... or until so much sound has come that there is nothing to wait for.
+    monkeypatch.setattr(decode, "LONGEST_WAIT", 12.0)
+    late = [n for clip in run(path, [(0.0, None)], clip_seconds=1.0) for n in numbers(clip.jpegs)]
+    assert late[:10] == shown(0, 10) and 20 < late[10] < 24 and late[-1] == 24
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "b.mkv"])
