@@ -241,6 +241,22 @@ def parse_config(folder: str) -> None:
     config.parse(foreign=[path], finalize=False, partly=True)
 
 
+def parse_config_or_published(folder: str) -> str:
+    """`parse_config`; of a module that has none that can be read, the clips of the published networks.
+
+    Returns:
+      what is to be said of that: one line, '' where there is nothing to say.
+    """
+    from mmv_tf.common import config
+
+    try:
+        parse_config(folder)
+    except ValueError as error:
+        config.parse()
+        return f"{error}: the clips of the published networks are taken, 32 frames at 10 Hz and 200 x 200 pixels"
+    return ""
+
+
 def modalities_compared(folder: str) -> set[frozenset[str]] | None:
     """`Graph.modalities_compared` of the configuration of a module, after `parse_config`.
 

@@ -8,8 +8,6 @@ from typing import Any
 from mmv_tf.common import config, files, quiet
 from mmv_tf.export.embedding.clip_cutter import ClipSettings
 
-_PUBLISHED = "32 frames at 10 Hz and 200 x 200 pixels, as of the published networks"
-
 
 class Networks:
     """What `Model` runs. One class a kind of place; see `find`.
@@ -49,13 +47,10 @@ class _Exported(Networks):
             for name, one in signatures.items()
         }
         with config.kept():
-            try:
-                module_files.parse_config(folder)
-            except ValueError as error:
+            if said := module_files.parse_config_or_published(folder):
                 import warnings
 
-                warnings.warn(f"{error}: taken for {_PUBLISHED}", stacklevel=4)
-                config.parse()
+                warnings.warn(said, stacklevel=4)
             self.pairs = module_files.modalities_compared(folder)
             self.clips = ClipSettings.from_gin(has_audio="audio" in signatures)
         licence = os.path.join(folder, module_files.EXTRA, "WEIGHTS_LICENSE.txt")

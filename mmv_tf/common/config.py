@@ -256,7 +256,7 @@ def parse(gin_files=(), gin_params=(), finalize: bool = True, foreign=(), partly
             gin.parse_config(binding)
         except (ValueError, SyntaxError) as error:
             raise ValueError(f"binding {binding.strip().splitlines()[0]!r}: {error}") from error
-    if not partly:
+    if foreign and not partly:
         bindings.reach_scopes(foreign, gin_files, gin_params, _search())
     if finalize:
         gin.finalize()

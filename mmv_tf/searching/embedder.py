@@ -58,7 +58,8 @@ class Embedder:
         if not self.targets:
             raise ValueError(f"{folder}: has neither a video nor an audio signature: no video can be searched by it")
         self.checksum = module_files.checksum(folder)
-        _parse_config(folder)
+        if said := module_files.parse_config_or_published(folder):
+            print(said, flush=True)
         self.clips = ClipSettings.from_gin(has_audio="audio" in self.signatures)
         self.pairs = module_files.modalities_compared(folder)
 
@@ -339,14 +340,3 @@ def _cut(cutter, record):
     for item in cutter.cut(record):
         found.setdefault(item.modality, item.value)
     return found
-
-
-def _parse_config(folder):
-    """The configuration that lies in the module; where there is none, the sizes and rates of the paper's networks."""
-    try:
-        module_files.parse_config(folder)
-    except ValueError as error:
-        from mmv_tf.common import config
-
-        print(f"{error}: the clips of the published networks are taken, 32 frames at 10 Hz", flush=True)
-        config.parse()

@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import time
 
@@ -12,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from benchmarks.gpu import jobs, run
+from helpers.processes import assert_ends
 from mmv_tf.backbones import S3D, AudioResNet
 
 CARD = "/GPU:0" if tf.config.list_physical_devices("GPU") else ""
@@ -65,13 +65,6 @@ def test_a_job_that_fails_is_a_result_and_is_not_done_again(tmp_path, monkeypatc
     assert "has results of the other size" in capsys.readouterr().err
 
 
-def _is_running(number: int) -> bool:
-    try:
-        return pathlib.Path(f"/proc/{number}/stat").read_text().split()[2] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def test_what_a_job_has_started_ends_with_it(tmp_path, monkeypatch):
     class TooSlow(subprocess.Popen):
         def wait(self, timeout=None):
@@ -84,13 +77,7 @@ def test_what_a_job_has_started_ends_with_it(tmp_path, monkeypatch):
     monkeypatch.setattr(run.subprocess, "Popen", TooSlow)
     script = f"sleep 600 & echo $! > {tmp_path}/child; echo begun; touch {tmp_path}/begun; wait"
     assert run._output(["sh", "-c", script], dict(os.environ), 0.5) == ("begun\n", "not done after 0.5 s")
-    child = int((tmp_path / "child").read_text())
-    for _ in range(1000):  # it takes a millisecond
-        if not _is_running(child):
-            return
-        time.sleep(0.02)
-    os.kill(child, signal.SIGKILL)
-    raise AssertionError("what the job has started runs on")
+    assert_ends(int((tmp_path / "child").read_text()))
 
 
 def test_every_job_is_there():

@@ -2,8 +2,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
+from helpers.processes import assert_ends
 from mmv_tf.common import orphans
 
 _CHILD = """
@@ -26,20 +26,7 @@ def test_a_child_ends_with_a_parent_that_is_killed():
     child = int(parent.stdout.readline())
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    for _ in range(1000):  # it takes a millisecond
-        if not _runs(child):
-            return
-        time.sleep(0.02)
-    os.kill(child, signal.SIGKILL)
-    raise AssertionError("the child runs on")
-
-
-def _runs(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
+    assert_ends(child)
 
 
 def test_nothing_happens_without_a_parent_or_in_its_own_process(monkeypatch):

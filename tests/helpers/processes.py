@@ -88,6 +88,24 @@ def command(log: pathlib.Path, arguments: list[str], environment=None, as_users=
     return Process(log, run_module, arguments, environment=environment, as_users=as_users)
 
 
+def assert_ends(pid: int) -> None:
+    """Waits for a process that somebody else has started, which ends in a millisecond; kills it if it does not."""
+    for _ in range(1000):
+        if not _runs(pid):
+            return
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGKILL)
+    raise AssertionError(f"process {pid} runs on")
+
+
+def _runs(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
 def _run(log, environment, as_users, function, arguments):
     with open(log, "w") as file:
         os.dup2(file.fileno(), 1)
