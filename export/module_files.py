@@ -229,32 +229,45 @@ def parse_config(folder: str) -> None:
     """Parses the configuration that lies in a module, so that `VideoInput()` and `LogMel()` are those it was made with.
 
     Raises:
-      ValueError: the module has none.
+      ValueError: the module has none, or one that cannot be read: file and line are named.
     """
-    import tensorflow as tf
-
+    if not _has_config(folder):
+        raise ValueError(_NO_CONFIG.format(folder))
     from mmv_tf.common import config
 
-    path = os.path.join(folder, *CONFIG.split("/"))
-    if not tf.io.gfile.exists(path):
-        raise ValueError(f"{folder}: no {CONFIG}, which says what size and rate of clip the module was trained on")
-    config.parse(foreign=[path], finalize=False, partly=True)
+    config.parse(foreign=[_config_file(folder)], finalize=False, partly=True)
 
 
 def parse_config_or_published(folder: str) -> str:
-    """`parse_config`; of a module that has none that can be read, the clips of the published networks.
+    """`parse_config`; of a module that has none, such as somebody else's, the clips of the published networks.
 
     Returns:
       what is to be said of that: one line, '' where there is nothing to say.
+    Raises:
+      ValueError: it has one that cannot be read: its clips are not known then, and other ones give other embeddings.
     """
+    if _has_config(folder):
+        parse_config(folder)
+        return ""
     from mmv_tf.common import config
 
-    try:
-        parse_config(folder)
-    except ValueError as error:
-        config.parse()
-        return f"{error}: the clips of the published networks are taken, 32 frames at 10 Hz and 200 x 200 pixels"
-    return ""
+    config.parse()
+    return _NO_CONFIG.format(folder) + (
+        ": the clips of the published networks are taken, 32 frames at 10 Hz and 200 x 200 pixels"
+    )
+
+
+_NO_CONFIG = f"{{}}: no {CONFIG}, which says what size and rate of clip the module was trained on"
+
+
+def _config_file(folder):
+    return os.path.join(folder, *CONFIG.split("/"))
+
+
+def _has_config(folder):
+    import tensorflow as tf
+
+    return tf.io.gfile.exists(_config_file(folder))
 
 
 def modalities_compared(folder: str) -> set[frozenset[str]] | None:

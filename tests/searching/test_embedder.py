@@ -67,6 +67,10 @@ def test_a_configuration_without_a_graph_says_nothing_and_of_a_wrong_one_it_is_t
     (tmp_path / "foreign/assets.extra/config.gin").write_text("VideoInput.num_frames = 4\n")
     embedder = Embedder(folder)
     assert embedder.pairs is None and embedder.clips.num_frames == 4
+    for damaged in ("VideoInput.num_frames = 4\nVideoIn", "VideoInput.num_frames = ("):
+        (tmp_path / "foreign/assets.extra/config.gin").write_text(damaged)
+        with pytest.raises(ValueError, match=r"foreign/assets.extra/config.gin.*line 2\b"):
+            Embedder(folder)
     wrong = _without_weights(tmp_path / "wrong", {}, "Graph.pairs = [('video', 'smell', 'va')]")
     with pytest.warns(UserWarning, match="wrong: assets.extra/config.gin: Pair .*unknown modality 'smell'") as said:
         assert Embedder(wrong).was_trained("audio", "video") is None
