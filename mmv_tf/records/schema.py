@@ -156,17 +156,17 @@ def parse(serialized, parts=("video", "audio")):
         },
         sequence_features=(frames if "video" in parts else {}) | (sound if "audio" in parts else {}),
     )
-    version = context["schema/version"]
-    tf.debugging.assert_less_equal(
-        version,
-        tf.constant(SCHEMA_VERSION, tf.int64),
-        message=f"record of a newer schema/version than {SCHEMA_VERSION}: update mmv_tf, or preprocess again",
-    )
+    message = f"record of a newer schema/version than {SCHEMA_VERSION}: update mmv_tf, or preprocess again"
+    tf.debugging.Assert(context["schema/version"] <= SCHEMA_VERSION, [message])
 
     values = {key: value.values for key, value in context.items() if isinstance(value, tf.SparseTensor)}
 
     def either(a, b):
-        """`a`, or `b` where `a` is empty: the same thing under two names."""
+        """`a`, or `b` where `a` is empty: the same thing under two names. Few numbers: a branch costs more."""
+        return tf.concat([a, b[: tf.where(tf.size(a) > 0, 0, tf.size(b))]], axis=0)
+
+    def samples_of(a, b):
+        """The same without a copy."""
         return tf.cond(tf.size(a) > 0, lambda: a, lambda: b)
 
     def seconds(microseconds):
@@ -179,7 +179,7 @@ def parse(serialized, parts=("video", "audio")):
         "frame_rate": context["image/frame_rate"],
         # One feature with all samples (ours, DMVR) and one sample a feature flatten alike. Ragged, not sparse: that
         # writes two numbers of 64 bits beside each sample.
-        "audio": either(*(lists[name].flat_values for name in sound)) if "audio" in parts else tf.zeros([0]),
+        "audio": samples_of(*(lists[name].flat_values for name in sound)) if "audio" in parts else tf.zeros([0]),
         "sample_rate": context["WAVEFORM/feature/sample_rate"],
         "text": values["caption/string"],
         "text_start": seconds(values["caption/start/timestamp"]),
