@@ -48,6 +48,21 @@ def random_network(name):
     return network
 
 
+def without_gates(name):
+    """Such a network whose gates let everything pass alike: they see the ends of a clip as well."""
+    network = random_network(name)
+    for variable in network.variables:
+        if "gate/kernel" in variable.path:
+            variable.assign(np.zeros(variable.shape))
+    return network
+
+
+@functools.cache
+def image_of(name):
+    """The image network of one `without_gates`, made once for all tests."""
+    return deflate(without_gates(name))
+
+
 def relative(actual, expected):
     return np.linalg.norm(np.subtract(actual, expected)) / np.linalg.norm(expected)
 
@@ -62,7 +77,7 @@ def relative(actual, expected):
 )
 def test_deflated_released_networks(golden, make, entries, frames, distance):
     network = make()
-    network(np.zeros((1, 2, 32, 32, 3), np.float32))
+    network.build(None)
     assign(entries(network))
     images = make_inputs(2, 4, 64, 64)[0][:, 0]
     deflated = deflate(network)(images)
@@ -75,14 +90,11 @@ def test_deflated_released_networks(golden, make, entries, frames, distance):
 
 @pytest.mark.parametrize("name", MAKES)
 def test_equals_the_middle_of_a_long_static_clip(name):
-    network = random_network(name)
-    for variable in network.variables:
-        if "gate/kernel" in variable.path:
-            variable.assign(np.zeros(variable.shape))  # a gate sees the ends of the clip as well
+    network, deflated = without_gates(name), image_of(name)
     image = unit_input("image", (1, 20, 17, 3))
     frames = {"tsm": 24, "r2plus1d": 128}.get(name, 64)
     ends = network.endpoints(np.repeat(image[:, None], frames, 1))
-    for key, expected in deflate(network).endpoints(image).items():
+    for key, expected in deflated.endpoints(image).items():
         if key != "embedding":
             maps = ends[key].numpy().reshape(-1, *expected.shape[1:])
             assert_close(maps[len(maps) // 2], expected[0], 2e-5, key)
@@ -90,8 +102,7 @@ def test_equals_the_middle_of_a_long_static_clip(name):
 
 @pytest.mark.parametrize("name", MAKES)
 def test_has_no_time_axis_and_takes_any_size(name):
-    network = random_network(name)
-    deflated = deflate(network)
+    network, deflated = random_network(name), image_of(name)
     names = [[v.path.partition("/")[2] for v in layer.variables] for layer in (deflated, network)]
     assert names[0] == names[1]
     assert max(len(v.shape) for v in deflated.variables) == 4
@@ -116,7 +127,7 @@ def test_has_no_time_axis_and_takes_any_size(name):
 def test_cost():
     def ratio(name, frames):
         network = random_network(name)
-        image = multiply_adds(deflate(network), tf.TensorSpec((1, 64, 64, 3)))
+        image = multiply_adds(image_of(name), tf.TensorSpec((1, 64, 64, 3)))
         return multiply_adds(network, tf.TensorSpec((1, frames, 64, 64, 3))) / image
 
     assert ratio("tsm", 8) == 8

@@ -19,6 +19,8 @@ from mmv_tf.inputs.video import VideoInput
 
 LATER = ("crops", "sample_stride", "crop_area", "crop_aspect", "box")
 VIDEO = dict(num_frames=4, frame_rate=10.0, min_side=40, crop_size=40)
+# Traced once for all tests that can do with them.
+THREE, SLOW = Windows("video", 3, **VIDEO), Windows("video", 1, **{**VIDEO, "frame_rate": 5.0})
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def _extract(grey, pattern, windows, **options):
 
 
 def test_windows_are_spaced_evenly_from_the_first_frame_to_the_last(pattern):
-    found = _extract(_Grey(), pattern, Windows("video", 3, **VIDEO), batch_size=4)
+    found = _extract(_Grey(), pattern, THREE, batch_size=4)
     assert found.keys == tuple(f"clip{i}" for i in range(5)) and found.labels == (("name",),) * 4 + ((),)
     levels = 10 + 10 * np.array([[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]])
     np.testing.assert_allclose(found.values[:4], np.tile(levels, (4, 1, 1)), atol=3)
@@ -61,8 +63,8 @@ def test_crops_are_windows_of_their_own_in_a_row(pattern):
     """Frames are 40 x 48 pixels, grey on the left and noise on the right: the crops of 40 pixels move 0, 4 and 8."""
 
     def windows(**more):
-        found = Windows("video", 2, **VIDEO, **more).dataset([(pattern.replace("*", "00001-of-00002"), 2, 0, 2)])
-        (batch,) = found.batch(12)
+        found = dataclasses.replace(THREE, **more).dataset([(pattern.replace("*", "00001-of-00002"), 2, 0, 2)])
+        (batch,) = found.batch(18)
         return {name: value.numpy() for name, value in batch.items()}
 
     one, three = windows(), windows(crops=3)
@@ -70,8 +72,8 @@ def test_crops_are_windows_of_their_own_in_a_row(pattern):
         np.testing.assert_array_equal(three[name][1::3], one[name])
     for name in ("present", "key", "labels"):
         np.testing.assert_array_equal(three[name], np.repeat(one[name], 3))
-    assert three["present"].tolist() == [True] * 6 + [False] * 6 and not three["input"][6:].any()
-    for window, start in enumerate((0, 8)):  # records of 12 frames, windows of 4
+    assert three["present"].tolist() == [True] * 9 + [False] * 9 and not three["input"][9:].any()
+    for window, start in enumerate((0, 4, 8)):  # records of 12 frames, windows of 4
         jpegs = fixtures.record("clip3").jpegs[start : start + 4]
         whole = np.stack([tf.io.decode_jpeg(jpeg).numpy() for jpeg in jpegs])
         for crop, left in enumerate((0, 4, 8)):
@@ -79,15 +81,15 @@ def test_crops_are_windows_of_their_own_in_a_row(pattern):
 
 
 def test_features_of_crops_are_kept_by_their_number(pattern, tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "_WINDOWS_A_PART", 6)  # a record of 6 views: parts are whole records
+    monkeypatch.setattr(features, "_WINDOWS_A_PART", 9)  # a record of 9 views: parts are whole records
     options = dict(cache=str(tmp_path / "cache"), batch_size=6)
-    one = _extract(_Grey(), pattern, Windows("video", 2, **VIDEO), **options)
+    one = _extract(_Grey(), pattern, THREE, **options)
     again, grey = _Grey(), _Grey()
-    three = _extract(grey, pattern, Windows("video", 2, crops=3, **VIDEO), **options)
-    assert grey.seen == 5 * 6 and three.values.shape == (5, 6, 4) and three.keys == one.keys
+    three = _extract(grey, pattern, dataclasses.replace(THREE, crops=3), **options)
+    assert grey.seen == 8 * 6 and three.values.shape == (5, 9, 4) and three.keys == one.keys
     np.testing.assert_array_equal(three.values[:, 1::3], one.values)
     assert not np.array_equal(three.values[:4, 2::3], one.values[:4])
-    np.testing.assert_array_equal(_extract(again, pattern, Windows("video", 2, **VIDEO), **options).values, one.values)
+    np.testing.assert_array_equal(_extract(again, pattern, THREE, **options).values, one.values)
     assert again.seen == 0
     assert Windows("video", 2).settings() == {
         name: value
@@ -121,7 +123,7 @@ def test_random_windows_and_sound_have_no_crops():
 
 
 def test_a_stride_is_a_lower_rate(pattern):
-    found = _extract(_Grey(), pattern, Windows("video", 1, **{**VIDEO, "frame_rate": 5.0}), batch_size=4)
+    found = _extract(_Grey(), pattern, SLOW, batch_size=4)
     np.testing.assert_allclose(found.values[0, 0], 10 + 10 * np.array([2, 4, 6, 8]), atol=3)
 
 
@@ -130,16 +132,15 @@ def test_random_windows_depend_on_seed_key_and_number_alone(pattern):
         return _extract(_Grey(), files, Windows("video", 6, True, seed=seed, **VIDEO), batch_size=5).values
 
     first = levels(0, pattern)
-    np.testing.assert_array_equal(first, levels(0, pattern))
     np.testing.assert_array_equal(first[3], levels(0, pattern.replace("train-*", "train-00001*"))[0])
     assert len({round(float(start)) for start in first[0, :, 0]}) > 2 and not np.allclose(first[0], first[1], atol=3)
     assert not np.allclose(first, levels(1, pattern), atol=3)
 
 
 def test_sound_and_texts_are_windows_too(pattern):
-    windows = Windows("audio", 2, seconds=0.3, sample_rate=fixtures.SAMPLE_RATE)
+    windows = Windows("audio", 2, seconds=0.6, sample_rate=fixtures.SAMPLE_RATE)
     batch = next(iter(windows.dataset([(pattern.replace("*", "00000-of-00002"), 3, 0, 3)]).batch(6)))
-    assert batch["input"].shape == (6, 300) and batch["present"].numpy().tolist() == [
+    assert batch["input"].shape == (6, 600) and batch["present"].numpy().tolist() == [
         True,
         True,
         False,
@@ -147,8 +148,8 @@ def test_sound_and_texts_are_windows_too(pattern):
         True,
         True,
     ]
-    # Sample s of 1,200 is s / 1200: the windows are the first and the last 0.3 s.
-    np.testing.assert_allclose(batch["input"][:2, 0], [0, 0.75], atol=1e-6)
+    # Sample s of 1,200 is s / 1200: the windows are the first and the last 0.6 s.
+    np.testing.assert_allclose(batch["input"][:2, 0], [0, 0.5], atol=1e-6)
     texts = next(iter(Windows("text", 3).dataset([(pattern.replace("*", "00001-of-00002"), 2, 0, 2)]).batch(6)))
     assert texts["input"].numpy().tolist() == [b"text 3", b"more", b"", b"", b"", b""]
     assert texts["present"].numpy().tolist() == [True, True, False, False, False, False]
@@ -165,9 +166,9 @@ def test_every_other_sample_of_twice_the_time(pattern):
 
 
 def test_a_stopped_extraction_goes_on_where_it_was(pattern, tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "_WINDOWS_A_PART", 2)  # one record of two windows
-    windows, cache = Windows("video", 2, **VIDEO), str(tmp_path / "cache")
-    expected = _extract(_Grey(), pattern, windows)
+    monkeypatch.setattr(features, "_WINDOWS_A_PART", 3)  # one record of three windows
+    cache = str(tmp_path / "cache")
+    expected = _extract(_Grey(), pattern, THREE)
 
     class Stop(Exception):
         pass
@@ -179,39 +180,38 @@ def test_a_stopped_extraction_goes_on_where_it_was(pattern, tmp_path, monkeypatc
 
     calls, first = [], _Grey()
     with pytest.raises(Stop):
-        _extract(first, pattern, windows, cache=cache, batch_size=2, stop=stop)
+        _extract(first, pattern, THREE, cache=cache, batch_size=3, stop=stop)
     (folder,) = (tmp_path / "cache").iterdir()
     assert sorted(path.name for path in folder.iterdir()) == [f"{i:08d}.npz" for i in range(3)]
     second = _Grey()
-    found = _extract(second, pattern, windows, cache=cache, batch_size=2)
-    assert second.seen == 4  # two records of two windows were left
+    found = _extract(second, pattern, THREE, cache=cache, batch_size=3)
+    assert second.seen == 6  # two records of three windows were left
     np.testing.assert_array_equal(found.values, expected.values)
     third = _Grey()
-    again = _extract(third, pattern, windows, cache=cache)
+    again = _extract(third, pattern, THREE, cache=cache)
     assert third.seen == 0 and again.keys == expected.keys and again.labels == expected.labels
     np.testing.assert_array_equal(again.present, expected.present)
 
 
-@pytest.mark.parametrize("change", ["weights", "windows", "records"])
-def test_other_weights_windows_or_records_are_other_features(change, pattern, tmp_path):
-    windows, cache = Windows("video", 2, **VIDEO), str(tmp_path / "cache")
-    _extract(_Grey(), pattern, windows, cache=cache)
-    other = _Grey(checksum="2" if change == "weights" else "1")
-    if change == "windows":
-        windows = Windows("video", 2, **{**VIDEO, "min_side": 44})
-    if change == "records":
-        fixtures.write_shards(tmp_path, [[fixtures.record("new")], []])
-    assert _extract(other, pattern, windows, cache=cache).keys[0] == ("new" if change == "records" else "clip0")
-    assert other.seen > 0
+def test_other_weights_windows_or_records_are_other_features(pattern, tmp_path):
+    cache = str(tmp_path / "cache")
+    _extract(_Grey(), pattern, THREE, cache=cache)
+    for change in ("nothing", "weights", "windows", "records"):
+        other = _Grey(checksum="2" if change == "weights" else "1")
+        if change == "records":
+            fixtures.write_shards(tmp_path, [[fixtures.record("new")], []])
+        found = _extract(other, pattern, SLOW if change == "windows" else THREE, cache=cache)
+        assert found.keys[0] == ("new" if change == "records" else "clip0"), change
+        assert (other.seen > 0) == (change != "nothing"), change
 
 
 def test_networks_share_one_pass_and_only_missing_ones_run(pattern, tmp_path):
-    windows, cache = Windows("video", 1, **VIDEO), str(tmp_path / "cache")
-    _extract(_Grey(), pattern, windows, cache=cache)
+    cache = str(tmp_path / "cache")
+    _extract(_Grey(), pattern, THREE, cache=cache)
     old, new = _Grey(), _Grey("untrained", "3")
     wanted = {"it": (old.network, "grey"), "other": (new.network, "grey")}
-    found = Extractor(cache, batch_size=5).extract(wanted, windows, pattern)
-    assert (old.seen, new.seen) == (0, 5)
+    found = Extractor(cache, batch_size=5).extract(wanted, THREE, pattern)
+    assert (old.seen, new.seen) == (0, 15)
     np.testing.assert_array_equal(found["it"].values, found["other"].values)
 
 
@@ -223,9 +223,10 @@ class _Levels:
         self.network = Network("network", "1", functions, {modality: ("levels",)})
 
 
+PARTS = dict(crop_area=(0.2, 1.0), crop_aspect=(0.5, 2.0), flip_probability=0.5)
 FORMS = {
-    "crops": Windows("video", 2, crops=3, **{**VIDEO, "crop_size": 30, "min_side": 36}),
-    "parts": Windows("video", 2, True, crop_area=(0.2, 1.0), crop_aspect=(0.5, 2.0), flip_probability=0.5, **VIDEO),
+    "crops": Windows("video", 2, crops=3, **{**VIDEO, "num_frames": 2, "crop_size": 30, "min_side": 36}),
+    "parts": Windows("video", 2, True, **PARTS, **{**VIDEO, "num_frames": 2}),
     "image": Windows("image", 2, min_side=36, crop_size=36),
 }
 

@@ -1,7 +1,7 @@
 """Fine-tuning of video: what is learned, what is left behind, what a stopped run has to do again."""
 
 import dataclasses
-import shutil
+import itertools
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ import tensorflow as tf
 from scipy import stats
 
 from helpers import record_fixtures as fixtures
-from mmv_tf.evaluation import protocol, tuner
+from mmv_tf.evaluation import fine_tune, protocol, tuner
 from mmv_tf.evaluation.features import Extractor
 from mmv_tf.evaluation.fine_tune import FineTune
 from mmv_tf.evaluation.labelled import Labelled
@@ -50,11 +50,11 @@ def records(tmp_path_factory):
     return str(folder)
 
 
-def _write_records(folder, split, numbers, dark=10, bright=200):
-    """`dark` and `bright`: the grey level of the clips with that label; the greater the number, the lighter."""
+def _write_records(folder, split, numbers, dark=10):
+    """`dark`: the grey level of the clips with that label; the greater the number, the lighter."""
     clips = []
     for number in numbers:
-        for label, level in (("dark", dark), ("bright", bright)):
+        for label, level in (("dark", dark), ("bright", 200)):
             record = fixtures.record(f"{split}{label}{number}", num_frames=1, sound=False)
             frames = (fixtures.jpeg(level + 2 * number, 40, 40),) * 3
             clips.append(dataclasses.replace(record, jpegs=frames, labels=((0, label),)))
@@ -67,51 +67,34 @@ def _tune(records, **options):
     return FineTune(records=records, **{**given, **options})
 
 
-@pytest.fixture(scope="module")
-def learned(records, tmp_path_factory):
-    """(folder of what is kept, the networks' variables as they were and as they are, what two seeds gave)."""
-    cache, compared = str(tmp_path_factory.mktemp("cache")), _compared()
+def test_it_learns_leaves_the_network_as_it_was_and_is_not_done_again(records, compared, tmp_path, monkeypatch):
     variables = compared.network.trainable["video"].variables
     before = [variable.numpy() for variable in variables]
-    found = _tune(records, seeds=(0, 1)).run(compared, Extractor(cache, batch_size=3))
-    return cache, before, [variable.numpy() for variable in variables], found
-
-
-def test_it_learns_leaves_the_network_as_it_was_and_is_not_done_again(records, compared, learned, monkeypatch):
-    cache, before, after, found = learned
-    for row in ("network", "untrained"):
-        assert [fold["top1"].mean() for fold in _by_fold(found, row)] == [1.0, 1.0]
-    assert [fold["top1"].mean() for fold in _by_fold(found, "chance")] == [0.5, 0.5]
-    assert found.folds == [{"name": f"test, seed {s}", "train": 16, "test": 8} for s in (0, 1)]
-    assert found.seeds == 2 and found.n["test"] == len(found.items) == len(set(found.items)) == 8
-    for one, other in zip(before, after, strict=True):
+    found = _tune(records).run(compared, Extractor(str(tmp_path), batch_size=3))
+    for row, value in {"network": 1.0, "untrained": 1.0, "chance": 0.5}.items():
+        assert [fold.mean() for fold in found.outcomes[row]["top1"]] == [value]
+    for one, other in zip(before, variables, strict=True):
         np.testing.assert_array_equal(one, other)
     monkeypatch.setattr(tuner.Tuner, "step", None)
-    again = _tune(records, seeds=(0, 1)).run(compared, Extractor(cache, batch_size=3))
+    again = _tune(records).run(compared, Extractor(str(tmp_path), batch_size=3))
     for row in found.outcomes:
-        for a, b in zip(_by_fold(found, row), _by_fold(again, row), strict=True):
-            np.testing.assert_array_equal(a["top1"], b["top1"])
+        np.testing.assert_array_equal(found.outcomes[row]["top1"], again.outcomes[row]["top1"])
 
 
-def test_scores_of_records_that_held_something_else_are_not_taken(records, compared, learned, tmp_path):
-    cache, _, _, found = learned
-    assert _by_fold(found, "network")[0]["top1"].mean() == 1.0
-    compared.untrained, other = None, shutil.copytree(records, tmp_path / "other")
-    _write_records(other, "train", range(8), dark=200, bright=10)  # the same keys and labels
-    found = _tune(str(other)).run(compared, Extractor(cache, batch_size=3))
-    assert _by_fold(found, "network")[0]["top1"].mean() == 0.0
-
-
-def test_scores_are_kept_by_what_concerns_the_training_of_the_network_alone(records, compared, tmp_path, monkeypatch):
-    compared.untrained, trained = None, []
+def test_scores_are_kept_by_what_concerns_the_training_of_the_network_alone(compared, tmp_path, monkeypatch):
+    compared.untrained, trained, records, cache = None, [], tmp_path / "records", tmp_path / "cache"
     monkeypatch.setattr(FineTune, "_train", lambda _, tuner, *rest: trained.append(tuner))
     monkeypatch.setattr(FineTune, "_test", lambda _, tuner, test, *rest: np.eye(2)[test.targets(["bright", "dark"])])
     network = compared.network
-    for number, settings in enumerate(["a", "a", "b"]):
+    _write_records(records, "train", range(2))
+    _write_records(records, "test", range(2, 4))
+    # The last time the records hold something else under the same keys and labels.
+    for settings, dark, trainings in (("a", 10, 1), ("a", 10, 1), ("b", 10, 2), ("b", 20, 3)):
         tuned = {"video": dataclasses.replace(network.trainable["video"], settings=settings)}
         compared.network = dataclasses.replace(network, trainable=tuned)
-        _tune(records).run(compared, Extractor(str(tmp_path)))
-        assert len(trained) == len(list(tmp_path.iterdir())) == [1, 1, 2][number]
+        _write_records(records, "train", range(2), dark)
+        _tune(str(records)).run(compared, Extractor(str(cache)))
+        assert len(trained) == len(list(cache.iterdir())) == trainings
 
 
 def test_test_clips_that_are_training_clips_are_told_and_training_clips_left_out_are_counted(
@@ -137,28 +120,22 @@ def test_test_clips_that_are_training_clips_are_told_and_training_clips_left_out
     assert drawn == 2 and found.folds[0]["train"] == 4
 
 
-def _by_fold(found, row):
-    return [{"top1": fold} for fold in found.outcomes[row]["top1"]]
+def test_the_same_seed_is_the_same_run(records, compared, monkeypatch):
+    """Whatever was drawn or learned before: the first and the last run have the same seed."""
+    compared.untrained, scores, drawn = None, [], itertools.count()
+    monkeypatch.setattr(fine_tune, "_write", lambda path, found: scores.append(found))
+    one = _tune(records, epochs=1, warm_up_epochs=1, clips_per_class=4, dropout=0.3, seeds=(0, 1, 0))
+    found = one.run(compared, Extractor(stop=lambda: tf.random.set_seed(next(drawn))))
+    np.testing.assert_array_equal(scores[0], scores[2])
+    assert not np.allclose(scores[0], scores[1])
+    assert found.folds == [{"name": f"test, seed {s}", "train": 8, "test": 8} for s in (0, 1, 0)]
+    assert found.seeds == 3 and found.n["test"] == len(found.items) == len(set(found.items)) == 8
+    # Of other seeds beside it nothing is asked when its scores are kept.
+    assert one._path("cache", ["network", 0]) == dataclasses.replace(one, seeds=(0,))._path("cache", ["network", 0])
 
 
-def test_the_same_seed_is_the_same_run(records, compared, tmp_path):
-    compared.untrained = None
-    scores = []
-    for number, seeds in enumerate(((0, 1), (0,))):
-        tf.random.set_seed(number)  # what was drawn before has no part in it
-        cache = tmp_path / f"cache{number}"
-        one = _tune(records, epochs=1, warm_up_epochs=1, clips_per_class=4, dropout=0.3, seeds=seeds)
-        assert one.run(compared, Extractor(str(cache))).folds[0]["train"] == 8
-        scores.append({path.name: np.load(path) for path in cache.glob("tuned-network-*")})
-    ((name, again),) = scores[1].items()
-    np.testing.assert_array_equal(scores[0].pop(name), again)
-    (other,) = scores[0].values()
-    assert not np.allclose(again, other)
-
-
-def test_a_loss_that_is_not_finite_names_run_and_step(records, compared):
-    for variable in compared.network.trainable["video"].trainable_variables:
-        variable.assign(variable * float("nan"))
+def test_a_loss_that_is_not_finite_names_run_and_step(records, compared, monkeypatch):
+    monkeypatch.setattr(tuner.Tuner, "step", lambda *_, **__: float("nan"))
     with pytest.raises(FloatingPointError, match=r"network, test, seed 0\): the loss is nan at step 0"):
         _tune(records).run(compared, Extractor())
 
@@ -198,35 +175,20 @@ def test_rates_fall_after_the_epochs_that_are_named(records):
     assert [seed for *_, seed in tuner.seen] == [(3, number) for number in range(10)]
 
 
-def test_the_scores_of_a_clip_are_the_mean_of_its_windows(tmp_path):
-    levels = {"a": (10, 10, 200, 200), "b": (100, 100, 40, 40)}
-    clips = [
-        dataclasses.replace(
-            fixtures.record(key, num_frames=4, sound=False), jpegs=tuple(fixtures.jpeg(g, 40, 40) for g in grey)
-        )
-        for key, grey in levels.items()
-    ]
-    pattern = [fixtures.write_shards(tmp_path, [clips], "test", card=False)]
-    test = Labelled.read(pattern, "video", "", "")
-    one = _tune(str(tmp_path), min_side=40)
-    scores = one._test(_Steps(), test, Extractor(batch_size=3), one._windows(False, 48000))
-    shown = [[fixtures.jpeg(g, 40, 40) for g in grey] for grey in levels.values()]
-    means = [np.mean([tf.io.decode_jpeg(j).numpy()[2:38, 2:38, 0].mean() for j in jpegs]) for jpegs in shown]
-    np.testing.assert_allclose(scores[:, 0], means, atol=3)
-
-
 def test_the_scores_of_a_clip_are_the_mean_of_all_crops_of_its_windows(tmp_path):
     """Frames of 40 x 64 pixels, grey on the left and noise on the right: crops of 36 lie at 0, 14 and 28."""
-    record = fixtures.record("a", num_frames=2, sound=False)
-    record = dataclasses.replace(record, jpegs=tuple(fixtures.jpeg(level, 40, 64) for level in (10, 200)))
-    pattern = [fixtures.write_shards(tmp_path, [[record]], "test", card=False)]
+    levels, record = {"a": (10, 200), "b": (100, 40)}, fixtures.record("", num_frames=2, sound=False)
+    shown = {key: tuple(fixtures.jpeg(level, 40, 64) for level in of_key) for key, of_key in levels.items()}
+    clips = [dataclasses.replace(record, key=key, jpegs=jpegs) for key, jpegs in shown.items()]
+    pattern = [fixtures.write_shards(tmp_path, [clips], "test", card=False)]
     test = Labelled.read(pattern, "video", "", "")
     tunes = [_tune("", num_frames=1, min_side=40, test_crops=n) for n in (1, 3)]
-    one, three = (t._test(_Steps(), test, Extractor(batch_size=4), t._windows(False, 48000)) for t in tunes)
-    whole = [tf.io.decode_jpeg(jpeg).numpy().astype(float) for jpeg in record.jpegs]
-    means = [[image[2:38, left : left + 36, 0].mean() for left in (0, 14, 28)] for image in whole]
-    np.testing.assert_allclose(three, [[np.mean(means)]], rtol=1e-6)
-    np.testing.assert_allclose(one, [[np.mean(means, axis=0)[1]]], rtol=1e-6)
+    one, three = (t._test(_Steps(), test, Extractor(batch_size=5), t._windows(False, 48000)) for t in tunes)
+    for number, jpegs in enumerate(shown.values()):
+        whole = [tf.io.decode_jpeg(jpeg).numpy().astype(float) for jpeg in jpegs]
+        means = [[image[2:38, left : left + 36, 0].mean() for left in (0, 14, 28)] for image in whole]
+        np.testing.assert_allclose(three[number], [np.mean(means)], rtol=1e-6)
+        np.testing.assert_allclose(one[number], [np.mean(means, axis=0)[1]], rtol=1e-6)
 
 
 def test_training_windows_are_random_parts_of_the_frame_as_in_pretraining():

@@ -28,9 +28,13 @@ def test_8_bit_pixels_come_as_0_to_1():
 
 def test_a_fresh_network_keeps_the_word_vectors_that_training_leaves_alone():
     """Otherwise the baseline would lack what was given to the network, and not learned by it."""
-    kept = {}
+    kept, run_of_words_that_are_learned = {}, tiny_export.export()
     for learned in (False, True):
-        loaded = workdir.load(str(tiny_export.export().workdir), [f"TextNetwork.learned = {learned}"])
+        if learned:
+            loaded = run_of_words_that_are_learned.loaded
+            workdir.parse_config(str(run_of_words_that_are_learned.workdir))
+        else:
+            loaded = workdir.load(str(run_of_words_that_are_learned.workdir), ["TextNetwork.learned = False"])
         fresh, _ = run._fresh(7, loaded)
         trained = loaded.model.named_variables()
         same = {name: np.array_equal(v, trained[name]) for name, v in fresh.named_variables().items()}
@@ -77,16 +81,16 @@ class _Seen(Classifier):
 def test_a_probe_of_gdts_sound_learns_from_the_last_convolution(tmp_path):
     """As gin/evals/esc50.gin has it: of its residual network the last map of the spectrogram, its mean."""
     pattern = tiny.make_records(tmp_path, count=6, shards=1)
-    small = ["ResNetV1.width = 0.125", "VideoResNet.width = 0.0625", "VideoInput.num_frames = 4"]
+    small = ["MMV.backbones = {'video': @S3D(), 'audio': @ResNetV1()}", "S3D.final_endpoint = 'Conv2d_1a_7x7'"]
+    small += ["S3D.width = 0.125", "ResNetV1.width = 0.125", "VideoInput.num_frames = 4"]
     small += ["VideoInput.min_side = 32", "VideoInput.max_side = 0", "VideoInput.crop_size = 32"]
     small += [f"FilterBank.sample_rate = {tiny.SAMPLE_RATE}", "FilterBank.max_frequency = 3800.0"]
     config.parse(["gin/systems/gdt.gin"], [f"TRAIN_DATA = '{pattern}'", *small])
     model, pipeline = MMV(), InputPipeline()
     model.build_by_call(pipeline.zeros(batch_size=1))
     network, seen = networks.of_model(model, pipeline), _Seen()
-    made = LinearAudio(
-        records=str(tmp_path), folds=(("train", "train"),), seconds=0.5, train_windows=2, classifier=seen
-    )
+    few = dict(seconds=0.5, train_windows=2, test_windows=2, random_windows=False)
+    made = LinearAudio(records=str(tmp_path), folds=(("train", "train"),), classifier=seen, **few)
     made.run(protocol.Comparison(network, None, networks.raw(tiny.SAMPLE_RATE)), Extractor(batch_size=4))
     windows = made.windows(True, tiny.SAMPLE_RATE).dataset([(str(tmp_path / "train-00000-of-00001"), 6, 0, 6)])
     (batch,) = windows.batch(12)

@@ -49,7 +49,7 @@ def simclr(tmp_path_factory):
     """(workdir, records of one frame, report of the deflation)."""
     folder = tmp_path_factory.mktemp("simclr")
     workdir, records = _made(folder, "simclr_r50", 1, "ResNetV1.width = 0.125")
-    few = ["Deflation.steps = 2", "Deflation.check_every = 1", "Deflation.batch_size = 4"]
+    few = ["Deflation.steps = 1", "Deflation.check_every = 1", "Deflation.batch_size = 4"]
     few.append("Deflation.held_out_share = 0.25")
     report = deflation.deflate_workdir(str(workdir), gin_params=few, retrieval_records="")
     return workdir, records, report
@@ -72,10 +72,12 @@ def test_simclr_is_evaluated_on_images(simclr):
 
 
 def test_cvrl_is_exported_and_its_module_evaluated_on_clips(tmp_path):
-    workdir, records = _made(tmp_path, "cvrl", 10, "VideoResNet.depth = 18", "VideoResNet.convolution = '3'")
+    # Its graph, and a network of few layers: its own is built and traced in tests/backbones and tests/training.
+    few = ["MMV.backbones = {'video': @S3D()}", "S3D.width = 0.125", "S3D.final_endpoint = 'Conv2d_1a_7x7'"]
+    workdir, records = _made(tmp_path, "cvrl", 4, *few)
     loaded = workdirs.load(str(workdir))
     module = str(tmp_path / "module")
-    # Its image network is made as that of every VideoResNet (tests/deflation/test_network.py).
+    # Of the image network: tests/deflation/test_network.py.
     assert saved_model.save(loaded, module, str(workdir), image=False) == {"video": ["before_head", "v"]}
     clips = np.random.default_rng(0).random((2, 2, 32, 32, 3)).astype(np.float32)
     found = tf.saved_model.load(module).signatures["video"](tf.constant(clips))

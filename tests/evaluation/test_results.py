@@ -252,7 +252,7 @@ def test_clips_are_drawn_together_for_all_seeds():
 def test_the_captions_of_a_clip_are_drawn_together():
     """The interval holds the truth as often as it says, however many captions a clip has (200 draws: +- 3 %)."""
     recall, rs = Measure("R@10", "text->video", "recall@10"), np.random.default_rng(0)
-    for captions in (1, 5, 20):
+    for captions in (1, 20):
         held = 0
         for draw in range(200):
             easy = rs.choice([0.1, 0.9], 100)  # the clips of a pool are found or not, with all of their captions
