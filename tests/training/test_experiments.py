@@ -1,5 +1,6 @@
 """Every experiment in gin/: its header, what it builds, and that nothing in it is bound in vain or can be mistyped."""
 
+import itertools
 import math
 import random
 import re
@@ -79,20 +80,24 @@ def test_nothing_is_bound_in_vain(file, vocabulary):
     assert [(source.name, source.weight) for source in pipeline.sources] == [(name, 1.0) for name in data.split("_")]
 
 
-def _one_a_network() -> list[str]:
-    """Of the experiments with the same networks and graph, one: they differ in data and numbers alone."""
-    parts = re.compile(r"^include 'gin/(?:models|graphs)/.+'$", re.M)
+def _one_a(parts: str) -> list[str]:
+    """Of the experiments that include the same of these parts, one: they differ in other parts and numbers alone."""
+    included = re.compile(rf"^include 'gin/(?:{parts})/.+'$", re.M)
     files = [file for file in TOP + PUBLISHED if file not in OWN]  # which include tiny.gin already
-    return sorted({tuple(parts.findall((ROOT / file).read_text())): file for file in files}.values())
+    return sorted({tuple(included.findall((ROOT / file).read_text())): file for file in files}.values())
 
 
-@pytest.mark.parametrize("file", _one_a_network())
+@pytest.mark.parametrize("file", sorted({*_one_a("models|graphs"), *_one_a("models")}))
 def test_one_include_more_makes_every_experiment_cpu_sized(file, vocabulary):
     model, pipeline, _ = _make([file, "gin/models/tiny.gin"], _given(file, vocabulary))
-    found = model.embed(pipeline.zeros(batch_size=1))
+    inputs = pipeline.zeros(batch_size=1)
     for modality, backbone in model.backbones.items():
-        assert 1e5 < backbone.count_params() < 1e6
-        assert set(found[modality]) == {"repr", *model.graph.spaces_of(modality)}
+        if file in _one_a("models"):
+            representation = backbone(inputs[modality])
+            assert 1e5 < backbone.count_params() < 1e6
+        else:
+            representation = tf.zeros([1, backbone.output_dim])
+        assert set(model.embed_repr(modality, representation)) == {"repr", *model.graph.spaces_of(modality)}
     assert pipeline.video.shape == (8, 64, 64, 3)
     assert gin.query_parameter("train.batch_size") == 64 and gin.query_parameter("warmup_cosine.warmup_steps") == 40
 
@@ -134,11 +139,18 @@ def test_what_a_user_must_give_is_asked_for_by_its_name(left_out, message, vocab
     assert error.startswith("error: ") and message in error
 
 
+def _of_no_file_before(file: str) -> list[re.Match]:
+    """The bindings of an experiment, but for those of parts that a file before it in the list includes as well."""
+    before = itertools.takewhile(lambda other: other != file, [*TOP, *PUBLISHED])
+    known = {match[0] for other in before for match in BINDING.finditer(_text(other))}
+    return [match for match in BINDING.finditer(_text(file)) if match[0] not in known]
+
+
 @pytest.mark.parametrize("file", [*TOP, *PUBLISHED])
 def test_every_mistyped_name_is_an_error(file, tmp_path):
     text, rs = _text(file), random.Random(file)
     assert not refused([file], [])
-    for match in BINDING.finditer(text):
+    for match in _of_no_file_before(file):
         wrong = mistyped(match[1], rs) + match[0][len(match[1]) :]
         # One more binding after the right one, as on a command line, and in a copy of the file in its place.
         assert refused([file], [wrong]), wrong

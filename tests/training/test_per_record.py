@@ -283,6 +283,15 @@ def test_a_table_that_a_checkpoint_does_not_hold_is_refreshed_at_once(tmp_path):
     assert int(before.per_record.refreshed) == 4
 
 
+@pytest.fixture(scope="module")
+def grouped():
+    """All records of a model with memories in groups."""
+    model = _model(count=avid_arrays.RECORDS)
+    for name, rows in avid_arrays.grouped_memories().items():
+        model.per_record.memories[name, "va"].assign(rows)
+    return WholeSet(model, None, 2, 0, 0)
+
+
 @pytest.mark.parametrize("block", [7, 64])
 @pytest.mark.parametrize(
     ("settings", "golden"),
@@ -293,12 +302,9 @@ def test_a_table_that_a_checkpoint_does_not_hold_is_refreshed_at_once(tmp_path):
         ({"memories": [["audio", "va"]]}, "audio"),
     ],
 )
-def test_agreement_equals_that_of_avid_cma_in_blocks_of_any_size(settings, golden, block):
-    model = _model(count=avid_arrays.RECORDS)
-    for name, rows in avid_arrays.grouped_memories().items():
-        model.per_record.memories[name, "va"].assign(rows)
+def test_agreement_equals_that_of_avid_cma_in_blocks_of_any_size(grouped, settings, golden, block):
     made = agreement(top=avid_arrays.POSITIVES, block=block, **settings)
-    found = made.compute(WholeSet(model, None, 2, 0, 0))
+    found = made.compute(grouped)
     assert made.widths == {"agreement": avid_arrays.POSITIVES} and found["agreement"].dtype == np.int32
     np.testing.assert_array_equal(found["agreement"], avid_arrays.arrays()[f"cma/positives_{golden}"])
 

@@ -258,29 +258,35 @@ def real(tmp_path_factory):
     return pipeline, Probe(20, pattern, pattern, pattern, num_neighbours=3, batch_size=8)
 
 
-def test_real_records_on_one_and_on_two_replicas(real):
+@pytest.fixture(scope="module")
+def model():
+    return toy.mmv(graphs.fac())
+
+
+def test_real_records_on_one_and_on_two_replicas(real, model):
     pipeline, probe = real
-    expected = probe.run(toy.mmv(graphs.fac()), pipeline)
-    assert len(expected) == 7 * 6 + 2 * 4
-    assert expected["probe/retrieval/video_to_audio/R@1_chance"] == pytest.approx(1 / 10)
     strategy = toy.mirrored(2)
     with strategy.scope():
-        model = toy.mmv(graphs.fac())
-    assert probe.run(model, pipeline) == expected
+        mirrored = toy.mmv(graphs.fac())
+    for variable, value in zip(mirrored.variables, model.variables, strict=True):
+        variable.assign(value)
+    found = probe.run(mirrored, pipeline)
+    assert len(found) == 7 * 6 + 2 * 4
+    assert found["probe/retrieval/video_to_audio/R@1_chance"] == pytest.approx(1 / 10)
+    assert probe.run(model, pipeline) == found
 
 
-def test_what_an_accelerator_finishes_is_embedded_as_what_the_host_makes(real):
+def test_what_an_accelerator_finishes_is_embedded_as_what_the_host_makes(real, model):
     pipeline, probe = real
-    boxed, model = pipeline.boxed(), toy.mmv(graphs.fac())
-    frames = boxed.evaluation_dataset(probe.retrieval_data, 8).element_spec["video"]
-    assert len(frames) == 2 and frames[0].dtype == tf.uint8 and frames[0].shape[1:3] == boxed.boxes["video"]
+    boxed = pipeline.boxed()
+    embedders = {one: RecordEmbedder(model, one, 12) for one in (pipeline, boxed)}
     for given in (probe.retrieval_data, None):  # a set of its own, and all that training reads
-        here, there = (
-            next(RecordEmbedder(model, one, 12).each(
-                one.evaluation_dataset(given, 12) if given else one.every_training_record(8, 12)
-            ))
-            for one in (pipeline, boxed)
-        )  # fmt: skip
+        host, device = (
+            one.evaluation_dataset(given, 12) if given else one.every_training_record(8, 12) for one in embedders
+        )
+        frames = device.element_spec["video"]
+        assert len(frames) == 2 and frames[0].dtype == tf.uint8 and frames[0].shape[1:3] == boxed.boxes["video"]
+        here, there = next(embedders[pipeline].each(host)), next(embedders[boxed].each(device))
         assert here.keys == there.keys == tuple(f"clip{i}" for i in range(12)) and here.labels == there.labels
         np.testing.assert_array_equal(here.words, there.words)
         for name, present in here.present.items():
@@ -304,26 +310,28 @@ def _weights(model):
     return [variable.numpy() for variable in [*model.variables, *model.optimizer.variables]]
 
 
-def test_training_does_not_notice_a_probe(real):
+def test_training_does_not_notice_a_probe(real, model):
     pipeline, probe = real
     preprocess_ops_3d()  # to import tf-models-official draws a number from Python's generator, once a process
-    ends = []
+    model.train_step(toy.batch(8))
+    start, ends = _weights(model), []
     for probed in (False, True):
-        model = toy.mmv(graphs.fac())
-        model.train_step(toy.batch(8))
+        for variable, value in zip([*model.variables, *model.optimizer.variables], start, strict=True):
+            variable.assign(value)
         if probed:
-            before, state = _weights(model), _state()
+            state = _state()
             probe.run(model, pipeline)
-            assert all(np.array_equal(one, other) for one, other in zip(before, _weights(model), strict=True))
+            assert all(np.array_equal(one, other) for one, other in zip(start, _weights(model), strict=True))
             assert _state() == state
         model.train_step(toy.batch(8, seed=1))
         ends.append(_weights(model))
+    assert not all(np.array_equal(one, other) for one, other in zip(start, ends[0], strict=True))
     assert all(np.array_equal(one, other) for one, other in zip(*ends, strict=True))
 
 
-def test_a_set_that_is_missing_is_named_by_its_setting(real, tmp_path):
+def test_a_set_that_is_missing_is_named_by_its_setting(real, model, tmp_path):
     with pytest.raises(ValueError, match=r"Probe\.retrieval_data: no file matches .*nothing-\*"):
-        Probe(retrieval_data=str(tmp_path / "nothing-*")).run(toy.mmv(graphs.fac()), real[0])
+        Probe(retrieval_data=str(tmp_path / "nothing-*")).run(model, real[0])
 
 
 def test_zipf_is_measured_on_the_clips_that_are_found():

@@ -3,12 +3,10 @@
 import argparse
 import json
 
-import keras
-import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import graphs, toy
+from helpers import toy
 from mmv_tf.training import strategies
 
 CLUSTER = {"worker": ["localhost:1", "localhost:2"]}
@@ -87,46 +85,3 @@ def test_one_process_is_the_chief_and_alone(strategy):
 def test_an_error_that_is_not_about_another_process_stays_as_it_is():
     with pytest.raises(tf.errors.UnavailableError), strategies.lost_worker_in_one_line(tf.distribute.get_strategy()):
         raise tf.errors.UnavailableError(None, None, "gs:// does not answer")
-
-
-def _ten_steps(strategy, graph):
-    """Losses, moving averages and embeddings of a fixed batch after ten steps of SGD (Adam turns the rounding noise of
-    gradients that should be zero into whole steps)."""
-    with strategy.scope():
-        model = toy.mmv(graph(), compiled=False)
-        model.compile(optimizer=keras.optimizers.SGD(0.002, momentum=0.9))
-        model.optimizer.build(model.trainable_variables)
-
-    @tf.function
-    def step(batch):
-        return strategy.experimental_local_results(strategy.run(model.take_step, args=(batch,)))[0]
-
-    batches = [toy.batch(16, seed=number) for number in range(10)]
-    data = tf.data.Dataset.from_tensor_slices({name: tf.concat([b[name] for b in batches], 0) for name in batches[0]})
-    sums = [step(batch).numpy() for batch in strategy.experimental_distribute_dataset(data.batch(16))]
-    losses = [values[0] / values[1] for values in np.array(sums)[:, model.log_names.index("total_loss")]]
-    averages = {name: variable.numpy() for name, variable in model.named_variables().items() if "moving" in name}
-    return losses, averages, model.embed(toy.batch(16, seed=99))
-
-
-@pytest.fixture
-def weights_of_64_bits():
-    """With 32 the rounding of one step grows in the next ones: after twenty, on some processors, to 2e-4."""
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_dtype_policy("float32")
-
-
-# Each replica is traced: four of them with the smallest graph. FAC on four: tests/model/test_mmv.py.
-@pytest.mark.parametrize(("replicas", "graph"), [(2, graphs.fac), (4, graphs.va)])
-def test_ten_steps_on_several_devices_are_those_of_one(replicas, graph, weights_of_64_bits):
-    one_device = _ten_steps(tf.distribute.get_strategy(), graph)
-    losses, averages, embeddings = _ten_steps(toy.mirrored(replicas), graph)
-    assert one_device[0][-1] < one_device[0][0] and len(losses) == 10
-    np.testing.assert_allclose(losses, one_device[0], rtol=1e-6)  # the losses have 32 bits
-    for name, values in averages.items():
-        np.testing.assert_allclose(values, one_device[1][name], rtol=1e-5, atol=1e-6, err_msg=name)
-    for modality, spaces in embeddings.items():
-        for space, values in spaces.items():
-            expected = one_device[2][modality][space].numpy()
-            np.testing.assert_allclose(values, expected, rtol=0, atol=1e-5 * np.abs(expected).max(), err_msg=space)
