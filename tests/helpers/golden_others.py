@@ -105,9 +105,14 @@ def normal(shape, seed: int) -> np.ndarray:
 INPUTS = {"video": video, "spectrogram": spectrogram, "waveform": waveform, "words": words}
 
 
+def zeros_for_kernels():
+    """A context in which networks are built: drawing thirty million numbers that are replaced takes seconds."""
+    return mock.patch.object(layers, "fan_in_normal", keras.initializers.Zeros)
+
+
 def built(network, shape=None):
-    """The network with zeros for kernels: drawing thirty million numbers that are replaced takes seconds."""
-    with mock.patch.object(layers, "fan_in_normal", keras.initializers.Zeros):
+    """The network with zeros for kernels."""
+    with zeros_for_kernels():
         network.build(shape)
     return network
 

@@ -34,7 +34,7 @@ def _gradients(model, batch, compiled=True):
         found, logs = accumulation.gradients(model, batch, model.trainable_variables, model.micro_batches)
         return _dense(found, model), {name: total for name, (total, _) in logs.items()}
 
-    return (tf.function(gradients) if compiled else gradients)(batch)
+    return (tf.function(gradients, autograph=False) if compiled else gradients)(batch)
 
 
 @functools.cache
@@ -49,8 +49,8 @@ def _assert_close(found, expected, rtol=1e-5):
         np.testing.assert_allclose(mine, other, rtol=0, atol=rtol * largest)
 
 
-@pytest.mark.parametrize("compiled", [True, False])
-@pytest.mark.parametrize("micro_batches", [2, 3, 6])
+# In a graph the parts are a loop, which is the same however often it runs.
+@pytest.mark.parametrize(("micro_batches", "compiled"), [(2, False), (3, False), (6, False), (3, True)])
 def test_the_gradient_is_that_of_the_big_batch(micro_batches, compiled):
     whole, whole_logs = _whole()
     found, logs = _gradients(_model(PlainBackbone, micro_batches), toy.batch(12), compiled)
