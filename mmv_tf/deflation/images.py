@@ -171,6 +171,7 @@ class Crops:
     def name(self, number: int) -> str:
         return self.images.names[number // self.per_image]
 
+    @tf.autograph.experimental.do_not_convert
     def batches(self, numbers, batch_size: int) -> tf.data.Dataset:
         """Crops [B,H,W,3] uint8 with their numbers [B] int64, in the order of `numbers`."""
         dataset = tf.data.Dataset.from_tensor_slices(np.asarray(numbers, np.int64))

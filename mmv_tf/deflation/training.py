@@ -187,7 +187,7 @@ class Training:
                 tf.summary.scalar("l1/train", train_l1)
         self._writer.flush()
 
-    @tf.function
+    @tf.function(autograph=False)
     def _train_step(self, crops, targets):
         variables = list(self._variables.values())
         with tf.GradientTape(watch_accessed_variables=False) as tape:

@@ -175,6 +175,7 @@ def _refuse(line, value):
         return tf.identity(value)
 
 
+@tf.autograph.experimental.do_not_convert  # nothing needs it, and it takes most of the time to build
 def record_stream(
     found: Shards, seed: int, start: int = 0, readers: int = 16, window: int = 0, host: int = 0, num_hosts: int = 1
 ) -> tf.data.Dataset:
