@@ -25,6 +25,8 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 # XLA's own passes are as ever; LLVM takes half the time where it optimises nothing of what they give it.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# argparse looks for translations of its words, in several files each; Beam makes a dozen parsers in every run.
+os.environ["LANGUAGE"] = "C"
 
 import pytest  # noqa: E402  (the environment comes first)
 

@@ -1,8 +1,9 @@
-"""What users of an export do, in a process that has none of our code, nor the libraries behind our front ends.
+"""What users of an export do, in a process that has none of our code, nor the libraries behind our front ends; and,
+at the end, the embedding job, whose workers may lack those libraries too.
 
-    python hub_client.py MODULE INPUTS.npz OUTPUTS.npz        (test_saved_model.py runs it)
+    python hub_client.py MODULE INPUTS.npz OUTPUTS.npz FLAGS-OF-EMBED        (`client` of tiny_export.py runs it)
 
-Prints a line of JSON; the outputs are called way/signature/key.
+Prints what the job prints, and a line of JSON; the outputs are called way/signature/key.
 """
 
 import functools
@@ -66,13 +67,23 @@ def embed_every_way(path, inputs):
     return found
 
 
-def changed(before, after) -> int:
-    return sum(bool((old != new.numpy()).any()) for old, new in zip(before, after, strict=True))
+def values_of(layer):
+    """Those of weights, and those of moving averages."""
+    return [[v.numpy() for v in part] for part in (layer.trainable_variables, layer.non_trainable_variables)]
+
+
+def changed(layer, before):
+    """How many weights there are, and how many of these and of the moving averages have changed."""
+    found = [
+        sum(bool((old != new).any()) for old, new in zip(*part, strict=True))
+        for part in zip(before, values_of(layer), strict=True)
+    ]
+    return {"trainable": len(before[0]), "changed": found[0], "moving_averages_changed": found[1]}
 
 
 def descend(layer, inputs, key):
     """One step of gradient descent on a sum of one output; how many weights and moving averages it changed."""
-    before = [v.numpy() for v in layer.trainable_variables], [v.numpy() for v in layer.non_trainable_variables]
+    before = values_of(layer)
     with tf.GradientTape() as tape:
         embedding = layer(inputs, training=True)[key]
         loss = tf.reduce_sum(embedding * tf.random.stateless_normal(embedding.shape, [0, 1]))
@@ -80,37 +91,39 @@ def descend(layer, inputs, key):
     for gradient, variable in zip(gradients, layer.trainable_variables, strict=True):
         if gradient is not None:
             variable.assign_sub(0.1 * tf.convert_to_tensor(gradient))
-    return {
-        "trainable": len(layer.trainable_variables),
-        "changed": changed(before[0], layer.trainable_variables),
-        "moving_averages_changed": changed(before[1], layer.non_trainable_variables),
-    }
+    return changed(layer, before)
 
 
 def fit(path, inputs):
-    """A classifier on top of the network, trained with it by fit() of tf_keras."""
+    """A classifier on top of a space, trained with the network by fit() of tf_keras; losses, and what changed."""
     tf_keras.utils.set_random_seed(0)
-    layer = hub.KerasLayer(path, trainable=True, output_key="before_head")
+    layer = hub.KerasLayer(path, trainable=True, output_key="va")
     model = tf_keras.Sequential([layer, tf_keras.layers.Dense(2)])
     loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(tf_keras.optimizers.Adam(0.01), loss)
     model.build([None, *inputs.shape[1:]])
-    before = [v.numpy() for v in layer.trainable_variables]
+    model.optimizer.build(model.trainable_variables)  # or the step is traced twice: once for these to be made
+    before = values_of(layer)
     history = model.fit(inputs, tf.constant([0, 1]), epochs=8, verbose=0).history["loss"]
-    return {"first": history[0], "last": history[-1], "changed": changed(before, layer.trainable_variables)}
+    return {"first": history[0], "last": history[-1], **changed(layer, before)}
 
 
-def main(path, inputs, output):
+def main(path, inputs, output, *flags):
     inputs = dict(np.load(inputs, allow_pickle=False))
     inputs = {name: tf.constant(list(value) if name == "text" else value) for name, value in inputs.items()}
-    np.savez(output, **embed_every_way(path, inputs))
-    # What follows shows that training changes something; grappler was there for the values.
+    # Training shows that it changes something; grappler is there for the values.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    tuned = {"": descend(hub.KerasLayer(path, trainable=True), inputs["video"], "va")}
-    module = hub.load(path)
+    tuned, module = {"": fit(path, inputs["video"])}, hub.load(path)
     for name in ("audio", "image"):
         tuned[name] = descend(hub.KerasLayer(getattr(module.embed, name), trainable=True), inputs[name], "va")
-    print(json.dumps({"tuned": tuned, "fit": fit(path, inputs["video"])}))
+    load_once.cache_clear()  # of what was trained
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    np.savez(output, **embed_every_way(path, inputs))
+    del sys.modules["mmv_tf"]
+    from mmv_tf.export import embed
+
+    assert embed.main([f"--module={path}", *flags]) == 0
+    print(json.dumps(tuned))
 
 
 if __name__ == "__main__":

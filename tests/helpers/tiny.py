@@ -13,6 +13,12 @@ from mmv_tf.records.card import DatasetCard, Split
 WORDS = ("red", "green", "ball", "box", "rolling", "jumps")
 COLOURS = ((200, 40, 40), (40, 200, 40))
 SAMPLE_RATE = 8000
+SMALL_CLIPS = [
+    "VideoInput.num_frames = 4",
+    "VideoInput.min_side = 36",
+    "VideoInput.crop_size = 32",
+    "VideoInput.jit_compile = False",  # whose compilation takes longer than these frames
+]
 
 
 def make_records(folder, count=24, shards=4, frames=10, size=40) -> str:
@@ -77,10 +83,7 @@ def bindings(records_pattern, vocabulary) -> list[str]:
         "TextNetwork.units = 16",
         "TextNetwork.learned = True",
         "Graph.spaces = {'va': 16, 'vat': 8}",
-        "VideoInput.num_frames = 4",
-        "VideoInput.min_side = 36",
-        "VideoInput.crop_size = 32",
-        "VideoInput.jit_compile = False",  # whose compilation takes longer than these frames
+        *SMALL_CLIPS,
         f"LogMel.sample_rate = {SAMPLE_RATE}",
         "LogMel.window = 256",
         "LogMel.stride = 128",

@@ -4,10 +4,14 @@ To make them, and to load them, takes a while. Nobody changes anything in them: 
 """
 
 import contextlib
+import dataclasses
 import functools
+import json
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 import tempfile
 from typing import NamedTuple
 
@@ -17,6 +21,7 @@ import tensorflow as tf
 
 from helpers import tiny
 from mmv_tf.export import saved_model
+from mmv_tf.export.embedding import clip_cutter
 from mmv_tf.training import workdir as workdirs
 
 
@@ -27,6 +32,15 @@ class Export(NamedTuple):
     workdir: pathlib.Path
     module: pathlib.Path
     loaded: workdirs.Loaded
+
+
+class Client(NamedTuple):
+    """What a process without our code had of the module (see hub_client.py), and what the embedding job left there."""
+
+    outputs: dict[str, np.ndarray]
+    report: dict
+    embeddings: pathlib.Path
+    said: str
 
 
 @functools.cache
@@ -59,6 +73,24 @@ def copied(folder: pathlib.Path) -> Export:
     return Export(*(folder / path.name for path in shared[:3]), shared.loaded)
 
 
+@functools.cache
+def client() -> Client:
+    """Of a process that loads the module from elsewhere, as users do, and embeds the records."""
+    records, folder = export().records, pathlib.Path(_folder().name, "client")
+    shutil.copytree(records, folder / "records")
+    np.savez(folder / "inputs.npz", **inputs())
+    script = pathlib.Path(__file__).with_name("hub_client.py")
+    embeddings = folder / "embeddings"
+    flags = ["--records", folder / "records/train-*", "--output", embeddings, "--num_shards=2"]
+    flags += ["--signatures=video,audio,text,image", "--direct_num_workers=1"]
+    with moved_away(folder) as module:
+        arguments = [script, module, folder / "inputs.npz", folder / "outputs.npz", *flags]
+        result = subprocess.run([sys.executable, *map(str, arguments)], cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    report = json.loads(result.stdout.splitlines()[-1])
+    return Client(dict(np.load(folder / "outputs.npz")), report, embeddings, result.stdout)
+
+
 @contextlib.contextmanager
 def moved_away(folder: pathlib.Path):
     """The path of its module, moved to `folder`: while this lasts, nothing that it was made from is where it was."""
@@ -87,6 +119,23 @@ def loaded_once():
         module()
         patch.setattr(workdirs, "load", load_run)
         patch.setattr(tf.saved_model, "load", load_module)
+        yield
+
+
+@contextlib.contextmanager
+def clips_cut_by_one_graph():
+    """Embedding jobs of the same settings, one after the other, share it: to trace it takes half of a short job."""
+    made, make = {}, clip_cutter.ClipCutter
+
+    def cutter(settings, modalities, box=None):
+        rate = settings.audio and settings.audio.sample_rate  # the front end itself is another one in every job
+        key = dataclasses.replace(settings, audio=rate), tuple(modalities), box
+        if key not in made:
+            made[key] = make(settings, modalities, box)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clip_cutter, "ClipCutter", cutter)
         yield
 
 

@@ -1,6 +1,7 @@
 """The importer of the released networks, with synthetic files in the released layout."""
 
 import contextlib
+import dataclasses
 import io
 import os
 import shutil
@@ -27,7 +28,7 @@ HEADS = name_map.HEADS
 STEM = f"{name_map.VISUAL}/S3D/Conv2d_1a_7x7"
 SMALL = Layout(
     backbones={
-        "video": ("S3D", {"stem": "space_to_depth", "width": 0.125, "final_endpoint": "Mixed_3b"}),
+        "video": ("S3D", {"stem": "space_to_depth", "width": 0.125, "final_endpoint": "Conv2d_2c_3x3"}),
         "audio": ("AudioResNet", {"depth": 50, "width": 0.125}),
         "text": ("TextNetwork", {"vocabulary_size": 7, "dim": 5, "units": 9}),
     },
@@ -68,8 +69,10 @@ def small_file(small_arrays, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def imported(small_file):
-    return from_deepmind.convert_file(small_file)
+def imported(small_file, small_model):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Layout, "build", lambda self: {SMALL.gin(): small_model}[self.gin()])
+        return from_deepmind.convert_file(small_file)
 
 
 @pytest.fixture
@@ -94,11 +97,15 @@ def change(tree, name, function):
 # Whole networks.
 
 
-def test_released_s3d_equals_the_reference(tmp_path):
-    arrays = released_arrays("s3d_s2d")
-    path = tmp_path / "tsm.pkl"  # the name must not matter
-    path.write_bytes(dumps(tree_of(arrays), "FlatMapping"))
-    imported = from_deepmind.convert_file(str(path))
+@pytest.fixture(scope="module")
+def released_s3d(tmp_path_factory):
+    path = tmp_path_factory.mktemp("released") / "tsm.pkl"  # the name must not matter
+    path.write_bytes(dumps(tree_of(released_arrays("s3d_s2d")), "FlatMapping"))
+    return from_deepmind.convert_file(str(path))
+
+
+def test_released_s3d_equals_the_reference(released_s3d):
+    imported, arrays = released_s3d, released_arrays("s3d_s2d")
     video, audio, words = make_inputs(4, 16, 64, 64)
     found = imported.model.embed({"video": video, "audio": audio, "text": words})
     expected = load("imported")
@@ -123,11 +130,16 @@ def shapes_only(arrays) -> dict:
     return {name: np.broadcast_to(np.float32(0), shape) for _, name, shape in arrays}
 
 
-def test_released_tsm_is_told_from_its_arrays_and_every_one_has_a_place():
+def test_released_tsm_is_told_from_its_arrays_and_every_one_has_a_place(released_s3d, monkeypatch):
     arrays = shapes_only(released_arrays("tsm_x1"))
     layout = detect(arrays)
     assert layout.backbones["video"] == ("TSMResNet", {"depth": 50, "width": 1.0})
     assert layout.backbones["audio"] == ("AudioResNet", {"depth": 50, "width": 1.0})
+    # Its two other networks are those of the S3D.
+    video = {"video": layout.backbones["video"]}
+    assert layout.backbones == {**released_s3d.layout.backbones, **video}
+    networks = {**released_s3d.model.backbones, **dataclasses.replace(layout, backbones=video).networks()}
+    monkeypatch.setattr(Layout, "networks", lambda self: networks)
     entries = {entry.name: entry.shape for entry in name_map.model(layout.build(), layout.modules)}
     rest = {name: array.shape for name, array in arrays.items() if name not in entries}
     assert entries == {name: array.shape for name, array in arrays.items() if name not in rest}
@@ -207,7 +219,8 @@ def test_the_network_is_told_from_names_and_shapes(names, network, settings):
         ),
     ],
 )
-def test_graphs_are_told_from_the_heads(graph, spaces, heads):
+def test_graphs_are_told_from_the_heads(graph, spaces, heads, small_model, monkeypatch):
+    monkeypatch.setattr(Layout, "networks", lambda self: small_model.backbones)
     modules = {"shared": name_map.SHARED, "disjoint": name_map.DISJOINT, "fac": name_map.FAC}[graph]
     pairs = {"shared": "s", "disjoint": "vt", "fac": "vat"}[graph]
     pairs = (("video", "audio", "s" if graph == "shared" else "va", "nce"), ("video", "text", pairs, "mil_nce"))
@@ -309,7 +322,7 @@ def written(small_file, imported, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
         patch.setattr(from_deepmind, "convert_file", lambda path: {small_file: imported}[path])
         from_deepmind.main(["--checkpoint", small_file, "--output", output, "--vocabulary", vocabulary])
-    loaded = workdir.load(output, [b for b in tiny.bindings("", "") if b.startswith("VideoInput")])
+    loaded = workdir.load(output, tiny.SMALL_CLIPS)
     return output, vocabulary, said.getvalue(), loaded
 
 

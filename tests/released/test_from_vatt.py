@@ -6,10 +6,11 @@ import re
 import numpy as np
 import pytest
 
-from helpers import vatt_checkpoints
+from helpers import tiny, vatt_checkpoints
 from helpers.golden_others import golden
 from helpers.golden_recipe import assert_close, probes
 from helpers.vatt_arrays import example
+from mmv_tf.inputs.pipeline import InputPipeline
 from mmv_tf.released import from_vatt, vatt_layout
 from mmv_tf.training import workdir
 
@@ -31,6 +32,22 @@ def checkpoint(pretrained, tmp_path_factory):
     return vatt_checkpoints.write(pretrained, str(tmp_path_factory.mktemp("vatt") / "ckpt-500000"))
 
 
+@pytest.fixture(scope="module")
+def imported(checkpoint):
+    return from_vatt.convert_file(f"{checkpoint}.index", HEAD_DIM)
+
+
+@pytest.fixture(scope="module")
+def embedded(imported):
+    """{modality: what its network and heads give for the stored input}."""
+    return embed(imported.model)
+
+
+def embed(model):
+    batch = {m: example(f"vatt_{m}") for m in ("video", "audio", "text")}
+    return {m: {s: np.asarray(x) for s, x in model.embed({m: x})[m].items()} for m, x in batch.items()}
+
+
 def batch_normed(x, arrays, module):
     gamma, beta, mean, variance = (
         arrays[f"{module}/{leaf}"] for leaf in ("gamma", "beta", "moving_mean", "moving_variance")
@@ -38,12 +55,9 @@ def batch_normed(x, arrays, module):
     return (x - mean) / np.sqrt(variance + 1e-5) * gamma + beta
 
 
-def test_networks_and_heads_compute_what_the_reference_does(pretrained, checkpoint):
-    imported = from_vatt.convert_file(checkpoint, HEAD_DIM)
+def test_networks_and_heads_compute_what_the_reference_does(pretrained, imported, embedded):
     assert (imported.mapped, imported.untrained, imported.unused) == (len(pretrained), (), ())
-    model, batch = imported.model, {m: example(f"vatt_{m}") for m in ("video", "audio", "text")}
-    found = {m: {s: np.asarray(x) for s, x in model.embed({m: x})[m].items()} for m, x in batch.items()}
-    stored = {"video": "eval/agg", "audio": "eval/agg", "text": "sentence"}
+    found, stored = embedded, {"video": "eval/agg", "audio": "eval/agg", "text": "sentence"}
     for modality, name in stored.items():
         assert_close(found[modality]["repr"], golden(f"vatt_{modality}")[name], 1e-5, modality)
     heads = {name.removeprefix("_head_layer/_bridge_heads/0/"): x for name, x in pretrained.items() if "_heads" in name}
@@ -56,7 +70,8 @@ def test_networks_and_heads_compute_what_the_reference_does(pretrained, checkpoi
     assert_close(found["audio"]["va"], va, 1e-5)
     vat = found["text"]["repr"] @ heads["txt_to_vat/kernel"] + heads["txt_to_vat/bias"]
     assert_close(found["text"]["vat"], vat, 1e-5)
-    assert float(model.heads["video -> va"].norm.counter) > 100  # training on from here does not forget the averages
+    counter = imported.model.heads["video -> va"].norm.counter
+    assert float(counter) > 100  # training on from here does not forget the averages
 
 
 @pytest.mark.parametrize("given", ["ckpt-500000", "ckpt-500000.index", "ckpt-500000.data-00000-of-00001"])
@@ -64,7 +79,9 @@ def test_any_name_of_the_checkpoint_will_do(given, checkpoint):
     assert from_vatt.prefix_of(os.path.join(os.path.dirname(checkpoint), given)) == checkpoint
 
 
-def test_the_workdir_has_the_networks_of_the_file(checkpoint, tmp_path, capsys):
+def test_the_workdir_has_the_networks_of_the_file(checkpoint, imported, embedded, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(from_vatt, "convert_file", lambda path, *_: {f"{checkpoint}.index": imported}[path])
+    assert from_vatt.load(f"{checkpoint}.index") is imported.model
     output, vocabulary = tmp_path / "run", tmp_path / "words.txt"
     vocabulary.write_text("\n".join(f"word{i}" for i in range(499)))
     asked = ["--checkpoint", f"{checkpoint}.index", "--output", str(output), "--vocabulary", str(vocabulary)]
@@ -75,6 +92,7 @@ def test_the_workdir_has_the_networks_of_the_file(checkpoint, tmp_path, capsys):
     for line in (
         "imported by mmv_tf.released.from_vatt",
         "VideoTransformer.layers = 3",
+        "VideoTransformer.heads = 4",
         "VideoTokens.patch = (4, 8, 8)",
         "VideoTokens.positions = (4, 4, 3)",
         "WaveformTokens.positions = 50",
@@ -84,12 +102,12 @@ def test_the_workdir_has_the_networks_of_the_file(checkpoint, tmp_path, capsys):
         "('video', 'audio', 'va', {'loss': @nce})",
     ):
         assert line in config, line
-    run, direct = workdir.load(str(output)), from_vatt.load(checkpoint)
-    for modality in ("video", "audio", "text"):
-        x = {modality: example(f"vatt_{modality}")}
-        ours, theirs = (model.embed(x)[modality] for model in (run.model, direct))
-        for space, values in theirs.items():
-            np.testing.assert_array_equal(ours[space], values, err_msg=f"{modality} {space}")
+    workdir.parse_config(str(output))
+    assert InputPipeline().zeros(batch_size=1)["video"].shape == (1, 32, 224, 224, 3)
+    found = embed(workdir.load(str(output), tiny.SMALL_CLIPS).model)
+    for modality, spaces in embedded.items():
+        for space, values in spaces.items():
+            np.testing.assert_array_equal(found[modality][space], values, err_msg=f"{modality} {space}")
 
 
 def test_one_transformer_for_all(tmp_path):

@@ -11,11 +11,15 @@ from mmv_tf.inputs.audio import LogMel
 from mmv_tf.records import schema
 
 
+@pytest.fixture(scope="module")
+def cutter():
+    return ClipCutter(ClipSettings(4, 10.0, 40, 40, None), ("video", "image"))
+
+
 @pytest.mark.parametrize(("frames", "rate"), [(1, 10.0), (2, 10.0), (3, 10.0), (4, 10.0), (5, 25.0), (9, 25.0)])
-def test_no_time_lies_beyond_the_record_and_a_picture_has_that_of_its_frame(frames, rate):
+def test_no_time_lies_beyond_the_record_and_a_picture_has_that_of_its_frame(cutter, frames, rate):
     record = fixtures.record("k", num_frames=frames, sound=False)
     record = dataclasses.replace(record, start=5.0, end=5.0 + frames / rate, frame_rate=rate)
-    cutter = ClipCutter(ClipSettings(4, 10.0, 40, 40, None), ("video", "image"))
     made = list(cutter.cut(schema.encode(record)))
     assert {item.modality for item in made} == {"video", "image"}
     for item in made:

@@ -19,8 +19,14 @@ from mmv_tf.export.embedding import inputs as embed_inputs
 from mmv_tf.export.embedding import pipeline as embed_pipeline
 
 
+@pytest.fixture(scope="module")
+def one_graph():
+    with tiny_export.clips_cut_by_one_graph():
+        yield
+
+
 @pytest.fixture
-def read(monkeypatch):
+def read(monkeypatch, one_graph):
     """The names of files that are decoded, of one run after the other."""
     names, read_file = [], embed_inputs.FileReader._read_file
     monkeypatch.setitem(embed_pipeline._modules, str(tiny_export.export().module), tiny_export.module())
