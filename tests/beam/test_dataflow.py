@@ -1,16 +1,13 @@
-"""What can be known of a Dataflow job without the cloud: its options, graph and package, and workers elsewhere.
+"""What can be known of a Dataflow job without the cloud: its options and graph, and workers elsewhere.
 
-Where those workers run, TensorFlow cannot be imported.
+Where those workers run, TensorFlow cannot be imported. Their package: tests/commands/test_packaging.py.
 """
 
 import hashlib
 import os
 import pathlib
-import pickle
 import re
 import shlex
-import shutil
-import subprocess
 import sys
 
 import apache_beam as beam
@@ -25,7 +22,6 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
-from apache_beam.runners.portability.stager import Stager
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
 from apache_beam.transforms.environments import DockerEnvironment
 
@@ -37,7 +33,6 @@ from mmv_tf.beam.decoding import decode_source
 from mmv_tf.beam.specs import ClipSpec, Inputs, Settings, Source
 
 ROOT = pathlib.Path(__file__).parents[2]
-SOURCES = ["mmv_tf", "gin", "beam", "export", "setup.py", "pyproject.toml", "README.md", "LICENSE"]
 LABELS = {f"label {n}": n for n in range(1000)}
 
 
@@ -81,13 +76,18 @@ def _graph(num_files, num_shards=8):
     return graph.to_runner_api(default_environment=DockerEnvironment("image:1"))
 
 
+@pytest.fixture(scope="module")
+def graph():
+    return _graph(5)
+
+
 def _leaves(proto):
     transforms = proto.components.transforms
     return {t.unique_name: t for t in transforms.values() if t.spec.urn and not t.subtransforms}
 
 
-def test_the_graph_has_no_step_for_a_single_worker():
-    leaves = _leaves(_graph(5))
+def test_the_graph_has_no_step_for_a_single_worker(graph):
+    leaves = _leaves(graph)
     groupings = [name for name, t in leaves.items() if t.spec.urn == common_urns.primitives.GROUP_BY_KEY.urn]
     # One by shard; the others, by random keys, only spread the work (a Create of several elements does so by itself).
     assert [name.split("/")[0] for name in sorted(groupings)] == ["Files", "GroupByShard", "Shards", "SpreadSources"]
@@ -99,29 +99,19 @@ def test_the_graph_has_no_step_for_a_single_worker():
             assert not payload.state_specs and not payload.timer_family_specs, name
 
 
-def test_the_job_does_not_grow_with_the_dataset():
+def test_the_job_does_not_grow_with_the_dataset(graph):
     # HowTo100M's 1.2 million sources with their captions are about 13,000 files. Dataflow takes jobs of up to 10 MB.
-    small, large = _graph(10).ByteSize(), _graph(13_000, 16_384).ByteSize()
+    small, large = graph.ByteSize(), _graph(13_000, 16_384).ByteSize()
     assert large - small < 1e6 and large < 2e6
 
 
-def test_every_step_pickles_small_and_is_understood_without_tensorflow(no_tensorflow, tmp_path):
-    leaves = _leaves(_graph(5))
+def test_every_step_pickles_small(graph):
+    leaves = _leaves(graph)
     payloads = {}
     for name, transform in leaves.items():
         if transform.spec.urn == common_urns.primitives.PAR_DO.urn:
             payloads[name] = beam_runner_api_pb2.ParDoPayload.FromString(transform.spec.payload).do_fn.payload
     assert {"DecodeSource", "WriteShard"} < payloads.keys() and max(map(len, payloads.values())) < 50_000
-    (tmp_path / "payloads").write_bytes(pickle.dumps(payloads))
-    code = (
-        "import pickle, sys; from apache_beam.internal import pickler\n"
-        "payloads = pickle.load(open('payloads', 'rb'))\n"
-        "print(*sorted(type(pickler.loads(p)[0]).__name__ for p in payloads.values()))"
-    )
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, env=no_tensorflow, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert {"DecodeSource", "WriteShard"} < set(done.stdout.split())
 
 
 @pytest.fixture
@@ -155,7 +145,8 @@ def _digests(output):
 
 
 def test_an_external_worker_pool_writes_the_same_bytes(videos, tmp_path, no_tensorflow, monkeypatch):
-    """A portable job: the graph travels as a message, the steps as pickles, the work is done in another process."""
+    """A portable job: the graph travels as a message, the steps as pickles, the work is done in another process, which
+    understands them without TensorFlow."""
     here = _preprocess(videos, tmp_path / "here", "--direct_num_workers=1", "--direct_running_mode=multi_threading")
     monkeypatch.setenv("PYTHONPATH", no_tensorflow["PYTHONPATH"])
     monkeypatch.setenv("PATH", os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]]))
@@ -167,36 +158,3 @@ def test_an_external_worker_pool_writes_the_same_bytes(videos, tmp_path, no_tens
     finally:
         server.stop(1).wait()
     assert here == there and len(here) == 5
-
-
-def test_the_staged_package_installs_and_runs(videos, tmp_path, no_tensorflow):
-    """What --setup_file sends to the workers, and what they do with it."""
-    source = tmp_path / "source"
-    source.mkdir()
-    for name in SOURCES:  # a copy: a build leaves files behind
-        path = ROOT / name
-        if path.is_dir():
-            shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(path, source / name)
-    staged = tmp_path / "staged"
-    staged.mkdir()
-    options = PipelineOptions([f"--setup_file={source / 'setup.py'}", "--requirements_cache=skip"])
-    resources = Stager.create_job_resources(options, str(staged), log_submission_env_dependencies=False)
-    files = [beam_runner_api_pb2.ArtifactFilePayload.FromString(resource.type_payload).path for resource in resources]
-    (package,) = [file for file in files if file.endswith(".tar.gz")]
-    installed = tmp_path / "installed"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*command, "--target", installed, package], check=True, capture_output=True)
-    paths = [no_tensorflow["PYTHONPATH"].split(os.pathsep)[0], str(installed)]
-    flags = ["--num_shards=3", "--clip_seconds=1", "--short_side=32", "--direct_num_workers=1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "mmv_tf.beam.preprocess", "--videos", videos, "--output", tmp_path / "there", *flags],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    here = _preprocess(videos, tmp_path / "here", "--direct_num_workers=1", "--direct_running_mode=multi_threading")
-    assert _digests(tmp_path / "there") == here

@@ -1,9 +1,13 @@
 """The run behind the command: sources of all kinds, buckets, labels, and what a rerun does not do again."""
 
+import contextlib
 import hashlib
+import io
 import json
 import pathlib
+import shutil
 import sys
+import tempfile
 import types
 
 import cv2
@@ -75,13 +79,22 @@ def _sources():
     ]
 
 
-def test_sources_of_all_kinds(root, tmp_path, capsys):
-    card = _run(_sources(), root, tmp_path)
-    found = _records(tmp_path)
+@pytest.fixture(scope="module")
+def local(root, tmp_path_factory):
+    """A run with sources of all kinds, from a folder into a folder: that, the card, and what was printed."""
+    folder = tmp_path_factory.mktemp("local")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        card = _run(_sources(), root, folder)
+    return folder, card, printed.getvalue()
+
+
+def test_sources_of_all_kinds(local):
+    folder, card, printed = local
+    found = _records(folder)
     assert sorted(found) == ["a.mp4:0-1", "a.mp4:1-2", "c.png:0-0", "sub/b[1]*.mkv:0-1"]
     still = found["c.png:0-0"]
     assert still["label"].numpy().tolist() == [0, 2] and abs(picture(still["video"].numpy()[0]).mean() - 90) < 2
-    assert {key: reason for key, (reason, _) in _dead(tmp_path).items()} == {
+    assert {key: reason for key, (reason, _) in _dead(folder).items()} == {
         "text.mp4:0-": "not_a_video",
         "gone.mp4:0-1": "missing_file",
         "gone.mp4:3-4": "missing_file",
@@ -93,23 +106,24 @@ def test_sources_of_all_kinds(root, tmp_path, capsys):
     counters = card.counters
     assert (counters["read"], counters["accepted"], counters["rejected"], counters["sound_failed"]) == (9, 4, 5, 0)
     names = [shard_name("train", n, 3) for n in range(3)]
-    digests = {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in names}
+    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
     assert card.splits["train"].settings["sha256"] == digests
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset.json", "dead_letters.jsonl", *names]
-    assert "0 sound failed" in capsys.readouterr().out
+    assert sorted(path.name for path in folder.iterdir()) == ["dataset.json", "dead_letters.jsonl", *names]
+    assert "0 sound failed" in printed
 
 
-def test_from_a_bucket_to_a_bucket(root, tmp_path, capsys):
+def test_from_a_bucket_to_a_bucket(root, local, tmp_path, capsys):
     memory_files.FILES.clear()
     for path in root.rglob("*.*"):
         with memory_files.MemoryFileSystem({}).create(f"mem://videos/in/{path.relative_to(root)}") as file:
             file.write(path.read_bytes())
-    for split in ("train", "test"):
-        here = _run(_sources(), root, tmp_path, split)
+    few = [_sources()[n] for n in (0, 3)]  # the second is missing
+    shutil.copytree(local[0], tmp_path, dirs_exist_ok=True)
+    here = _run(few, root, tmp_path, "test")
     memory_files.LOG.clear()
     url = "mem://records/out"
-    for split, number in (("train", 5), ("train", 3), ("test", 3)):
-        there = _run(_sources(), "mem://videos/in", url, split, number)
+    for split, number, sources in (("train", 5, few), ("train", 3, _sources()), ("test", 3, few)):
+        there = _run(sources, "mem://videos/in", url, split, number)
     assert there == here
     written = {name.removeprefix(url + "/"): data for name, (data, _) in memory_files.FILES.items() if "/out" in name}
     # Of the five shards of the first run, and of the staging, nothing is left.
@@ -152,7 +166,7 @@ def test_a_bucket_whose_name_is_a_pattern_is_refused():
 
 def test_labels_keep_the_order_of_the_dataset(root, tmp_path):
     ordered = ("z", "unused", "x", "y")
-    assert _run(_sources(), root, tmp_path, labels=ordered).label_map == {"z": 0, "unused": 1, "x": 2, "y": 3}
+    assert _run(_sources()[5:6], root, tmp_path, labels=ordered).label_map == {"z": 0, "unused": 1, "x": 2, "y": 3}
     assert _records(tmp_path)["c.png:0-0"]["label"].numpy().tolist() == [2, 0]
     card = _run(_sources()[:1], root, tmp_path, "test", labels=ordered)
     assert len(card.label_map) == 4 and sorted(card.splits) == ["test", "train"]
@@ -193,7 +207,8 @@ def test_a_file_of_many_pictures(root, tmp_path, monkeypatch):
     assert card.counters["read"] == 7 and card.counters["reasons"]["decode_error"] == 2
 
 
-def test_sound_that_failed_is_counted_and_the_clip_kept(root, tmp_path, monkeypatch):
+def test_sound_that_failed_is_counted_and_the_clip_kept(root, local, tmp_path, monkeypatch):
+    shutil.copytree(local[0], tmp_path, dirs_exist_ok=True)  # the shards of a run before, which others now replace
     ask = decode_source.DecodeClient.ask
 
     def without_sound(self, path, clips):
@@ -206,11 +221,17 @@ def test_sound_that_failed_is_counted_and_the_clip_kept(root, tmp_path, monkeypa
     counters = _run(_sources()[:1], root, tmp_path).counters
     assert (counters["accepted"], counters["with_sound"], counters["sound_failed"]) == (2, 0, 2)
     assert counters["remarks"]["sound_failed"] == 2  # each is named in dead_letters.jsonl
+    found = _records(tmp_path)
+    assert sorted(found) == ["a.mp4:0-1", "a.mp4:1-2"] and not any(len(record["audio"]) for record in found.values())
 
 
-def test_a_path_that_comes_twice_is_an_error(root, tmp_path):
+def test_a_path_that_comes_twice_is_an_error(root, tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     with pytest.raises(Exception, match="two clips of the same key.*a path came twice"):
-        _run(_sources()[:1] * 2, root, tmp_path)
+        _run(_sources()[:1] * 2, root, tmp_path / "out")
+    assert list(temporary.iterdir()) == []  # nor does a run that fails leave anything there
 
 
 def test_what_is_staged_is_taken_over_only_if_it_is_whole(root, tmp_path):

@@ -1,10 +1,12 @@
 """Whole runs of the command: what lies in the folder afterwards."""
 
+import contextlib
 import hashlib
+import io
 import json
-import os
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import tensorflow as tf
 
 from helpers.videos import numbers, write_video
 from mmv_tf.beam import job, preprocess
+from mmv_tf.beam.decoding import client
 from mmv_tf.common import lock
 from mmv_tf.records import card as dataset_card
 from mmv_tf.records import schema
@@ -28,6 +31,11 @@ def _records(folder, split="train"):
     files = sorted(str(path) for path in folder.glob(f"{split}-*"))
     parsed = [schema.parse(record) for record in tf.data.TFRecordDataset(files)]
     return {record["key"].numpy().decode(): record for record in parsed}
+
+
+def _serialized(folder):
+    """The records of all splits, whatever shards they are in."""
+    return sorted(tf.data.TFRecordDataset(list(map(str, folder.glob("*-of-*")))).as_numpy_iterator())
 
 
 def _digests(folder):
@@ -51,9 +59,28 @@ def videos(tmp_path_factory):
     return root
 
 
-def test_folder_of_videos(videos, tmp_path, capsys):
-    assert _run("--videos", videos, "--output", tmp_path) == 0
-    found = _records(tmp_path)
+@pytest.fixture(scope="module")
+def whole(videos, tmp_path_factory):
+    """A run over the folder of videos: the folder of its records, what it printed, and the one for temporary files."""
+    output, temporary = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("temporary")
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+        patch.setattr(tempfile, "tempdir", str(temporary))
+        assert _run("--videos", videos, "--output", output) == 0
+    return output, printed.getvalue(), temporary
+
+
+@pytest.fixture(scope="module")
+def listed(videos, tmp_path_factory):
+    """The folder of a run over ROWS."""
+    folder = tmp_path_factory.mktemp("listed")
+    flags = ["--manifest", _manifest(folder, ROWS), "--video_root", videos, "--output", folder / "out"]
+    assert _run(*flags) == 0
+    return folder / "out"
+
+
+def test_folder_of_videos(whole):
+    folder, printed, _ = whole
+    found = _records(folder)
     assert sorted(found) == "a.mp4:0-1 a.mp4:1-2 a.mp4:2-3 c.wav:0-1.4 sub/b.mkv:0-1 sub/b.mkv:1-2".split()
     second = found["a.mp4:1-2"]
     assert numbers(second["video"].numpy()) == [25, 0, 3, 5, 8, 10, 13, 15, 18, 20]
@@ -61,19 +88,19 @@ def test_folder_of_videos(videos, tmp_path, capsys):
     assert second["start"].numpy() == 1 and second["end"].numpy() == 2
     assert [t.decode() for t in second["text"].numpy()] == ["flip", "Pour it, pour"]  # one touches, one is 0.1 s away
     assert found["sub/b.mkv:0-1"]["audio"].shape == [0] and found["c.wav:0-1.4"]["video"].shape == [0]
-    card = dataset_card.load(tmp_path)
+    card = dataset_card.load(folder)
     names = [shard_name("train", n, 3) for n in range(3)]
     assert card.files("train") == names
     for name in names:
-        assert sum(1 for _ in tf.data.TFRecordDataset(str(tmp_path / name))) == card.shards[name]
-        assert all(shard_of(key, 3)[0] == names.index(name) for key in _keys(tmp_path / name))
+        assert sum(1 for _ in tf.data.TFRecordDataset(str(folder / name))) == card.shards[name]
+        assert all(shard_of(key, 3)[0] == names.index(name) for key in _keys(folder / name))
     assert (card.frame_rate, card.sample_rate, card.short_side) == (10.0, 48000, 32)
     counters = card.counters
     assert (counters["read"], counters["accepted"], counters["rejected"]) == (9, 6, 3)
     assert (counters["with_video"], counters["with_sound"], counters["silent"]) == (5, 4, 0)
     assert counters["reasons"] == {"not_a_video": 3}
     assert card.word_counts == {"pour": 2, "flip": 1, "it": 1}
-    dead = [json.loads(line) for line in (tmp_path / "dead_letters.jsonl").read_text().splitlines()]
+    dead = [json.loads(line) for line in (folder / "dead_letters.jsonl").read_text().splitlines()]
     assert [(line["path"], line["reason"], line["split"]) for line in dead] == [
         ("empty.mp4", "not_a_video", "train"),
         ("notes.txt", "ignored_file", "train"),
@@ -81,10 +108,14 @@ def test_folder_of_videos(videos, tmp_path, capsys):
         ("text.mp4", "not_a_video", "train"),
     ]
     assert counters["remarks"] == {"ignored_file": 1}
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "dataset.json", "dead_letters.jsonl"])
-    out = capsys.readouterr().out
-    assert "read 9 = accepted 6 + rejected 3 (3 not_a_video)" in out and "1 files ignored" in out
-    assert "of no kind that is read (notes.txt)" in out
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*names, "dataset.json", "dead_letters.jsonl"])
+    assert "read 9 = accepted 6 + rejected 3 (3 not_a_video)" in printed and "1 files ignored" in printed
+    assert "of no kind that is read (notes.txt)" in printed
+
+
+def test_nothing_is_left_in_the_temporary_folder(whole):
+    """Beam alone leaves four empty folders."""
+    assert list(whole[-1].iterdir()) == []
 
 
 def _keys(path):
@@ -108,19 +139,17 @@ def _manifest(folder, rows):
     return path
 
 
-def test_manifest_labels_captions_and_rejections(videos, tmp_path):
-    out = tmp_path / "out"
-    assert _run("--manifest", _manifest(tmp_path, ROWS), "--video_root", videos, "--output", out) == 0
-    found = _records(out)
+def test_manifest_labels_captions_and_rejections(listed):
+    found = _records(listed)
     assert sorted(found) == ["a.mp4:0.5-1.5", "a.mp4:1-9", "sub/b.mkv:0-1", "sub/b.mkv:1-2"]
     cut = found["a.mp4:1-9"]
     assert cut["end"].numpy() == 3 and cut["video"].shape == [20] and cut["text"].numpy().tolist() == [b"flip it"]
     assert found["sub/b.mkv:1-2"]["text"].numpy().tolist() == [b"the whole"]
-    card = dataset_card.load(out)
+    card = dataset_card.load(listed)
     # Of all rows that can be read, also of those whose video is missing: the ids don't depend on the downloads.
     assert card.label_map == {"archery": 0, "cooking": 1, "zumba": 2}
     assert found["a.mp4:0.5-1.5"]["label"].numpy().tolist() == [1]
-    dead = [json.loads(line) for line in (out / "dead_letters.jsonl").read_text().splitlines()]
+    dead = [json.loads(line) for line in (listed / "dead_letters.jsonl").read_text().splitlines()]
     assert [(line["path"], line["key"], line["reason"]) for line in dead] == [
         ("../x.mp4", "", "outside_root"),
         ("a.mp4", "", "bad_row"),
@@ -144,15 +173,12 @@ def test_a_piece_that_rows_share_has_the_captions_and_labels_of_all(videos, tmp_
     }
 
 
-def test_same_bytes_for_any_order_and_number_of_workers(videos, tmp_path):
-    runs = []
-    for number, rows in ((1, ROWS), (2, ROWS[::-1]), (4, ROWS[3:] + ROWS[:3])):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        flags = ["--manifest", _manifest(folder, rows), "--video_root", videos, "--output", folder / "out"]
-        assert preprocess.cli([*map(str, flags), *SMALL[:-1], f"--direct_num_workers={number}"]) == 0
-        runs.append(_digests(folder / "out") | {"labels": dataset_card.load(folder / "out").label_map})
-    assert runs[0] == runs[1] == runs[2] and len(runs[0]) == 4
+def test_same_bytes_for_any_order_and_number_of_workers(videos, listed, tmp_path):
+    rows, out = ROWS[2::-1] + ROWS[:2:-1], tmp_path / "out"
+    flags = ["--manifest", _manifest(tmp_path, rows), "--video_root", videos, "--output", out]
+    assert preprocess.cli([*map(str, flags), *SMALL[:-1], "--direct_num_workers=4"]) == 0
+    assert _digests(out) == _digests(listed) and len(_digests(out)) == 3
+    assert dataset_card.load(out).label_map == dataset_card.load(listed).label_map
 
 
 def test_splits_share_a_folder(videos, tmp_path):
@@ -161,24 +187,23 @@ def test_splits_share_a_folder(videos, tmp_path):
     test.write_text("video_path,start,end,label\nsub/b.mkv,0,1,boxing\nsub/b.mkv,1,2,cooking\ngone.mp4,0,1,\n")
     assert _run("--manifest", train, "--video_root", videos, "--output", out) == 0
     assert _run("--manifest", test, "--video_root", videos, "--output", out, "--split=test") == 0
-    before = _digests(out)
-    assert _run("--manifest", train, "--video_root", videos, "--output", out) == 0
-    assert _digests(out) == before
-    card = dataset_card.load(out)
-    assert sorted(card.splits) == ["test", "train"] and len(card.shards) == 6
-    assert card.label_map == {"archery": 0, "cooking": 1, "boxing": 2}  # known labels keep their ids
-    assert len((out / "dead_letters.jsonl").read_text().splitlines()) == 1
-    # Fewer shards: the old ones go, the other split stays.
+    before = _serialized(out)
+    assert len(_digests(out)) == 6 and len(before) == 4
+    # Another number of shards: the old ones go, the other split stays.
     assert (
         preprocess.cli(["--manifest", str(train), "--video_root", str(videos), "--output", str(out)] + SMALL[1:]) == 0
     )
+    assert _serialized(out) == before
     assert len(list(out.glob("train-*"))) == 8 and len(list(out.glob("test-*"))) == 3
+    card = dataset_card.load(out)
+    assert sorted(card.splits) == ["test", "train"] and len(card.shards) == 11
+    assert card.label_map == {"archery": 0, "cooking": 1, "boxing": 2}  # known labels keep their ids
+    assert len((out / "dead_letters.jsonl").read_text().splitlines()) == 1
     assert _run("--manifest", train, "--video_root", videos, "--output", out, "--fps=5") == 2  # the splits would differ
 
 
-def test_a_run_that_was_killed_goes_on(videos, tmp_path):
+def test_a_run_that_was_killed_goes_on(videos, whole, tmp_path, monkeypatch):
     flags = ["--videos", str(videos), *SMALL]
-    assert preprocess.cli([*flags, "--output", str(tmp_path / "whole")]) == 0
     out = tmp_path / "killed"
     kill = (
         "import os, signal; from mmv_tf.beam import pipeline, preprocess\n"
@@ -194,14 +219,9 @@ def test_a_run_that_was_killed_goes_on(videos, tmp_path):
     (shard,) = out.glob("train-*")
     inode = shard.stat().st_ino
     assert len(list((out / ".staging-train").glob("*.tfrecord"))) == 6
-    # What is staged is not decoded again: a client that cannot be asked is enough.
-    again = (
-        "from mmv_tf.beam import preprocess; from mmv_tf.beam.decoding import client\n"
-        "client.DecodeClient.ask = None\n"
-        f"exit(preprocess.cli({[*flags, '--output', str(out)]!r}))"
-    )
-    assert subprocess.run([sys.executable, "-c", again], capture_output=True).returncode == 0
-    assert _digests(out) == _digests(tmp_path / "whole") and not (out / ".staging-train").exists()
+    monkeypatch.setattr(client.DecodeClient, "ask", None)  # what is staged is not decoded again
+    assert preprocess.cli([*flags, "--output", str(out)]) == 0
+    assert _digests(out) == _digests(whole[0]) and not (out / ".staging-train").exists()
     assert shard.stat().st_ino == inode  # nor is a finished shard written again
 
 
@@ -247,25 +267,6 @@ def test_help_needs_no_heavy_import():
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.splitlines()[-1] == "[]" and "--clip_seconds" in output
-
-
-def test_nothing_is_left_in_the_temporary_folder(videos, tmp_path):
-    """Also of a run that fails. Beam alone leaves four empty folders."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    code = (
-        "import sys, tempfile; from mmv_tf.beam import preprocess, pipeline, vocabulary\n"
-        "statuses = [preprocess.cli(sys.argv[1:])]\n"
-        "statuses.append(vocabulary.cli(['--records', sys.argv[-1], '--output', sys.argv[-1] + '/words.txt']))\n"
-        "pipeline.WriteShard._write = None\n"
-        "try: preprocess.cli([*sys.argv[1:-1], sys.argv[-1] + '/again'])\n"
-        "except Exception as error: statuses.append('failed')\n"
-        "print(statuses, tempfile.gettempdir())"
-    )
-    command = [sys.executable, "-c", code, "--videos", str(videos), *SMALL, "--output", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"TMPDIR": str(folder)})
-    assert done.stdout.splitlines()[-1] == f"[0, 0, 'failed'] {folder}", done.stderr
-    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("text", ["garbage\n", "[1]\n", '{"split": "train"}\n{"path": 1}\n', "[" * 100_000, "\udcff"])

@@ -85,10 +85,13 @@ def test_run_turns_an_error_into_one_line(capsys):
 def test_a_file_is_utf_8_with_or_without_a_byte_order_mark_whatever_the_locale(tmp_path):
     text = "# caf\u00e9\nVOCABULARY = 'caf\u00e9.txt'\n"
     (tmp_path / "bom.gin").write_bytes(b"\xef\xbb\xbf" + text.encode())
-    (tmp_path / "plain.gin").write_bytes(f"include '{tmp_path}/bom.gin'\n# \u00e9\n".encode())
+    plain = f"include '{tmp_path}/bom.gin'\n# \u00e9\nsaid.text = %VOCABULARY\n"
+    (tmp_path / "plain.gin").write_bytes(plain.encode())
     code = (
         "import gin, sys; from mmv_tf.common import config; "
-        "config.parse(['gin/fac.gin', sys.argv[1]]); print(ascii(gin.query_parameter('%VOCABULARY')))"
+        "config._CONFIGURABLE_MODULES = (); "  # those of ours import TensorFlow
+        "said = gin.external_configurable(lambda text: print(ascii(text)), 'said'); "
+        "config.parse([sys.argv[1]]); said()"
     )
     ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     command = [sys.executable, "-c", code, str(tmp_path / "plain.gin")]

@@ -1,28 +1,27 @@
 import fcntl
 import json
-import multiprocessing
 import os
-import signal
-import time
+import subprocess
+import sys
 
 import pytest
 
 from helpers.processes import PATIENCE
 from mmv_tf.common import lock
 
-
-def _hold(path, ready):
-    with lock.folder(path, "train"):
-        ready.set()
-        time.sleep(PATIENCE)
+HOLD = """
+import sys, time
+from mmv_tf.common import lock
+with lock.folder(sys.argv[1], "train"):
+    print("ready", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
 
 
 def _holder(path):
-    context = multiprocessing.get_context("spawn")
-    ready = context.Event()
-    process = context.Process(target=_hold, args=(str(path), ready), daemon=True)
-    process.start()
-    assert ready.wait(PATIENCE)
+    command = [sys.executable, "-c", HOLD, str(path), str(PATIENCE)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
     return process
 
 
@@ -34,8 +33,8 @@ def test_a_second_writer_is_told_who_is_there(tmp_path):
         assert f"(process {process.pid} on " in str(caught.value)
         assert json.loads((tmp_path / "runs/fac/.lock").read_text())["pid"] == process.pid  # untouched by the other
     finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
+        process.kill()
+        process.communicate()
     assert (tmp_path / "runs/fac/.lock").exists()  # what a killed process leaves holds nobody up
     with _folder(tmp_path):
         assert json.loads((tmp_path / "runs/fac/.lock").read_text())["pid"] == os.getpid()

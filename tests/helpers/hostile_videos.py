@@ -220,7 +220,7 @@ def _streams(path):
         container.mux(track.encode(frame))
 
 
-def _packets(path, number=30_000):
+def _packets(path, number=16_000):
     """Sound in packets of one sample."""
     with av.open(str(path), "w") as container:
         track = container.add_stream("pcm_s16le", rate=48000, layout="mono")
@@ -274,7 +274,7 @@ _BOMBS = {
     "header.mov": ((), _large_header),
     "gap.mkv": (("too_large",), _gap),
     "channels.wav": (("decode_error",), lambda path: _wave(path, 768_000, 64, 0.2)),
-    "fast.wav": ((), lambda path: _wave(path, 768_000, 2, 2)),
+    "fast.wav": ((), lambda path: _wave(path, 768_000, 2, 0.5)),
     "rate.wav": (("decode_error",), lambda path: _wave(path, 67_000_000, 1, 0.02)),
     "slow.wav": (("decode_error",), lambda path: _wave(path, 3, 2, 2000)),
     "streams.mkv": ((), _streams),

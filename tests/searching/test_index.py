@@ -46,9 +46,9 @@ def test_a_moment_finds_itself_by_its_own_file(made):
     assert "sound.wav" in _files(found) and {way for hit in found.hits for way in hit.matched} == {"sound"}
 
 
-def test_moments_of_a_file_are_distinct_and_few(made):
+def test_moments_of_a_file_are_distinct_and_few(made, asked):
     for per_file in (1, 2):
-        found = made.index.query(video=made.videos / "a.mp4", per_file=per_file, k=50)
+        found = made.index.query(vectors=asked, per_file=per_file, k=50)
         for file in set(_files(found)):
             spans = sorted((hit.start, hit.end) for hit in found.hits if hit.file == file)
             assert len(spans) <= per_file
@@ -170,11 +170,11 @@ def test_each_file_of_a_question_has_the_seconds_that_it_came_with(made, monkeyp
         assert asked["span"] == spans
 
 
-def test_pictures_likes_and_unlikes(made, tmp_path):
+def test_pictures_likes_and_unlikes(made, asked, tmp_path):
     path = tmp_path / "x.png"
     cv2.imwrite(str(path), np.full((48, 64, 3), 40, np.uint8))
     assert {"picture"} == {way for hit in made.index.query(image=path, within="video").hits for way in hit.matched}
-    first = made.index.query(video=made.videos / "a.mp4", within="video").hits[0]
+    first = made.index.query(vectors=asked, within="video").hits[0]
     like = made.index.query(like=first.id, within="video")
     assert first.id not in [hit.id for hit in like.hits] and like.hits
     far = like_all(made, first)[-1]
@@ -189,22 +189,21 @@ def like_all(made, first):
     return made.index.query(like=first.id, within="video", per_file=99, k=99).hits
 
 
-def test_filters_pages_and_nothing_asked(made):
-    video = made.videos / "a.mp4"
-    assert set(_files(made.index.query(video=video, only=Filter(folder="sub")))) == {
+def test_filters_pages_and_nothing_asked(made, asked):
+    assert set(_files(made.index.query(vectors=asked, only=Filter(folder="sub")))) == {
         "sub/<img src=x onerror=alert(1)>.mkv"
     }
-    assert set(_files(made.index.query(video=video, only=Filter(name="und")))) == {"sound.wav"}
-    assert set(_files(made.index.query(video=video, only=Filter(name="%")))) == set()
-    assert set(_files(made.index.query(video=video, only=Filter(kind="sound")))) == {"sound.wav"}
-    whole = made.index.query(video=video, k=4)
-    pages = [made.index.query(video=video, k=2, offset=offset).hits for offset in (0, 2)]
+    assert set(_files(made.index.query(vectors=asked, only=Filter(name="und")))) == {"sound.wav"}
+    assert set(_files(made.index.query(vectors=asked, only=Filter(name="%")))) == set()
+    assert set(_files(made.index.query(vectors=asked, only=Filter(kind="sound")))) == {"sound.wav"}
+    whole = made.index.query(vectors=asked, k=4)
+    pages = [made.index.query(vectors=asked, k=2, offset=offset).hits for offset in (0, 2)]
     assert [hit.id for page in pages for hit in page] == [hit.id for hit in whole.hits]
     with pytest.raises(ValueError, match="nothing is asked"):
         made.index.query("...")
 
 
-def test_an_index_follows_its_folder(made, embedder, tmp_path):
+def test_an_index_follows_its_folder(made, asked, embedder, tmp_path):
     videos, folder = shutil.copytree(made.videos, tmp_path / "v"), tmp_path / "i"
     store = Store(str(folder), *indexing.made_with(embedder, str(videos)))
 
@@ -214,12 +213,12 @@ def test_an_index_follows_its_folder(made, embedder, tmp_path):
     os.unlink(videos / "broken.mp4")
     assert update()[:5] == (3, 0, 0, 0, 0)
     index = Index(store, embedder)
-    before = index.query(video=videos / "a.mp4", within="video").hits[0]
+    before = index.query(vectors=asked, within="video").hits[0]
     assert update()[:5] == (0, 0, 0, 0, 3)
     os.rename(videos / "a.mp4", videos / "sub/renamed.mp4")
     os.unlink(videos / "sound.wav")
     assert update()[:5] == (0, 0, 1, 1, 1)
-    after = index.query(video=videos / "sub/renamed.mp4", within="video").hits[0]
+    after = index.query(vectors=asked, within="video").hits[0]
     assert (after.id, after.file) == (before.id, "sub/renamed.mp4")  # the vectors went with it
     assert "sound.wav" not in _files(index.query("sound", k=50, per_file=99))
     write_video(videos / "sub/renamed.mp4", seconds=2, sound_codec=None)
@@ -279,8 +278,8 @@ def test_cuts_of_long_names_are_written(monkeypatch, tmp_path):
     assert [pathlib.Path(cut).read_bytes().decode() for cut in cuts] == [hit.file for hit in hits]
 
 
-def test_nearly_the_same_window_of_another_file_is_folded(made):
-    found = made.index.query(video=made.videos / "a.mp4", within="video", per_file=1)
+def test_nearly_the_same_window_of_another_file_is_folded(made, asked):
+    found = made.index.query(vectors=asked, within="video", per_file=1)
     (hit,) = found.hits  # the other film has the same grey pictures
     names = {hit.file, *hit.also_in}
     assert names == {"a.mp4", "sub/<img src=x onerror=alert(1)>.mkv"} and len(hit.also_in) == 1

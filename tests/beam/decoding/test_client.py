@@ -19,16 +19,16 @@ from mmv_tf.beam.specs import Settings
 from mmv_tf.records.card import Reason
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client():
-    client = DecodeClient(Settings())
-    yield client
-    client.close()
+    """For all tests: whatever one of them has asked, the next one finds it at work."""
+    with contextlib.closing(DecodeClient(Settings())) as client:
+        yield client
 
 
-@pytest.fixture
-def good(tmp_path):
-    return write_video(tmp_path / "good.mp4", seconds=1)
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp("good") / "good.mp4", seconds=1)
 
 
 def _reason(client, path, clips=((0.0, None),)):
@@ -49,13 +49,15 @@ def test_what_is_no_video(client, good, tmp_path):
         "empty.mp4": b"",
         "noise.mp4": bytes(range(256)) * 64,
         # Playlists: what they name exists and is a video, and must not be read.
-        "concat.mp4": b"ffconcat version 1.0\nfile good.mp4\n",
+        "concat.mp4": f"ffconcat version 1.0\nfile {good}\n".encode(),
+        "beside.mp4": b"ffconcat version 1.0\nfile copy.mp4\n",
         "hls.mp4": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{good}\n#EXT-X-ENDLIST\n".encode(),
         "sdp.mp4": b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
         "dash.mp4": b'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period/></MPD>',
         "cut.mp4": good.read_bytes()[:-200],  # the index is at the end
         "image.mp4": b"\x89PNG\r\n\x1a\n" + bytes(100),
     }
+    (tmp_path / "copy.mp4").write_bytes(good.read_bytes())
     for name, data in texts.items():
         (tmp_path / name).write_bytes(data)
         assert _reason(client, tmp_path / name) is Reason.NOT_A_VIDEO, name
@@ -69,7 +71,7 @@ def test_a_name_is_not_an_option_or_an_address(client, good, tmp_path):
 
 
 def test_a_file_that_breaks_off_is_kept_so_far_and_the_rest_named(client, tmp_path):
-    whole = write_video(tmp_path / "whole.mp4", seconds=20, options={"movflags": "faststart"})
+    whole = write_video(tmp_path / "whole.mp4", seconds=20, fps=10, options={"movflags": "faststart"})
     (tmp_path / "cut.mp4").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     (plan, _), *answers = client.ask(str(tmp_path / "cut.mp4"), [(0.0, None)])
     begin, end = plan["truncated"]
@@ -106,7 +108,7 @@ def test_too_many_pixels_and_too_long_clips(good, tmp_path):
     client.close()
 
 
-def test_a_small_file_with_a_huge_picture(client, tmp_path):
+def test_a_small_file_with_a_huge_picture(tmp_path):
     with av.open(str(tmp_path / "big.mov"), "w") as container:
         stream = container.add_stream("png", rate=1)
         stream.width, stream.height, stream.pix_fmt = 16000, 16000, "monob"
@@ -117,16 +119,17 @@ def test_a_small_file_with_a_huge_picture(client, tmp_path):
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
     assert (tmp_path / "big.mov").stat().st_size < 300_000
-    (_, (header, _)) = client.ask(str(tmp_path / "big.mov"), [(0.0, None)])
-    assert header["reason"] == "too_large"
-    with open(f"/proc/{client._child.pid}/status") as status:
-        peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+    with contextlib.closing(DecodeClient(Settings())) as client:
+        (_, (header, _)) = client.ask(str(tmp_path / "big.mov"), [(0.0, None)])
+        assert header["reason"] == "too_large"
+        with open(f"/proc/{client._child.pid}/status") as status:
+            peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
     assert peak < 200_000  # KiB; the picture alone would be 256 MB as grey
 
 
 def test_too_little_memory(good, tmp_path):
     client = DecodeClient(Settings(max_memory_bytes=300 << 20))
-    path = write_video(tmp_path / "wide.mp4", seconds=0.2, size=(3840, 2160), sound_codec=None, codec="mpeg4")
+    path = write_video(tmp_path / "wide.mp4", times=[0.0], size=(3840, 2160), sound_codec=None, codec="mpeg4")
     assert _reason(client, path) in (Reason.OUT_OF_MEMORY, Reason.DECODE_ERROR, Reason.CRASH)
     client.close()
 
@@ -148,7 +151,7 @@ def test_a_child_that_hangs_is_killed(client, good, monkeypatch):
     _works(client, good)
 
 
-def test_the_alarm_of_the_child_is_set_anew_with_every_answer_and_off_while_it_is_written(good, monkeypatch):
+def test_the_alarm_of_the_child_is_set_anew_with_every_answer_and_off_while_it_is_written(good, tmp_path, monkeypatch):
     """Else a long plan and a long first piece add up to more than the alarm allows, and a parent that is at work with
     an answer (a recogniser of speech, minutes a piece) is one that is gone: crashes, where nothing is too slow."""
     happened = []
@@ -159,8 +162,8 @@ def test_the_alarm_of_the_child_is_set_anew_with_every_answer_and_off_while_it_i
     written = ["off", "plan", "alarm", "off", "end", "alarm", "off", "end", "alarm", "off", "done", "alarm"]
     assert happened == ["alarm", *written, "off"]
     happened.clear()
-    cv2.imwrite(str(good.with_suffix(".png")), np.zeros((8, 8, 3), np.uint8))
-    request = {"path": str(good.with_suffix(".png")), "clips": [[0.0, None]]}
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    request = {"path": str(tmp_path / "a.png"), "clips": [[0.0, None]]}
     worker._answer_by(image_worker._answer, request, Settings(), None)
     assert happened == ["alarm", "off", "plan", "alarm", "off", "end", "alarm", "off", "done", "alarm", "off"]
 
@@ -240,7 +243,7 @@ def test_a_source_that_is_slow_throughout_is_given_up(good, monkeypatch):
 
 def test_a_dead_child_is_told_and_not_waited_for(client, tmp_path):
     """Killed while it is at work, not between two answers; who waited would say TIMEOUT."""
-    path = write_video(tmp_path / "long.mp4", seconds=20, size=(320, 240), sound_codec=None)
+    path = write_video(tmp_path / "long.mp4", seconds=20, fps=2, size=(320, 240), sound_codec=None)
     answers = client.ask(str(path), [(0.0, 20.0)])
     next(answers)
     os.kill(client._child.pid, signal.SIGSEGV)
@@ -260,7 +263,7 @@ def test_a_clip_of_too_many_bytes_and_pictures_of_too_long_a_side(tmp_path):
         answers = [header for header, _ in client.ask(str(path), [(0.0, 2.0), (2.0, 4.0), (0.0, 1.0)])]
     assert [answer.get("reason") for answer in answers[1:]] == [None, None, "too_large"]
     assert answers[-1]["detail"] == "0 MiB of pictures and sound or more, over 0 MiB: cut it shorter"
-    path = write_video(tmp_path / "b.mp4", seconds=1, size=(4096, 64), sound_codec=None)
+    path = write_video(tmp_path / "b.mp4", times=[0.0], size=(4096, 64), sound_codec=None)
     with contextlib.closing(DecodeClient(Settings())) as client:
         with pytest.raises(
             Failure, match="a picture would be 4096x64 pixels, and its long side at most 2048"

@@ -235,14 +235,14 @@ def test_pictures_that_nothing_shows_are_left_out_and_nothing_else_changes(tmp_p
     path = tmp_path / "a.mkv"
     write_video(
         path,
-        seconds=6,
+        seconds=3,
         fps=30,
         size=(128, 96),
         codec=codec,
         draw=lambda n: scene[:, n : n + 128],
         codec_options=options,
     )
-    clips = [(0.0, None), (0.37, 2.9), (3.333, 3.4), (5.0, 5.77)]
+    clips = [(0.0, None), (0.37, 1.4), (1.667, 1.7), (2.5, 2.87)]
     few = run(path, clips)
     seen = []
     real = decode.AvSource.decode
@@ -251,11 +251,11 @@ def test_pictures_that_nothing_shows_are_left_out_and_nothing_else_changes(tmp_p
     )
     every = run(path, clips)
     assert [clip.jpegs for clip in few] == [clip.jpegs for clip in every]
-    assert sum(seen) > 50
+    assert sum(seen) > 25
 
 
 def test_a_source_is_opened_once_for_many_clips(tmp_path, monkeypatch):
-    path = write_video(tmp_path / "a.mp4", seconds=60, gop=25, size=(32, 32))
+    path = write_video(tmp_path / "a.mp4", seconds=60, fps=5, gop=5, size=(32, 32))
     opened = []
     real = av.open
     monkeypatch.setattr(av, "open", lambda *args, **kwargs: opened.append(args) or real(*args, **kwargs))
@@ -373,7 +373,7 @@ def test_the_end_of_a_variable_frame_rate_with_b_pictures(tmp_path, container, p
 def test_a_source_that_does_not_begin_at_0_is_whole(tmp_path, container):
     codecs = {"codec": "libvpx", "sound_codec": "libopus"} if container == "webm" else {}
     path = write_video(
-        tmp_path / f"a.{container}", seconds=6, times=[100 + n / 25 for n in range(150)], sound_from=100.0,
+        tmp_path / f"a.{container}", seconds=6, times=[100 + n / 5 for n in range(30)], sound_from=100.0,
         sound_until=106.0, options={"avoid_negative_ts": "disabled"}, **codecs,
     )  # fmt: skip
     pieces, truncated = decode.plan(str(path), [(0.0, None)], Settings())
