@@ -18,12 +18,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from helpers import memory_files
 from helpers.videos import picture, write_video
-from mmv_tf.beam import job, spool, storage
+from mmv_tf.beam import job, pipeline, spool, storage
 from mmv_tf.beam.decoding import decode_source
 from mmv_tf.beam.sources import source_files
 from mmv_tf.beam.specs import ClipSpec, Inputs, Settings, Source
 from mmv_tf.records import card as dataset_card
-from mmv_tf.records import schema
+from mmv_tf.records import schema, tfrecord
 from mmv_tf.records.card import Reason
 from mmv_tf.records.naming import shard_name
 from mmv_tf.records.schema import Caption
@@ -270,3 +270,32 @@ def test_number_of_shards_follows_the_amount(tmp_path):
     assert number(Source("a", (ClipSpec(0.0, 1e7),) * 10), 10, max_clip_seconds=1e7) == spool.MAX_SHARDS
     # A wrong time, which becomes a rejection: a clip counts for 600 s at most.
     assert number(Source("a", (ClipSpec(0.0, 1e7),)), 10) == 8
+
+
+def test_a_shard_is_taken_from_an_earlier_run_where_it_is_of_the_same_records_and_whole(tmp_path, monkeypatch):
+    (tmp_path / "staging").mkdir()
+    staged, frames = tmp_path / "staging" / "a", [tfrecord.framed(content) for content in (b"one", b"two", b"six")]
+    staged.write_bytes(b"".join(frames))
+    writer = pipeline.WriteShard(str(tmp_path), str(tmp_path / "staging"), "train", 1)
+    shard, written = tmp_path / shard_name("train", 0, 1), []
+    write = writer._write
+    monkeypatch.setattr(writer, "_write", lambda *args: written.append(1) or write(*args))
+
+    def run(*numbers):
+        references = [("record", number, str(staged), number * len(frames[0]), len(frames[0])) for number in numbers]
+        assert list(writer.process((0, references))) == [shard.name]
+        assert shard.read_bytes() == b"".join(frames[number] for number in numbers)
+        (report,) = (tmp_path / "staging").glob("*.report")
+        assert json.loads(report.read_text())["sha256"] == hashlib.sha256(shard.read_bytes()).hexdigest()
+
+    run(0, 1)
+    run(0, 1)
+    assert len(written) == 1
+    run(0, 2)  # as many records and bytes, and others
+    assert len(written) == 2
+    shard.write_bytes(shard.read_bytes()[:-1])
+    run(0, 2)
+    assert len(written) == 3
+    shard.unlink()
+    run(0, 2)
+    assert len(written) == 4
