@@ -54,19 +54,20 @@ def test_a_search_goes_on_where_it_was_and_ends_with_a_table(runs, tmp_path, cap
         evolve.cli(["--steps=8", f"--output={tmp_path}", "--population=3", *more])
         return json.loads((tmp_path / "evolve.json").read_text()), capsys.readouterr().out
 
-    found, _ = search("--generations=2")
-    assert (tmp_path / "g01-01.log").read_text() == "trained\n"
-    assert len(runs) == 6 and f"--workdir={tmp_path}/g01-02" in runs[-1] + runs[-2] + runs[-3]
+    found, _ = search("--generations=1")
+    assert (tmp_path / "g00-01.log").read_text() == "trained\n"
+    assert len(runs) == 3 and f"--workdir={tmp_path}/g00-02" in runs[-1] + runs[-2] + runs[-3]
     assert {"--gin_param=Probe.every = 8", "--gin_param=WEIGHT_ORDER = 1.0"} <= set(runs[0] + runs[1] + runs[2])
     assert found["untrained"] == -5.0 and [one["name"] for one in found["candidates"]][:2] == ["g00-00", "g00-01"]
     (tmp_path / "evolve.json").unlink()  # lost: the runs are there
-    assert search("--generations=2")[0] == found and len(runs) == 6
-    more, said = search("--generations=4")
-    assert more["candidates"][:6] == found["candidates"] and len(runs) == 12
+    assert search("--generations=1")[0] == found and len(runs) == 3
+    more, said = search("--generations=3")
+    assert f"--workdir={tmp_path}/g02-02" in runs[-1] + runs[-2] + runs[-3]
+    assert more["candidates"][:3] == found["candidates"] and len(runs) == len(more["candidates"]) == 9
     best = max(more["candidates"], key=lambda one: one["fitness"])
     lines = said.splitlines()
     assert lines[-1] == " ".join(f'--gin_param="{n}={w}"' for n, w in zip(NAMES, best["weights"], strict=True))
-    assert best["name"] in lines[-14] and "untrained: -5.0000" in lines[-2]
+    assert lines[-11].split()[:2] == ["1", best["name"]] and "untrained: -5.0000" in lines[-2]
     assert best["fitness"] > max(one["fitness"] for one in found["candidates"])
     with pytest.raises(ValueError, match=r"evolve.json was found with other settings \(seed = 0\): give the same, or"):
         search("--seed=1")

@@ -20,14 +20,24 @@ from benchmarks.miniature.embeddings import Part
 from mmv_tf.common.files import whole_file
 
 SHARE = 0.002  # an episode of each split
+KINDS = {f"{kind}_{split}": kind for kind in ("new", "direction", "order") for split in ("train", "test")}
+KINDS["unseen"] = "unseen"
 
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
-    """An episode of each split, rendered, with its manifests."""
-    output = tmp_path_factory.mktemp("miniature")
+    """Manifests of an episode of each split, of which one of each kind is rendered.
+
+    Statistics of its shots are those of all of its kind: nothing here is about their numbers.
+    """
+    output, facts = tmp_path_factory.mktemp("miniature"), {}
     for episode in scenes.episodes(SHARE):
-        make.render(episode, output)
+        path, kind = (output / "videos" / episode.path).with_suffix(".json"), KINDS.get(episode.split, "known")
+        if kind not in facts:
+            make.render(episode, output)
+            facts[kind] = path.read_bytes()
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(facts[kind])
     make.write_manifests(output, SHARE)
     return output
 
@@ -131,12 +141,14 @@ def test_what_whirls_strikes_the_clapper_at_the_top():
         assert nearest < 3 * motion.radius
 
 
+@pytest.fixture(scope="module")
+def drifting():
+    return [physics.simulate(scenes.DRIFT, "slow", 4.0, np.random.default_rng(seed)) for seed in range(40)]
+
+
 @pytest.mark.parametrize("direction, way", [("right", (1, 0)), ("left", (-1, 0)), ("down", (0, 1)), ("up", (0, -1))])
-def test_what_drifts_goes_one_way_and_no_frame_tells_which(direction, way):
-    motions = [
-        physics.turned(physics.simulate(scenes.DRIFT, "slow", 4.0, np.random.default_rng(seed)), direction)
-        for seed in range(40)
-    ]
+def test_what_drifts_goes_one_way_and_no_frame_tells_which(drifting, direction, way):
+    motions = [physics.turned(motion, direction) for motion in drifting]
     for motion in motions:
         moved = np.diff(motion.places, axis=0)
         moved -= 1.3 * np.round(moved / 1.3)  # who leaves comes in again

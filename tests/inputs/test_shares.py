@@ -33,7 +33,9 @@ def test_every_stretch_holds_its_shares(weights):
 
 
 def test_shares_are_exact_over_the_run():
-    for weights, period, parts in (((0.95, 0.05), 20, [19, 1]), ((3, 1), 4, [3, 1]), ((0.5, 0.3, 0.2), 10, [5, 3, 2])):
+    exact = (((0.95, 0.05), [19, 1]), ((1, 1), [1, 1]), ((3, 1), [3, 1]), ((0.5, 0.3, 0.2), [5, 3, 2]))
+    for weights, parts in exact:
+        period = sum(parts)
         for first in (0, 7 * period, 10**12 * period):
             source, _ = at(weights, first, period)
             assert list(np.bincount(source)) == parts
@@ -84,9 +86,8 @@ def labels(dataset, count):
     return [batch["label"].numpy() for batch in dataset.take(count)]
 
 
-@pytest.mark.parametrize("hosts", [2, 4])
-def test_training_batches_are_those_of_one_host(mixed, hosts):
-    pipe = pipeline(mixed, (3, 1))
+def test_training_batches_are_those_of_one_host(mixed):
+    pipe, hosts = pipeline(mixed, (3, 1)), 3
     whole = labels(pipe.training_dataset(12, seed=3), 6)
     parts = []
     for host in range(hosts):
@@ -109,10 +110,7 @@ def test_a_rare_source_needs_no_place_in_every_batch(mixed):
 def test_a_stream_can_begin_at_any_clip(mixed):
     pipe = pipeline(mixed, (3, 1))
     stream = np.concatenate(labels(pipe.training_dataset(4, seed=2), 20))
-    for start in (1, 30):
-        found = np.concatenate(labels(pipe.training_dataset(6, seed=2, start_clip=start), 4))
-        np.testing.assert_array_equal(found, stream[start : start + 24])
-    np.testing.assert_array_equal(labels(pipe.training_dataset(4, 2, start_step=3), 1)[0], stream[12:16])
+    found = np.concatenate(labels(pipe.training_dataset(6, seed=2, start_clip=29), 4))
+    np.testing.assert_array_equal(found, stream[29:53])
     keys = [key for _, key, _ in pipe.keys_of_step(6, 2, step=99, start_clip=7)]
     assert keys == [str(label % 100) for label in stream[7:13]]
-    assert [key for _, key, _ in pipe.keys_of_step(4, 2, step=3)] == [str(label % 100) for label in stream[12:16]]

@@ -56,13 +56,12 @@ def test_every_epoch_has_each_record_once_in_a_new_order(folder):
 def test_starts_anywhere(folder, window):
     found = shards.find(str(folder / "train-*"))
     stream = take(found, 2 * TOTAL + 13, window=window)
-    for start in (6, TOTAL - 1, 2 * TOTAL + 3):
+    for start in (TOTAL - 1, 2 * TOTAL + 3):
         assert take(found, 10, window=window, start=start) == stream[start : start + 10]
 
 
-@pytest.mark.parametrize("hosts", [4])
-def test_hosts_share_the_positions(folder, hosts):
-    found = shards.find(str(folder / "train-*"))
+def test_hosts_share_the_positions(folder):
+    found, hosts = shards.find(str(folder / "train-*")), 3
     stream = take(found, 2 * TOTAL)
     for host in range(hosts):
         expected = [(record, n) for record, n in stream[14:] if n % hosts == host]

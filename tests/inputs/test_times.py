@@ -74,7 +74,7 @@ def test_sound_that_is_silence_by_padding_is_absent(maker, pad):
     absent = 0
     for number in range(40):
         seed = tf.constant([3, number], tf.int64)
-        example = maker.training(tf.constant(serialized), tf.constant(0), seed)
+        example = maker.traced_training(tf.constant(serialized), tf.constant(0), seed)
         start = video.random_start(
             tf.constant(80), tf.constant(10.0), tf.random.experimental.stateless_split(seed, 2)[0]
         )

@@ -27,10 +27,15 @@ def first(pipeline, seed=0, start=0):
     return next(iter(pipeline.training_dataset(3, seed=seed, start_step=start)))
 
 
-def test_samples_come_as_they_are(pattern):
-    plain = pipeline(pattern)
-    assert plain.zeros(2)["audio"].shape == (2, 400)
-    batch = first(plain)
+@pytest.fixture(scope="module")
+def plain(pattern):
+    """A batch of sound as it is stored."""
+    return first(pipeline(pattern))
+
+
+def test_samples_come_as_they_are(pattern, plain):
+    assert pipeline(pattern).zeros(2)["audio"].shape == (2, 400)
+    batch = plain
     assert batch["audio"].shape == (3, 400) and batch["audio"].dtype == tf.float32
     for samples, there in zip(batch["audio"].numpy(), batch["audio_mask"].numpy(), strict=True):
         # Sample s of a record is s / 1200.
@@ -49,10 +54,9 @@ def test_a_level_makes_quiet_sound_as_loud_as_any_and_leaves_silence():
     assert "mean square of 0.5" in Waveform(level=0.5).in_words() and "square" not in Waveform().in_words()
 
 
-def test_noise_in_training_is_a_share_of_the_greatest_sample_and_comes_again(pattern):
-    noisy, plain = pipeline(pattern, SoundAugment(noise=0.05)), pipeline(pattern)
-    with_noise, without = first(noisy), first(plain)
-    deviations = []
+def test_noise_in_training_is_a_share_of_the_greatest_sample_and_comes_again(pattern, plain):
+    noisy, without = pipeline(pattern, SoundAugment(noise=0.05)), plain
+    with_noise, deviations = first(noisy), []
     for i in range(3):
         noise, clean = with_noise["audio"][i] - without["audio"][i], without["audio"][i].numpy()
         if without["audio_mask"][i]:
@@ -61,9 +65,13 @@ def test_noise_in_training_is_a_share_of_the_greatest_sample_and_comes_again(pat
             np.testing.assert_array_equal(noise, 0.0)  # silence stays silent
     np.testing.assert_allclose(deviations, 0.05, rtol=0.15)
     np.testing.assert_array_equal(first(noisy)["audio"], with_noise["audio"])
-    assert (first(noisy, seed=1)["audio"].numpy() != with_noise["audio"].numpy()).any()
-    looked_at = [next(iter(p.evaluation_dataset(pattern, 3)))["audio"] for p in (noisy, plain)]
-    np.testing.assert_array_equal(*looked_at)
+    # Other noise for each clip and each seed: what is not the even rise of the samples goes together in no two of them.
+    made = [one for step in (with_noise, first(noisy, seed=1)) for one in step["audio"][step["audio_mask"]].numpy()]
+    alike = np.corrcoef(np.diff(made) - 1 / 1200) - np.eye(4)
+    assert np.abs(alike).max() < 0.25
+    (looked_at,) = noisy.evaluation_dataset(pattern, 3)
+    for samples, there in zip(looked_at["audio"], (True, False, True), strict=True):
+        np.testing.assert_array_equal(samples, record("a").waveform[400:800] * there)
 
 
 def test_masks_of_a_spectrogram_are_refused(pattern):

@@ -179,21 +179,21 @@ def test_features_that_never_change_do_no_harm():
     ],
 )
 def test_classifiers_by_gradient_descent_tell_clouds_apart(classifier):
-    x, y = _clouds(3, 200, 0, spread=0.3)
+    x, y = _clouds(3, 1600, 0, spread=0.3)  # of few points Keras' time is that of its epochs
     other, wanted = _clouds(3, 100, 1, spread=0.3)
     scores = classifier.fit(x, y)(other)
     assert scores.shape == (100, 3) and classification.top_k(scores, wanted)["top1"].mean() > 0.93
 
 
 def test_a_seed_fixes_what_is_learned():
-    x, y = _clouds(3, 60, 0)
-    scores = [classifiers.MLP(hidden=4, steps=10, seed=seed).fit(x, y)(x) for seed in (1, 1, 2)]
+    x, y = _clouds(3, 600, 0)
+    scores = [classifiers.MLP(hidden=4, steps=10, batch_size=60, seed=seed).fit(x, y)(x) for seed in (1, 1, 2)]
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)
     assert not np.allclose(scores[0], scores[2], atol=1e-2)
 
 
 def test_a_perceptron_with_several_labels():
-    x, y = _clouds(3, 200, 0, spread=0.3)
+    x, y = _clouds(3, 1600, 0, spread=0.3)
     targets = np.stack([y == 0, y != 0], axis=1)
     scores = classifiers.MLP(hidden=16, learning_rate=0.02, steps=200, batch_size=64).fit(x, targets)(x)
     assert classification.average_precision(scores, targets).min() > 0.95
