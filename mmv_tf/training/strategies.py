@@ -189,7 +189,7 @@ def lost_worker_in_one_line(strategy):
 def _exchange(strategy):
     import tensorflow as tf
 
-    @tf.function(input_signature=[tf.TensorSpec([], tf.int64)])
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int64)], autograph=False)
     def exchange(value):
         def gather():
             return tf.distribute.get_replica_context().all_gather(value[tf.newaxis], axis=0)

@@ -1,5 +1,6 @@
 """`mmv_tf.load`: the same vectors from a workdir, an export and a released file, as from the module itself."""
 
+import dataclasses
 import subprocess
 import sys
 import threading
@@ -69,17 +70,27 @@ def test_a_row_is_what_the_signature_gives(exported):
     assert list(found) == ["video", "image", "audio", "text"]
 
 
-def test_a_workdir_gives_what_its_export_gives(exported, trained, films):
-    given = {"video": [films / "long.mp4"], "image": films / "picture.png", "text": "a red ball"}
+def test_a_workdir_gives_what_its_export_gives(exported, trained):
+    inputs = tiny_export.inputs()
+    given = {"video": inputs["video"], "image": inputs["image"], "text": "a red ball"}
     ours, theirs = trained.embed(**given), exported.embed(**given)
     for modality in given:
         for space, vectors in theirs[modality].items():
             np.testing.assert_allclose(ours[modality][space], vectors, rtol=1e-3, atol=1e-5)
+    cut = [dataclasses.replace(model._networks.clips, audio=None) for model in (trained, exported)]
+    assert cut[0] == cut[1]  # what both make of files
     assert trained.spaces == exported.spaces
     assert trained.spaces == {
         "video": {"va": 16, "vat": 8}, "image": {"va": 16, "vat": 8}, "audio": {"va": 16, "vat": 8}, "text": {"vat": 8}
     }  # fmt: skip
     assert (trained.seconds, trained.frame_rate, trained.sample_rate) == (0.4, 10.0, tiny.SAMPLE_RATE)
+
+
+def test_a_picture_in_a_file_is_one_in_an_array(exported, films):
+    path = films / "picture.png"
+    found, expected = _windows(exported, [path, cv2.imread(str(path))[..., ::-1]], "image")
+    assert found.shape == expected.shape == (32, 32, 3) and found.dtype == expected.dtype == np.uint8
+    np.testing.assert_allclose(found, expected, atol=2)  # it comes as a JPEG
 
 
 def test_a_file_is_the_mean_of_its_windows_whatever_the_batch(exported, films):
@@ -94,9 +105,14 @@ def test_a_file_is_the_mean_of_its_windows_whatever_the_batch(exported, films):
     np.testing.assert_allclose(found["video"]["va"][0], each.mean(axis=0), rtol=1e-4, atol=1e-6)
 
 
-def _windows(model, given):
-    with Windows(model._networks.clips) as cutting:
-        return list(cutting.of("video", rows("video", given)[0]))
+def _windows(model, given, modality="video"):
+    with model._windows as cutting:
+        return [window for row in rows(modality, given) for window in cutting.of(modality, row)]
+
+
+@pytest.fixture(scope="module")
+def cutter(exported):
+    return ClipCutter(exported._networks.clips, ["video"])
 
 
 def _grey_jpeg(level):
@@ -104,7 +120,7 @@ def _grey_jpeg(level):
 
 
 @pytest.mark.parametrize(("count", "rate"), [(3, 10.0), (4, 10.0), (11, 10.0), (23, 10.0), (24, 25.0)])
-def test_an_array_is_cut_as_a_file_is(exported, count, rate):
+def test_an_array_is_cut_as_a_file_is(exported, cutter, count, rate):
     """Against the cutter of the embedding job: frames are grey levels that say which they are."""
     levels = [10 * n for n in range(count)]
     frames = np.stack([np.full((40, 40, 3), level, np.uint8) for level in levels])
@@ -112,7 +128,7 @@ def test_an_array_is_cut_as_a_file_is(exported, count, rate):
         key="a", video_path="a", start=0.0, end=count / rate, jpegs=tuple(map(_grey_jpeg, levels)), frame_rate=rate,
         height=40, width=40,
     )  # fmt: skip
-    expected = [item.value for item in ClipCutter(exported._networks.clips, ["video"]).cut(schema.encode(record))]
+    expected = [item.value for item in cutter.cut(schema.encode(record))]
     found = _windows(exported, (frames, rate))
     assert len(found) == len(expected)
     for ours, theirs in zip(found, expected, strict=True):

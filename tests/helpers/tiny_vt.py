@@ -10,6 +10,7 @@ def bindings(folder) -> list[str]:
     everything = tiny.bindings(tiny.make_records(folder), tiny.write_vocabulary(folder / "vocabulary.txt"))
     return [
         *(line for line in everything if not line.startswith(("Graph.", "AudioResNet.", "LogMel."))),
+        "S3D.final_endpoint = 'Conv2d_1a_7x7'",
         "Graph.spaces = {'vt': 8}",
         # Small: at this size gradients are in the hundreds, and steps of a usual size multiply rounding errors by ten.
         "keras.optimizers.SGD.learning_rate = 2e-6",

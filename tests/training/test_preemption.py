@@ -5,11 +5,10 @@ import os
 import signal
 import threading
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import processes, runs, tiny_vt
+from helpers import processes
 from mmv_tf.training.preemption import Preempted, Preemption
 
 
@@ -62,36 +61,3 @@ def test_a_second_interrupt_ends_the_process_in_the_middle_of_a_loop(tmp_path):
     finally:
         process.kill()
     assert "stopped at once" in process.output()
-
-
-def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(tmp_path):
-    """As a user runs it; the steps until SIGTERM have no checkpoint but that of the start, so it must save."""
-    bindings = [*tiny_vt.bindings(tmp_path / "data"), "train.checkpoint_every = 1000000"]
-    stopped, undisturbed = tmp_path / "stopped", tmp_path / "undisturbed"
-    command = tiny_vt.command(stopped, [*bindings, "STEPS = 1000000"])
-    process = processes.command(tmp_path / "log.txt", command, as_users=True)
-    process.wait_for("first step after")  # the fewer it has taken by then, the fewer the undisturbed run has to take
-    process.send_signal(signal.SIGTERM)
-    assert process.wait() == 128 + signal.SIGTERM
-    last = process.output().splitlines()[-1]
-    assert "SIGTERM" in last and "the checkpoint is written, and the same command goes on from there" in last
-    reached = runs.newest(stopped)
-    assert reached == max(runs.losses(stopped)) > 0
-    for workdir in (stopped, undisturbed):
-        command = tiny_vt.command(workdir, [*bindings, f"STEPS = {reached + 3}"])
-        process = processes.command(tmp_path / "log.txt", command, as_users=True)
-        assert process.wait() == 0, process.output()
-    losses, expected = runs.losses(stopped), runs.losses(undisturbed)
-    assert losses.keys() == expected.keys()
-    np.testing.assert_allclose([losses[step] for step in expected], list(expected.values()), rtol=1e-6)
-    tensors, expected = _tensors(stopped), _tensors(undisturbed)
-    assert tensors.keys() == expected.keys()
-    for name, tensor in expected.items():  # whole numbers (step, place in the data) are equal
-        np.testing.assert_allclose(tensors[name], tensor, rtol=1e-5, atol=1e-7, err_msg=name)
-
-
-def _tensors(workdir):
-    """{name: array} of the newest checkpoint, without the count of how often this run has saved."""
-    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(workdir / "checkpoints")))
-    names = [name for name in reader.get_variable_to_shape_map() if name.endswith("VARIABLE_VALUE")]
-    return {name: reader.get_tensor(name) for name in names if not name.startswith("save_counter")}

@@ -1,8 +1,9 @@
 """Training as a user runs it: the same command goes on where it stopped, on the same path; errors in one line."""
 
 import json
+import os
 import shutil
-import time
+import signal
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from mmv_tf.common import config
 from mmv_tf.model.mmv import MMV
 from mmv_tf.training import workdir as workdirs
 from mmv_tf.training.run import train
+from mmv_tf.training.trainer import Trainer
 
 BLOCKS = ((1, 1), False)  # of the sound network of these runs: half of those of depth 10, to trace in less time
 
@@ -23,7 +25,12 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     everything = tiny.bindings(tiny.make_records(folder), tiny.write_vocabulary(folder / "vocabulary.txt"))
     # Adam turns rounding into steps of the size of the rate: a small one, where runs are compared.
-    small = ["warmup_cosine.peak = 0.0002", "AudioResNet.depth = 18"]
+    small = [
+        "warmup_cosine.peak = 0.0002",
+        "AudioResNet.depth = 18",
+        "S3D.final_endpoint = 'Conv2d_1a_7x7'",
+        "train.checkpoints_to_keep = 5",  # all: other runs go on from them
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(residual.DEPTHS, 18, BLOCKS)
         yield [*everything, *small]
@@ -39,25 +46,42 @@ def _train(workdir, bindings, **options):
     return train(str(workdir), tf.distribute.get_strategy(), **options)
 
 
-def _run_small(arguments):
+def _run_small(arguments, number=None, step=0):
+    """With `number`, this signal comes to the process in the loop of steps that begins at `step`."""
     residual.DEPTHS[18] = BLOCKS
+    take_steps = Trainer.train
+
+    def with_signal(self, num_steps):
+        if number and int(self._step.numpy()) == step:
+            os.kill(os.getpid(), number)
+        return take_steps(self, num_steps)
+
+    Trainer.train = with_signal
     processes.run_module(arguments)
 
 
-def _process(folder, workdir, bindings):
+def _process(folder, workdir, bindings, *signalled):
     """As a user runs it: rounding is that of another such process, whatever this one has done before."""
-    return processes.Process(folder / "log.txt", _run_small, _arguments(workdir, bindings))
-
-
-def _train_in_a_process(workdir, bindings):
-    process = _process(workdir, workdir, bindings)
-    assert process.wait() == 0, process.output()
+    arguments = _arguments(workdir, bindings)
+    return processes.Process(folder / "log.txt", _run_small, arguments, *signalled, as_users=True)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(data, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("undisturbed")
-    _train_in_a_process(workdir, data)
+    process = _process(workdir, workdir, data)
+    assert process.wait() == 0, process.output()
+    return workdir
+
+
+def _as_it_was(undisturbed, step, workdir):
+    """A copy of the run with the checkpoint of that step as its only one, and without logs: what goes on from there
+    need not draw example clips, a quarter of the time of so short a run."""
+    shutil.copytree(undisturbed, workdir, ignore=shutil.ignore_patterns("checkpoints", "events*", "summary.json"))
+    (workdir / "checkpoints").mkdir()
+    for path in (undisturbed / "checkpoints").glob(f"ckpt-{step}.*"):
+        shutil.copy(path, workdir / "checkpoints")
+    tf.compat.v1.train.update_checkpoint_state(str(workdir / "checkpoints"), f"ckpt-{step}")
     return workdir
 
 
@@ -73,45 +97,56 @@ def test_a_run_leaves_what_export_and_evaluation_need(undisturbed):
     assert loaded.model.graph.spaces == {"va": 16, "vat": 8}
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(data, undisturbed, tmp_path):
-    bindings = [*data, "train.deterministic = True"]
-    process = _process(tmp_path, tmp_path, bindings)
-    while not list((tmp_path / "checkpoints").glob("ckpt-4.index")):
-        assert process.poll() is None, process.output()[-2000:]
-        time.sleep(0.02)
-    process.kill()
+def test_a_run_that_was_killed_and_then_stopped_goes_on_as_if_nothing_had_happened(data, undisturbed, tmp_path):
+    workdir = _as_it_was(undisturbed, 2, tmp_path / "run")
+    process = _process(tmp_path, workdir, [*data, "train.deterministic = True"], signal.SIGKILL, 4)
+    assert process.wait() == -signal.SIGKILL, process.output()
     assert "repeatable: TensorFlow is asked for the same bits every time" in process.output()
-    _train_in_a_process(tmp_path, data)
+    assert runs.newest(workdir) == 4
+    # No checkpoint is due at the step after which it stops, so it must save.
+    process = _process(tmp_path, workdir, [*data, "train.checkpoint_every = 1000000"], signal.SIGTERM, 4)
+    assert process.wait() == 128 + signal.SIGTERM, process.output()
+    last = process.output().splitlines()[-1]
+    assert "SIGTERM" in last and "the checkpoint is written, and the same command goes on from there" in last
+    assert runs.newest(workdir) == 6
     # Not to the last bit: on a machine under load one run of twenty leaves the others there (docs/pretraining.md).
-    mine, other = runs.losses(tmp_path), runs.losses(undisturbed)
+    mine, other = runs.losses(workdir), runs.losses(undisturbed)
+    assert list(mine) == [4, 6]
+    np.testing.assert_allclose(list(mine.values()), [other[step] for step in mine], rtol=1e-6)
+    mine, other = _tensors(workdir, 6), _tensors(undisturbed, 6)
     assert mine.keys() == other.keys()
-    np.testing.assert_allclose(list(mine.values()), [other[step] for step in mine], rtol=1e-5)
-    mine, other = workdirs.load(str(tmp_path)), workdirs.load(str(undisturbed))
-    for variable, expected in zip(mine.model.variables, other.model.variables, strict=True):
-        np.testing.assert_allclose(variable, expected, rtol=1e-4, atol=1e-5, err_msg=variable.path)
+    for name, tensor in other.items():  # whole numbers (step, place in the data) are equal
+        np.testing.assert_allclose(mine[name], tensor, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def _tensors(workdir, step):
+    """{name: array} of a checkpoint, without the count of how often this run has saved."""
+    reader = tf.train.load_checkpoint(str(workdir / "checkpoints" / f"ckpt-{step}"))
+    names = [name for name in reader.get_variable_to_shape_map() if name.endswith("VARIABLE_VALUE")]
+    return {name: reader.get_tensor(name) for name in names if not name.startswith("save_counter")}
 
 
 def test_a_run_whose_input_an_accelerator_finishes_takes_the_same_path(data, undisturbed, tmp_path, capsys):
-    """Here on a CPU. It goes on where it stopped, and a record that it cannot decode is named."""
-    bindings = [*data, "InputPipeline.finish_on = 'accelerator'"]
-    _train(tmp_path, bindings, steps=4)
+    """Here on a CPU, and from where a run without one was."""
+    workdir = _as_it_was(undisturbed, 4, tmp_path / "run")
+    _train(workdir, [*data, "InputPipeline.finish_on = 'accelerator'"])
     assert "; the accelerator does the rest (InputPipeline.finish_on = 'accelerator')" in capsys.readouterr().out
-    _train(tmp_path, bindings)
-    mine, other = runs.losses(tmp_path), runs.losses(undisturbed)
-    assert mine.keys() == other.keys()
+    mine, other = runs.losses(workdir), runs.losses(undisturbed)
+    assert list(mine) == [6, 8]
     # Of single pixels the rounding is another one, and it grows from step to step; other clips differ by some per cent.
-    np.testing.assert_allclose(mine[2], other[2], rtol=5e-4)
-    np.testing.assert_allclose(list(mine.values()), [other[step] for step in mine], rtol=5e-3)
+    np.testing.assert_allclose(mine[6], other[6], rtol=5e-4)
+    np.testing.assert_allclose(mine[8], other[8], rtol=5e-3)
 
 
 def test_two_replicas_read_the_same_clips_and_take_the_same_steps(data, undisturbed, tmp_path):
+    workdir = _as_it_was(undisturbed, 4, tmp_path / "run")
     config.parse(["gin/fac.gin"], data)
-    train(str(tmp_path), toy.mirrored(2))
-    one, two = runs.losses(undisturbed), runs.losses(tmp_path)
-    assert one.keys() == two.keys()
+    train(str(workdir), toy.mirrored(2))
+    mine, other = runs.losses(workdir), runs.losses(undisturbed)
+    assert list(mine) == [6, 8]
     # Rounding grows from step to step in a network this small, with Adam; the first steps show that all is the same.
-    np.testing.assert_allclose(two[2], one[2], rtol=1e-5)
-    np.testing.assert_allclose(two[4], one[4], rtol=1e-4)
+    np.testing.assert_allclose(mine[6], other[6], rtol=1e-5)
+    np.testing.assert_allclose(mine[8], other[8], rtol=1e-4)
 
 
 def test_a_run_in_bfloat16_with_micro_batches_and_a_probe(data, undisturbed, tmp_path):
@@ -119,6 +154,7 @@ def test_a_run_in_bfloat16_with_micro_batches_and_a_probe(data, undisturbed, tmp
     more = [
         "train.precision = 'mixed_bfloat16'",
         "VideoInput.jit_compile = True",  # as for users
+        "InputPipeline.finish_on = 'accelerator'",
         "MMV.micro_batches = 2",
         "Probe.every = 4",
         f"Probe.retrieval_data = {held_out}",
@@ -135,16 +171,23 @@ def test_a_run_in_bfloat16_with_micro_batches_and_a_probe(data, undisturbed, tmp
     _train(tmp_path, [*data, *more, "STEPS = 4"])
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["probe/knn/video"] > 0 and summary["bad_records"] == []
-    steps = [e.step for e in runs.events(tmp_path) for v in e.summary.value if v.tag == "probe/knn/audio"]
-    assert sorted(steps) == [0, 4]  # the untrained network, too
+    logged = [(v.tag, e.step) for e in runs.events(tmp_path) for v in e.summary.value]
+    assert sorted(step for tag, step in logged if tag == "probe/knn/audio") == [0, 4]  # the untrained network, too
+    assert ("clips", 0) in logged  # finished, as those of the steps are
     assert (tmp_path / "checkpoints" / "kept" / "ckpt-4.index").exists()
     loaded = workdirs.load(str(tmp_path)).model
     assert {v.dtype for v in loaded.variables} == {"float32"} and loaded.backbones["video"].compute_dtype == "float32"
 
 
-def test_init_writes_the_untrained_network(data, tmp_path):
-    _train(tmp_path, data, mode="init")
+def test_init_writes_the_untrained_network(data, undisturbed, tmp_path):
+    """Which is the same on two replicas."""
+    config.parse(["gin/fac.gin"], data)
+    train(str(tmp_path), toy.mirrored(2), mode="init")
     assert workdirs.load(str(tmp_path)).step == 0
+    mine, other = _tensors(tmp_path, 0), _tensors(undisturbed, 0)
+    assert mine.keys() == other.keys()
+    for name, tensor in other.items():
+        np.testing.assert_array_equal(mine[name], tensor, err_msg=name)
 
 
 def test_a_run_with_another_model_leaves_a_workdir_as_it_was(data, undisturbed):
@@ -201,11 +244,16 @@ def test_a_corrupt_record_stops_the_run_and_is_named(data, undisturbed, tmp_path
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
-    named = r"shard .*train-00002-of-00004: record \d of 6 cannot be read"
-    with pytest.raises(ValueError, match=rf"after step \d+: {named}"):
+    with pytest.raises(
+        ValueError, match=r"after step \d+: shard .*train-00002-of-00004: record \d of 6 cannot be read"
+    ):
         _train(tmp_path / "run", bindings)
-    with pytest.raises(ValueError, match=named):  # already when the first clips are shown
-        _train(tmp_path / "another", bindings)
+    for shard in tmp_path.glob("train-*"):
+        content = np.frombuffer(shard.read_bytes(), np.uint8).copy()
+        content[1000::1000] ^= 1  # of every record
+        shard.write_bytes(content)
+    with pytest.raises(ValueError, match=r"^shard .*-of-00004: record \d of 6 cannot be read"):
+        _train(tmp_path / "another", bindings)  # already when the first clips are shown
 
 
 def test_a_mistake_on_the_command_line_is_one_line_and_exit_status_2(data, tmp_path):
