@@ -6,7 +6,6 @@ dataset.json (counts, label map, settings) and dead_letters.jsonl (every clip th
 
 import argparse
 import dataclasses
-import logging
 
 from mmv_tf.beam import options as pipeline_options
 from mmv_tf.beam.captions import sidecars
@@ -189,7 +188,6 @@ def main(argv=None):
     parser = _parser()
     args, flags = parser.parse_known_args(argv)
     settings, splits = _settings(parser, args), _splits(parser, args)
-    logging.getLogger().setLevel(logging.ERROR)  # Beam's imports warn of Google Cloud packages that we do not need
     options = pipeline_options.parse(parser, flags)
     from mmv_tf.beam import job
 

@@ -7,7 +7,6 @@ how much of the narrations it covers.
 """
 
 import json
-import logging
 import os
 
 from mmv_tf.beam import options as pipeline_options
@@ -84,7 +83,6 @@ def _from_cards(args) -> list[str]:
 
 def _counted(args, parser, flags) -> list[str]:
     """The words of every narration, counted by a Beam pipeline and written to args.output."""
-    logging.getLogger().setLevel(logging.ERROR)  # Beam's imports warn of Google Cloud packages that we do not need
     options = pipeline_options.parse(parser, flags)
     from mmv_tf.beam import storage, word_count
 

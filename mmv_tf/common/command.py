@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -137,6 +138,18 @@ def _terminated_as_stopped():
         signal.signal(signal.SIGTERM, before)
 
 
+@contextlib.contextmanager
+def _errors_alone_are_logged():
+    """Beam's imports warn of Google Cloud packages that we do not need, by the logger that has no name."""
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(max(before, logging.ERROR))
+    try:
+        yield
+    finally:
+        root.setLevel(before)
+
+
 def _is_of_a_file(error) -> bool:
     """Whether an error of TensorFlow is about a file or a disk. Without an import of TensorFlow."""
     if not type(error).__module__.startswith("tensorflow."):
@@ -151,7 +164,7 @@ def run(main, argv=None) -> int:
       the exit status: that of `main`, where None is 0. With MMV_TF_TRACEBACK=1 the traceback comes before the line.
     """
     try:
-        with _terminated_as_stopped():
+        with _terminated_as_stopped(), _errors_alone_are_logged():
             return main(argv) or 0
     except Exception as raised:
         error = _original(raised)

@@ -1,6 +1,7 @@
 """The one way in which commands end, and how they read values."""
 
 import errno
+import logging
 import os
 import signal
 
@@ -49,6 +50,16 @@ def test_what_a_loss_says_in_a_step_is_said_as_it_is(capsys):
     for kind in (OfGin, ValueError):
         assert command.run(lambda argv, kind=kind: tf.function(step)(kind)) == 2
         assert capsys.readouterr().err == "error: use another loss\n"
+
+
+def test_what_imports_warn_of_is_not_for_those_who_run_a_command(caplog):
+    def main(argv):
+        logging.warning("no package for a cloud")
+        logging.error("a fault")
+
+    before = logging.getLogger().level
+    assert command.run(main) == 0
+    assert caplog.messages == ["a fault"] and logging.getLogger().level == before
 
 
 def test_a_line_is_bounded(capsys):
