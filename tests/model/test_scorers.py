@@ -1,5 +1,6 @@
 """Scorers: AA+AV CC's coincidence against its formula, what a graph says of them, and where their weights are."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -63,6 +64,21 @@ def test_what_is_missing_counts_neither_with_itself_nor_with_others(of_the_formu
     assert np.isnan(coincidence(sides[0], Embeddings.single(y), of_the_formula).share())
     with pytest.raises(ValueError, match="coincidence compares one candidate a sample, and got 2"):
         coincidence(Embeddings.single(x), Embeddings.single(normal([5, 2, 12], 3)), of_the_formula)
+
+
+class _Nearness(keras.layers.Layer):
+    def call(self, a, b):
+        return -tf.abs(a[:, None, 0] - b[None, :, 0])
+
+
+def test_what_is_missing_is_not_found_before_what_is_there():
+    x, y = (np.array([values], np.float32).T for values in ([0.0, 1.0, 0.1, 3.0, 4.0], [0.1, 0.0, 2.0, 3.0, 4.0]))
+    there = np.array([1, 1, 0, 1, 1], bool), np.array([1, 0, 1, 1, 1], bool)
+    sides = [Embeddings.single(tf.constant(side), mask) for side, mask in zip((x, y), there, strict=True)]
+    # The nearest to clip 0 is a sound that is missing, and the nearest to its sound a clip that is missing.
+    compared = coincidence(*sides, _Nearness())
+    both = there[0] & there[1]
+    assert np.array(compared.found)[both].all() and np.array(compared.found_reverse)[both].all()
 
 
 def test_a_deeper_scorer_is_a_perceptron_over_both_vectors_side_by_side():
