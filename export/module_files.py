@@ -231,11 +231,8 @@ def parse_config(folder: str) -> None:
     Raises:
       ValueError: the module has none, or one that cannot be read: file and line are named.
     """
-    if not _has_config(folder):
-        raise ValueError(_NO_CONFIG.format(folder))
-    from mmv_tf.common import config
-
-    config.parse(foreign=[_config_file(folder)], finalize=False, partly=True)
+    if not _parse_if_there(folder):
+        raise ValueError(_without_config(folder))
 
 
 def parse_config_or_published(folder: str) -> str:
@@ -246,28 +243,29 @@ def parse_config_or_published(folder: str) -> str:
     Raises:
       ValueError: it has one that cannot be read: its clips are not known then, and other ones give other embeddings.
     """
-    if _has_config(folder):
-        parse_config(folder)
+    if _parse_if_there(folder):
         return ""
     from mmv_tf.common import config
 
     config.parse()
-    return _NO_CONFIG.format(folder) + (
-        ": the clips of the published networks are taken, 32 frames at 10 Hz and 200 x 200 pixels"
-    )
+    what = "the clips of the published networks are taken, 32 frames at 10 Hz and 200 x 200 pixels"
+    return f"{_without_config(folder)}: {what}"
 
 
-_NO_CONFIG = f"{{}}: no {CONFIG}, which says what size and rate of clip the module was trained on"
-
-
-def _config_file(folder):
-    return os.path.join(folder, *CONFIG.split("/"))
-
-
-def _has_config(folder):
+def _parse_if_there(folder: str) -> bool:
+    """Whether there is a configuration, which is parsed."""
     import tensorflow as tf
 
-    return tf.io.gfile.exists(_config_file(folder))
+    from mmv_tf.common import config
+
+    path = os.path.join(folder, *CONFIG.split("/"))
+    if there := tf.io.gfile.exists(path):
+        config.parse(foreign=[path], finalize=False, partly=True)
+    return there
+
+
+def _without_config(folder):
+    return f"{folder}: no {CONFIG}, which says what size and rate of clip the module was trained on"
 
 
 def modalities_compared(folder: str) -> set[frozenset[str]] | None:
